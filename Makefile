@@ -1,0 +1,39 @@
+# The one set of commands, for people and for CI. `make quickstart` and `make test` set up everything they need.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+# A pocket-sized model is fastest with few threads; every tool below shares the machine with others.
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: quickstart test setup lint check format clean
+
+quickstart: $(STAMP)
+	$(BIN)/pop quickstart
+
+test: $(STAMP)
+	$(BIN)/pytest -n 2 --dist loadscope
+
+setup: $(STAMP)
+
+# torch is installed first and by its exact version: the CPU wheel is taken where it lies at hand, and nothing else pulls CUDA in.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
+	touch $(STAMP)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+check: $(STAMP)
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

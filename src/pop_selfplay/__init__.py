@@ -1,0 +1,33 @@
+"""pop: rubric-based self-play on raw text.
+
+    import pop_selfplay as pop
+
+    config = pop.parse_config({"domain": "health_care", "corpus": {"paths": ["texts/"]}, "model": {"path": "my-model"}})
+    result = pop.run(config, "runs/mine")
+
+Importing this package loads neither torch nor transformers.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pop_selfplay.api import export, run
+    from pop_selfplay.config import RunConfig, load_config, parse_config
+
+__version__ = "0.1.0"
+__all__ = ["RunConfig", "export", "load_config", "parse_config", "run"]
+
+_HOME = {
+    "RunConfig": "pop_selfplay.config",
+    "export": "pop_selfplay.api",
+    "load_config": "pop_selfplay.config",
+    "parse_config": "pop_selfplay.config",
+    "run": "pop_selfplay.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

@@ -1,0 +1,47 @@
+"""The command `pop`: parse the arguments, import the rest only then, and turn errors into exit codes.
+
+Exit codes: 0 done, 1 our bug, 2 wrong usage or config, 3 a quality gate failed, 4 stopped with work saved and resumable.
+The commands are in `commands.py`; a new one is a function there.
+"""
+
+import signal
+import sys
+from types import FrameType
+
+import click
+
+from pop_selfplay.cli.commands import app
+from pop_selfplay.errors import PopError
+
+_RESUME = "stopped; everything finished is saved. Go on with `pop run` on the same run directory."
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)  # a scheduler's SIGTERM ends a run as gently as Ctrl-C does
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code; errors go to standard error. A bug's traceback passes through."""
+    try:
+        code = app(arguments, prog_name="pop", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Abort:
+        return _complain(_RESUME, 4)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except KeyboardInterrupt:
+        return _complain(_RESUME, 4)
+    except PopError as error:
+        return _complain(f"{type(error).__name__}: {error}", error.exit_code)
+
+
+def _interrupt(signal_number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _complain(message: str, code: int) -> int:
+    sys.stderr.write(f"pop: {message}\n")
+    return code

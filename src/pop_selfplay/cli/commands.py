@@ -1,0 +1,174 @@
+"""One function per command. Heavy imports stay inside, so that `pop --help` answers at once."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pop_selfplay.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from pop_selfplay.config import RunConfig
+
+app = typer.Typer(
+    help="Rubric-based self-play on raw text: a language model makes its own post-training signal.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+pocket_app = typer.Typer(help="The embedded pocket model.", no_args_is_help=True)
+app.add_typer(pocket_app, name="pocket")
+
+Directory = Annotated[Path, typer.Argument(help="a run directory", metavar="DIR")]
+ConfigFile = Annotated[Path, typer.Argument(help="a run config (YAML)", metavar="CONFIG")]
+Out = Annotated[Path | None, typer.Option("--out", help="the run directory; default runs/<config name>")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="override one setting", metavar="a.b=value")]
+
+
+@app.command()
+def quickstart(
+    out: Annotated[Path | None, typer.Option("--out", help="the run directory")] = None,
+    seed: Annotated[int, typer.Option(help="decides every sample of the run")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="rounds of self-play")] = 1,
+    no_document: Annotated[bool, typer.Option("--no-document", help="hide the documents: the paper's ablation")] = False,
+) -> None:
+    """Watch the embedded pocket model improve itself from raw documents, with exact figures, in a few minutes."""
+    from pop_selfplay.pocket.quickstart import quickstart_config
+
+    name = f"quickstart-seed{seed}" + ("-no-document" if no_document else "") + (f"-{rounds}rounds" if rounds > 1 else "")
+    _play(out or Path("runs") / name, quickstart_config(seed=seed, rounds=rounds, document=not no_document))
+
+
+@app.command()
+def init(path: Annotated[Path, typer.Argument(help="the file to write")] = Path("pop.yaml")) -> None:
+    """Write a commented run config to start from."""
+    from importlib.resources import files
+
+    if path.exists():
+        raise UsageError(f"{path} exists already: name another file or remove it")
+    path.write_text(files("pop_selfplay.cli").joinpath("starter.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    typer.echo(f"wrote {path}: set corpus.paths and model, then `pop run {path}`")
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="a run config, or a run directory to go on with", metavar="CONFIG|DIR")],
+    out: Out = None,
+    set_: Overrides = None,
+) -> None:
+    """Play a whole run: synthesise, pair, train, measure. On a run directory: go on where it stopped."""
+    if config.is_dir():
+        if out or set_:
+            raise UsageError(f"{config} is a run directory and keeps its config: --out and --set go with a config file")
+        _play(config, None)
+    else:
+        _play(_out(config, out), _load(config, set_))
+
+
+@app.command()
+def synth(config: ConfigFile, out: Out = None, set_: Overrides = None) -> None:
+    """Synthesise and pair only: documents in, scored candidates and preference pairs out."""
+    from pop_selfplay.config import NoMeasure, NoTraining
+
+    plan = _load(config, set_).model_copy(update={"training": NoTraining(), "measure": NoMeasure(), "rounds": 1})
+    _play(_out(config, out), plan)
+
+
+@app.command()
+def pairs(directory: Directory) -> None:
+    """Make pairs.parquet again from the scored candidates of a run."""
+    from pop_selfplay import selfplay
+    from pop_selfplay.journal.export import read_pairs
+    from pop_selfplay.session import open_session
+
+    with open_session(directory) as session:
+        selfplay.pair(session, session.config.rounds)
+        count = sum(1 for _ in read_pairs(session.directory.pairs_path))
+    typer.echo(f"{count:,} pairs in {session.directory.pairs_path}")
+
+
+@app.command()
+def train(directory: Directory) -> None:
+    """Train on the pairs of a run whose synthesis is finished."""
+    from rich.console import Console
+
+    from pop_selfplay import selfplay
+    from pop_selfplay.report.live import LiveView
+    from pop_selfplay.session import open_session
+
+    with LiveView(Console()) as view, open_session(directory, observer=view) as session:
+        if not session.directory.pairs_path.is_file():
+            raise UsageError(f"{directory} has no pairs yet: run `pop pairs {directory}` first")
+        for round_ in range(1, session.config.rounds + 1):
+            selfplay.train(session, round_)
+    typer.echo(f"trained model in {session.directory.model_path(session.config.rounds)}")
+
+
+@app.command()
+def status(directory: Directory, as_json: Annotated[bool, typer.Option("--json", help="the figures as JSON")] = False) -> None:
+    """Show how far a run is, what was kept and what was lost and why. Safe while it runs."""
+    from rich.console import Console
+
+    from pop_selfplay import selfplay
+    from pop_selfplay.report.result import compute_result
+    from pop_selfplay.report.tables import result_tables
+    from pop_selfplay.session import watch_session
+
+    with watch_session(directory) as session:
+        result = compute_result(session, selfplay.comparison(session))
+    if as_json:
+        typer.echo(json.dumps(result, indent=1, ensure_ascii=False))
+    else:
+        Console().print(result_tables(result))
+
+
+@app.command()
+def export(
+    directory: Directory,
+    out: Annotated[Path, typer.Option("--out", help="the file to write: .jsonl or .parquet")],
+    format_: Annotated[str, typer.Option("--format", help="trl")] = "trl",
+) -> None:
+    """Write the preference pairs of a run for another trainer."""
+    from pop_selfplay.api import export as export_pairs
+
+    typer.echo(f"{export_pairs(directory, out, format_):,} pairs in {out}")
+
+
+@pocket_app.command("check")
+def pocket_check(
+    model: Annotated[Path | None, typer.Option(help="a model directory; default: the shipped one")] = None,
+    cases: Annotated[int, typer.Option(min=1, help="fresh cases per gate")] = 300,
+) -> None:
+    """Measure the pocket model's quality gates on fresh cases; exit code 3 when one is missed."""
+    from pop_selfplay.models import POCKET_WEIGHTS
+    from pop_selfplay.pocket.check import check_and_print
+
+    check_and_print(model or POCKET_WEIGHTS, cases)
+
+
+def _load(path: Path, overrides: list[str] | None) -> "RunConfig":
+    from pop_selfplay.config import load_config
+
+    return load_config(path, overrides or ())
+
+
+def _out(config: Path, out: Path | None) -> Path:
+    return out or Path("runs") / config.stem
+
+
+def _play(directory: Path, config: "RunConfig | None") -> dict[str, Any]:
+    from rich.console import Console
+
+    from pop_selfplay.report.live import LiveView
+    from pop_selfplay.report.tables import print_result
+    from pop_selfplay.selfplay import play_rounds
+    from pop_selfplay.session import open_session
+
+    if config is None and not (directory / "config.yaml").is_file():
+        raise ConfigError(f"{directory} is not a run directory: it has no config.yaml")
+    console = Console()
+    with LiveView(console) as view, open_session(directory, config, view) as session:
+        result = play_rounds(session)
+    print_result(console, result, str(directory))
+    return result

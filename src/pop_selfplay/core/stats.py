@@ -1,0 +1,46 @@
+"""Means with intervals that respect clusters: facts about one plant, or answers to one problem, are not independent."""
+
+import math
+from collections.abc import Hashable, Sequence
+from typing import Final, NamedTuple
+
+_Z95: Final = 1.959963984540054
+
+
+class Estimate(NamedTuple):
+    """A mean with its 95 % interval [low, high] over n observations."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    def as_json(self) -> dict[str, float | int | None]:
+        """Return the estimate rounded to 6 decimals for result files; what is not finite becomes null."""
+        mean, low, high = (round(x, 6) if math.isfinite(x) else None for x in (self.mean, self.low, self.high))
+        return {"mean": mean, "low": low, "high": high, "n": self.n}
+
+
+def clustered_mean(values: Sequence[float], clusters: Sequence[Hashable]) -> Estimate:
+    """Return the mean of `values` with a cluster-robust normal 95 % interval.
+
+    The variance is that of the ratio estimator: Σ_c (Σ_{i∈c} (x_i − mean))² · C/(C−1) / n². One cluster only, or none, gives an
+    infinite interval (nan mean for no values): there is nothing to tell the spread from.
+    """
+    n = len(values)
+    if n == 0:
+        return Estimate(math.nan, -math.inf, math.inf, 0)
+    mean = math.fsum(values) / n
+    sums: dict[Hashable, float] = {}
+    for value, cluster in zip(values, clusters, strict=True):
+        sums[cluster] = sums.get(cluster, 0.0) + value - mean
+    count = len(sums)
+    if count < 2:
+        return Estimate(mean, -math.inf, math.inf, n)
+    half = _Z95 * math.sqrt(math.fsum(s * s for s in sums.values()) * count / (count - 1)) / n
+    return Estimate(mean, mean - half, mean + half, n)
+
+
+def paired_difference(before: Sequence[float], after: Sequence[float], clusters: Sequence[Hashable]) -> Estimate:
+    """Return the mean of after − before on the same items, with a cluster-robust 95 % interval."""
+    return clustered_mean([b - a for a, b in zip(before, after, strict=True)], clusters)

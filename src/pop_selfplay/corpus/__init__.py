@@ -1,0 +1,15 @@
+"""Documents in: read them (`reader.py`), then choose the ones a round works on (`sampling.py`).
+
+    entries = read_documents(config.corpus)
+    choice = choose(entries, seed=config.seed, count=4096, filter=config.filter)
+
+Reading is streamed and choosing keeps only what it may choose, so a corpus can be far larger than memory. A text that
+cannot be used is a `Skipped` with a reason, and is counted. A new source of documents gets a file beside `files.py`, a
+config type and a line in `reader.py`; a new ground for dropping a document goes into `sampling.py`.
+"""
+
+from pop_selfplay.corpus.reader import read_documents
+from pop_selfplay.corpus.rows import Entry, Skipped
+from pop_selfplay.corpus.sampling import Choice, choose
+
+__all__ = ["Choice", "Entry", "Skipped", "choose", "read_documents"]

@@ -1,0 +1,73 @@
+"""One row of a corpus (a JSONL line, a Parquet row, a dataset row, a text file) becomes a document or a reason."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from pop_selfplay.config import FilesCorpus, HuggingFaceCorpus
+from pop_selfplay.records import Document
+
+Reason = Literal[
+    "unreadable",  # the file system, the decompressor or the Parquet reader gave up on a file
+    "unknown_type",  # a file found in a folder whose name says nothing that we read
+    "not_utf8",
+    "bad_json",  # a JSONL line that is not JSON
+    "not_an_object",  # a JSONL line that is JSON, but has no fields
+    "no_text_field",  # the text field is missing or null
+    "text_not_a_string",
+    "no_id_field",  # an id field is configured, and is missing or null
+    "empty",  # nothing but white space
+]
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A text that cannot be used: where it stands (file, and line or row) and why."""
+
+    source: str
+    reason: Reason
+
+
+Entry = Document | Skipped
+
+
+def to_entry(
+    row: Mapping[str, object], config: FilesCorpus | HuggingFaceCorpus, *, row_id: str, source: str, place: str
+) -> Entry:
+    """Return the document in `row`, by the fields that `config` names, or why there is none.
+
+    `row_id` is the id where no id field is configured, `source` is what the row was read from, `place` names the row
+    itself.
+    """
+    text = row.get(config.text_field)
+    if text is None:
+        return Skipped(place, "no_text_field")
+    if isinstance(text, bytes):
+        try:
+            text = text.decode("utf-8")
+        except UnicodeDecodeError:
+            return Skipped(place, "not_utf8")
+    if not isinstance(text, str):
+        return Skipped(place, "text_not_a_string")
+    if not text.strip():
+        return Skipped(place, "empty")
+    if config.id_field is not None:
+        given = row.get(config.id_field)
+        if given is None:
+            return Skipped(place, "no_id_field")
+        row_id = str(given)
+    title = row.get(config.title_field) if config.title_field is not None else None
+    title_text = "" if title is None else _sound(str(title))
+    return Document(id=printable(row_id), text=_sound(text), title=title_text, source=printable(source))
+
+
+def printable(name: str) -> str:
+    """Return a file name or id as valid Unicode; different names stay different."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _sound(text: str) -> str:
+    """Return `text` as valid Unicode: JSON can hold halves of surrogate pairs, which no tokenizer or file accepts."""
+    return _LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -1,0 +1,129 @@
+"""A domain is a folder: `domain.yaml` and one prompt file per role. This module loads a domain and fills its prompts.
+
+To add one, copy a folder next to this file (or anywhere on disk, and write `domain: ./my_domain`), and edit the texts.
+
+A prompt file holds a `<!-- system -->` part (optional) and a `<!-- user -->` part with `{{name}}` places. All places are filled
+in one pass and every filled value is fenced, so nothing inside a document or an answer can change a prompt's structure.
+
+| file | filled with |
+| --- | --- |
+| propose.md | document, title |
+| propose_without_document.md | title |
+| solve.md | problem |
+| rubric.md | document, problem, reference_answer, candidates |
+| rubric_without_document.md | problem, candidates |
+| rate.md | problem, rubric, answer |
+| rate_criterion.md | problem, criterion, answer |
+
+Besides these, every key under `values:` in domain.yaml can be used in every prompt.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import yaml
+from pydantic import Field, ValidationError
+
+from pop_selfplay.core.fencing import fence
+from pop_selfplay.errors import DomainError
+from pop_selfplay.records import Message, Record
+
+PLACES: Final[dict[str, frozenset[str]]] = {
+    "propose": frozenset({"document", "title"}),
+    "propose_without_document": frozenset({"title"}),
+    "solve": frozenset({"problem"}),
+    "rubric": frozenset({"document", "problem", "reference_answer", "candidates"}),
+    "rubric_without_document": frozenset({"problem", "candidates"}),
+    "rate": frozenset({"problem", "rubric", "answer"}),
+    "rate_criterion": frozenset({"problem", "criterion", "answer"}),
+}
+BUILT_IN: Final = Path(__file__).parent
+_PLACE: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+_PART: Final = re.compile(r"^<!-- (system|user) -->[ \t]*\n", re.MULTILINE)
+
+
+class Prompt(Record):
+    """One role's prompt with its places still open. `system` is empty when the domain has no system message."""
+
+    name: str
+    system: str
+    user: str
+
+    def fill(self, values: Mapping[str, str], trusted: Mapping[str, str]) -> tuple[Message, ...]:
+        """Return the conversation with every place filled: `values` are fenced, `trusted` ones (the domain's own) are not."""
+        parts = (Message(role="system", content=self.system), Message(role="user", content=self.user))
+        filled = {**trusted, **{name: fence(value) for name, value in values.items()}}
+        return tuple(
+            Message(role=part.role, content=_PLACE.sub(lambda match: filled[match[1]], part.content))
+            for part in parts
+            if part.content
+        )
+
+
+class Spread(Record):
+    """Which candidates the rubric writer is shown: about `count`, spread over length, each cut to `max_words`."""
+
+    count: int = Field(default=10, ge=1)
+    max_words: int | None = Field(default=None, ge=1)
+
+
+class Domain(Record):
+    """A set of prompts and rules. Build one with `load_domain`."""
+
+    name: str
+    description: str
+    spread: Spread = Spread()
+    boxed: bool = Field(default=False, description="the reference answer must end in exactly one \\boxed{} value")
+    values: dict[str, str] = Field(default_factory=dict)
+    prompts: dict[str, Prompt] = Field(default_factory=dict)
+
+    def render(self, prompt: str, **values: str) -> tuple[Message, ...]:
+        """Return the messages of `prompt` (a name of PLACES) filled with `values`.
+
+        Raises DomainError when the domain has no such prompt file, KeyError (our bug) when a place gets no value.
+        """
+        if prompt not in self.prompts:
+            raise DomainError(f"domain {self.name!r} has no {prompt}.md, which this run needs: add the file")
+        return self.prompts[prompt].fill(values, self.values)
+
+
+def load_domain(name_or_path: str) -> Domain:
+    """Load a built-in domain by name, or a domain folder by path.
+
+    Raises DomainError when the folder, domain.yaml or a prompt file is missing or malformed.
+    """
+    folder = BUILT_IN / name_or_path if (BUILT_IN / name_or_path / "domain.yaml").is_file() else Path(name_or_path)
+    settings = folder / "domain.yaml"
+    if not settings.is_file():
+        known = ", ".join(sorted(path.parent.name for path in BUILT_IN.glob("*/domain.yaml")))
+        raise DomainError(f"no domain {name_or_path!r}: built in are {known}; a path must hold a domain.yaml")
+    try:
+        values = yaml.safe_load(settings.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise DomainError(f"{settings} must hold a mapping, not {type(values).__name__}")
+        domain = Domain.model_validate({"name": folder.name, **values})
+    except (yaml.YAMLError, ValidationError) as error:
+        raise DomainError(f"{settings} is not a valid domain: {error}") from error
+    prompts = {
+        name: _load_prompt(folder / f"{name}.md", PLACES[name] | frozenset(domain.values))
+        for name in PLACES
+        if (folder / f"{name}.md").is_file()
+    }
+    for needed in ("propose", "solve", "rubric"):
+        if needed not in prompts:
+            raise DomainError(f"domain folder {folder} has no {needed}.md: add the file")
+    return domain.model_copy(update={"prompts": prompts})
+
+
+def _load_prompt(path: Path, allowed: frozenset[str]) -> Prompt:
+    text = path.read_text(encoding="utf-8")
+    pieces = _PART.split(text)
+    parts = {pieces[i]: pieces[i + 1].strip() for i in range(1, len(pieces), 2)}
+    if pieces[0].strip() or "user" not in parts or len(pieces) != 1 + 2 * len(parts):
+        raise DomainError(f"{path} must hold an optional '<!-- system -->' part and one '<!-- user -->' part, nothing else")
+    unknown = {match[1] for match in _PLACE.finditer(text)} - allowed
+    if unknown:
+        raise DomainError(f"{path} uses {sorted(unknown)}; it may use {sorted(allowed)}")
+    return Prompt(name=path.stem, system=parts.get("system", ""), user=parts["user"])

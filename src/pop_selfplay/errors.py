@@ -1,0 +1,76 @@
+"""Every error this package raises on purpose, named after the boundary that was crossed.
+
+    PopError                        exit code
+    ├── UsageError                  2   the request itself makes no sense
+    │   ├── ConfigError             2   a config file or --set value is wrong
+    │   ├── DomainError             2   a domain folder is incomplete or malformed
+    │   └── CorpusError             2   documents cannot be read, or none are left
+    ├── JournalError                2   a run directory cannot be opened, read or written
+    ├── ModelError                  4   the model behind a role cannot answer
+    │   ├── ModelRefused            2   it never will: bad key, unknown model, missing weights
+    │   ├── RequestRefused          4   not this one request: too long for the context, say; a stage records it as a failure
+    │   └── ModelUnavailable        4   it may later: server down, out of patience
+    ├── TrainingError               3   training ended without a usable model
+    ├── GateFailed                  3   a quality gate was measured and missed
+    └── Stopped                     4   stopped on request; everything finished is in the journal
+
+Bad *model output* is not an error: it is data, recorded as a `records.Failure`. An exception that is not a PopError is a
+bug in this package and ends the command with exit code 1. A new error goes under the boundary it belongs to, with the exit
+code of that branch, and its message says what is wrong, the value, and what to do about it.
+"""
+
+from typing import ClassVar
+
+
+class PopError(Exception):
+    """Base of every deliberate error. `exit_code` is what the command line returns for it."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(PopError):
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    pass
+
+
+class DomainError(UsageError):
+    pass
+
+
+class CorpusError(UsageError):
+    pass
+
+
+class JournalError(PopError):
+    exit_code = 2
+
+
+class ModelError(PopError):
+    exit_code = 4
+
+
+class ModelRefused(ModelError):
+    exit_code = 2
+
+
+class RequestRefused(ModelError):
+    exit_code = 4
+
+
+class ModelUnavailable(ModelError):
+    exit_code = 4
+
+
+class TrainingError(PopError):
+    exit_code = 3
+
+
+class GateFailed(PopError):
+    exit_code = 3
+
+
+class Stopped(PopError):
+    exit_code = 4

@@ -1,0 +1,134 @@
+"""The run directory: it explains itself, belongs to one process at a time, and is only ever added to.
+
+config.yaml      the resolved config, every default written out
+versions.json    what made it: package, Python and library versions
+run.db           the journal
+pairs.parquet    the preference pairs of all rounds so far
+models/round-N/  the model trained in round N
+result.json      the figures
+report.html      the same, to look at
+"""
+
+import difflib
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Final
+
+from pop_selfplay.config import RunConfig, dump_config, load_config
+from pop_selfplay.errors import ConfigError, JournalError
+from pop_selfplay.journal.journal import Journal
+
+_VERSIONED: Final = ("pop-selfplay", "torch", "transformers", "trl", "datasets", "pydantic")
+
+
+class RunDirectory:
+    """One run on disk. `create` makes or reopens it for a config, `open` reopens it by its own config."""
+
+    def __init__(self, path: Path, config: RunConfig) -> None:
+        self.path = path
+        self.config = config
+        self._lock: IO[str] | None = None
+
+    @classmethod
+    def create(cls, path: Path, config: RunConfig) -> "RunDirectory":
+        """Make the directory for `config`, or reopen it when it was made for an equal one.
+
+        Raises ConfigError with the difference when it holds a run of another config, JournalError when it cannot be written.
+        """
+        stored = path / "config.yaml"
+        if stored.exists():
+            run = cls.open(path)
+            if run.config != config:
+                raise ConfigError(
+                    f"{path} holds a run with another config; give this one a directory of its own. The difference:\n"
+                    + _difference(run.config, config)
+                )
+            return run
+        if path.exists() and any(path.iterdir()):
+            raise ConfigError(f"{path} is not empty and holds no run (no config.yaml): choose an empty or new directory")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            write_atomically(path / "versions.json", json.dumps(_versions(), indent=1) + "\n")
+            write_atomically(stored, dump_config(config))
+        except OSError as error:
+            raise JournalError(f"cannot make the run directory {path}: {error}") from error
+        return cls(path, config)
+
+    @classmethod
+    def open(cls, path: Path) -> "RunDirectory":
+        """Open an existing run. Raises ConfigError when `path` holds none."""
+        if not (path / "config.yaml").is_file():
+            raise ConfigError(f"{path} is not a run directory: it has no config.yaml")
+        return cls(path, load_config(path / "config.yaml"))
+
+    @property
+    def pairs_path(self) -> Path:
+        return self.path / "pairs.parquet"
+
+    @property
+    def result_path(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def report_path(self) -> Path:
+        return self.path / "report.html"
+
+    def model_path(self, round_: int) -> Path:
+        """Where the model trained in `round_` lies once it is finished."""
+        return self.path / "models" / f"round-{round_}"
+
+    def journal(self) -> Journal:
+        """Open the journal for reading, next to whoever writes it."""
+        return Journal.open(self.path / "run.db")
+
+    def read_result(self) -> dict[str, Any] | None:
+        """Return result.json as written, or None while the run has none."""
+        if not self.result_path.is_file():
+            return None
+        result: dict[str, Any] = json.loads(self.result_path.read_text(encoding="utf-8"))
+        return result
+
+    def __enter__(self) -> "RunDirectory":
+        """Take the directory for this process. Raises JournalError when another one has it."""
+        try:
+            self._lock = (self.path / "run.lock").open("w", encoding="utf-8")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise JournalError(f"another process is working on {self.path}: wait for it or stop it") from error
+        except OSError as error:
+            raise JournalError(f"cannot write in the run directory {self.path}: {error}") from error
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` under a temporary name and rename it, so that readers see the old file or the whole new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _difference(old: RunConfig, new: RunConfig) -> str:
+    lines = difflib.unified_diff(
+        dump_config(old).splitlines(), dump_config(new).splitlines(), "the run", "now", lineterm="", n=1
+    )
+    return "\n".join(lines)
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in _VERSIONED:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -1,0 +1,34 @@
+"""Running counts of a run, kept next to the journal so that a live view costs no queries."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Tally:
+    """Counts since the run directory was made, over all sessions.
+
+    calls[(round, role, reason)] counts model calls, reason "" where they parsed and
+    "repaired" where they parsed after their JSON was mended. tokens[(round, role, kind)] counts prompt, cached
+    and generated tokens. episodes[(round, stage, reason)] counts finished ones, stage and reason "" where they were scored.
+    """
+
+    calls: Counter[tuple[int, str, str]] = field(default_factory=Counter)
+    tokens: Counter[tuple[int, str, str]] = field(default_factory=Counter)
+    episodes: Counter[tuple[int, str, str]] = field(default_factory=Counter)
+
+    def add_call(self, round_: int, role: str, reason: str, prompt: int, cached: int, generated: int) -> None:
+        self.calls[round_, role, reason] += 1
+        for kind, count in (("prompt", prompt), ("cached", cached), ("generated", generated)):
+            self.tokens[round_, role, kind] += count
+
+    def total_tokens(self, kind: str, round_: int | None = None) -> int:
+        """Sum of `kind` tokens ("prompt", "cached" or "generated") over all roles, of one round or of all."""
+        return sum(n for (r, _, k), n in self.tokens.items() if k == kind and round_ in (None, r))
+
+    def calls_by_role(self) -> dict[str, Counter[str]]:
+        """Return role -> reason -> calls, reason "valid" where they parsed, over all rounds."""
+        by_role: dict[str, Counter[str]] = {}
+        for (_, role, reason), count in sorted(self.calls.items()):
+            by_role.setdefault(role, Counter())[reason or "valid"] += count
+        return by_role

@@ -1,0 +1,53 @@
+"""Language models behind one seam. Callers use `open_model` and the types in `base`; nothing else here is their business.
+
+| file | backend |
+| --- | --- |
+| base.py | the seam: ChatModel, ChatRequest, Completion |
+| endpoint.py | any OpenAI-compatible chat server |
+| local/ | a transformers model in this process, concurrent requests batched together |
+| simulated/ | the shipped fake: seeded pseudo-text, in process or as a server |
+
+Importing this module loads no backend: torch, transformers and the HTTP client come in with the first model that needs them.
+A new backend gets a file here, a config type in `config.py` and a case in `open_model`.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import pop_selfplay
+from pop_selfplay.config import EndpointModel, LocalModel, ModelConfig, PocketModel, SimulatedModel
+from pop_selfplay.errors import ModelRefused
+from pop_selfplay.models.base import ChatModel, ChatRequest, Completion
+
+__all__ = ["POCKET_WEIGHTS", "ChatModel", "ChatRequest", "Completion", "open_model"]
+
+POCKET_WEIGHTS: Final = Path(pop_selfplay.__file__).parent / "pocket" / "model"
+
+
+def open_model(config: ModelConfig, *, name: str | None = None) -> ChatModel:
+    """Return the backend that `config` describes, ready to answer. `name` replaces its own name in records and reports.
+
+    Close the model when done. Raises ModelRefused when weights, key or address are missing or unusable.
+    """
+    match config:
+        case EndpointModel():
+            from pop_selfplay.models.endpoint import EndpointChatModel
+
+            return EndpointChatModel(config, name=name)
+        case SimulatedModel():
+            from pop_selfplay.models.simulated import SimulatedChatModel
+
+            return SimulatedChatModel(config, name=name)
+        case LocalModel():
+            from pop_selfplay.models.local import LocalChatModel
+
+            return LocalChatModel(config, name=name)
+        case PocketModel():
+            from pop_selfplay.models.local import LocalChatModel
+
+            if not (POCKET_WEIGHTS / "config.json").is_file():
+                raise ModelRefused(
+                    f"the pocket model is missing from {POCKET_WEIGHTS}: reinstall pop-selfplay, or make the weights with "
+                    "python -m pop_selfplay.pocket.pretrain"
+                )
+            return LocalChatModel(LocalModel(path=str(POCKET_WEIGHTS)), name=name or "pocket")

@@ -1,0 +1,48 @@
+"""The one seam to language models: `ChatModel`. Everything above it is plain async Python, everything below is a backend.
+
+To add a backend, write a class with `complete` and `close` in a file beside this one, give it a config type in `config.py`
+and a line in `models.open_model`.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from pop_selfplay.records import Completion, Message, Role
+
+__all__ = ["ChatModel", "ChatRequest", "Completion"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One call. `seed` decides the sample: the same request gives the same completion wherever the backend allows it.
+
+    temperature ≥ 0 (0 is greedy), 0 < top_p ≤ 1, max_tokens ≥ 1 counts generated tokens only. `stop` is the closing tag after
+    which nothing more is needed: a backend may stop there, and then keeps the tag in the text. `group` names the episode, so
+    that a backend with several replicas can keep calls that share a prefix together.
+    """
+
+    role: Role
+    messages: tuple[Message, ...]
+    temperature: float
+    top_p: float
+    max_tokens: int
+    seed: int
+    stop: str = ""
+    group: str = ""
+
+
+class ChatModel(Protocol):
+    """A model that answers conversations. Safe to call from many tasks of one event loop at once."""
+
+    @property
+    def name(self) -> str:
+        """What to call this model in records and reports."""
+        ...
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        """Answer `request`. Raises ModelRefused when it never can, ModelUnavailable when patience has run out."""
+        ...
+
+    async def close(self) -> None:
+        """Free connections, memory and processes. Idempotent."""
+        ...

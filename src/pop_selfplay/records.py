@@ -1,0 +1,139 @@
+"""The nouns of the method, as frozen types. Everything that is stored, passed between stages or exported is one of these.
+
+A new record goes here when two rooms need it; a type that only one room needs stays in that room.
+"""
+
+import enum
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Record(BaseModel):
+    """Base of all records: immutable, strict about unknown fields, NaN and infinity refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Role(enum.StrEnum):
+    """The four parts one model plays (method, "One episode")."""
+
+    PROPOSER = "proposer"
+    SOLVER = "solver"
+    RUBRIC_WRITER = "rubric_writer"
+    JUDGE = "judge"
+
+
+class Message(Record):
+    """One turn of a conversation, in the OpenAI chat format."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a model wrote. Token counts are the backend's own; `cached_tokens` of the prompt were not recomputed."""
+
+    text: str
+    finish_reason: Literal["stop", "length"]
+    prompt_tokens: int
+    generated_tokens: int
+    cached_tokens: int = 0
+
+
+class Document(Record):
+    """One raw text. `id` is stable across runs; `title` may be empty; `source` says where it was read."""
+
+    id: str
+    text: str
+    title: str = ""
+    source: str = ""
+
+
+class Problem(Record):
+    """A self-contained task made from a document, with the reference answer that the document supports."""
+
+    id: str
+    document_id: str
+    text: str
+    reference_answer: str
+
+
+class Candidate(Record):
+    """One answer to a problem. `completion` is all the solver wrote, `answer` the part inside its answer tag."""
+
+    index: int = Field(ge=0)
+    completion: str
+    answer: str
+
+
+class Criterion(Record):
+    """One thing a good answer must show. `gold` is what the document says about it, or "Not applicable"."""
+
+    name: str
+    description: str
+    weight: float = Field(gt=0)
+    gold: str
+
+
+class Rubric(Record):
+    """One to five criteria with unique names (method, "write rubric")."""
+
+    criteria: tuple[Criterion, ...] = Field(min_length=1)
+
+    @property
+    def total_weight(self) -> float:
+        return sum(criterion.weight for criterion in self.criteria)
+
+
+class Rating(Record):
+    """The judge's verdict on one criterion for one candidate: 0 bad, 1 medium, 2 good, with the thoughts behind it."""
+
+    criterion: str
+    rating: float = Field(ge=0, le=2)
+    thoughts: str = ""
+
+
+class Evaluation(Record):
+    """All ratings of one candidate and the score they make: Σ weight·rating / Σ weight, in [0, 2]."""
+
+    candidate: int = Field(ge=0)
+    ratings: tuple[Rating, ...]
+    score: float = Field(ge=0, le=2)
+
+
+class Failure(Record):
+    """Why something was lost: at which stage, for which reason (a short stable word), with the detail for a reader."""
+
+    stage: str
+    reason: str
+    detail: str = ""
+
+
+class Episode(Record):
+    """One problem played to its end: scored candidates, or the failure that ended it. `id` is also the problem's id."""
+
+    id: str
+    round: int = Field(ge=1)
+    document_id: str
+    problem: Problem | None = None
+    candidates: tuple[Candidate, ...] = ()
+    rubric: Rubric | None = None
+    evaluations: tuple[Evaluation, ...] = ()
+    failure: Failure | None = None
+
+
+class PreferencePair(Record):
+    """The best candidate of a group against its worst, ready for training. Conversations are lists of messages."""
+
+    prompt: tuple[Message, ...]
+    chosen: tuple[Message, ...]
+    rejected: tuple[Message, ...]
+    chosen_score: float
+    rejected_score: float
+    reference_answer: str
+    document_id: str
+    problem_id: str
+    round: int

@@ -1,0 +1,9 @@
+"""What a run shows to people.
+
+    result.py   the figures, computed once from the journal: result.json
+    tables.py   the figures on the terminal
+    page.py     the figures and some episodes as one static page: report.html
+    live.py     what is going on right now
+
+A new figure is computed in `result.py` and shown from there by the others.
+"""

@@ -1,0 +1,91 @@
+"""The live view: a panel that follows the journal's tally on a terminal, plain lines elsewhere."""
+
+import time
+from types import TracebackType
+from typing import Final
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from pop_selfplay.journal import Tally
+from pop_selfplay.report.tables import reasons_text
+
+SECONDS_BETWEEN_LINES: Final = 15.0
+
+
+class LiveView:
+    """An Observer that draws. Use it in a with statement; it redraws only when it is told something, and needs no thread."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._phase, self._episodes, self._done_before, self._tokens_before = "", 0, 0, 0
+        self._training = ""
+        self._tally = Tally()
+        self._began = self._last_line = time.monotonic()
+
+    def __enter__(self) -> "LiveView":
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._finish_phase()
+        if self._live is not None:
+            self._live.stop()
+
+    def phase(self, name: str, episodes: int = 0) -> None:
+        self._finish_phase()
+        self._phase, self._episodes, self._training = name, episodes, ""
+        self._done_before, self._tokens_before = self._tally.episodes.total(), self._tally.total_tokens("generated")
+        self._began = self._last_line = time.monotonic()
+        if self._live is None:
+            self._console.print(f"{name} …", highlight=False)
+        self._draw()
+
+    def refresh(self, tally: Tally) -> None:
+        self._tally = tally
+        self._draw()
+
+    def training_step(self, step: int, steps: int, loss: float) -> None:
+        self._training = f"step {step}/{steps}, loss {loss:.4f}"
+        self._draw()
+
+    def _finish_phase(self) -> None:
+        if self._phase:
+            seconds = time.monotonic() - self._began
+            self._console.print(f"[green]✓[/green] {self._phase}  {seconds:.1f} s  {self._progress()}", highlight=False)
+        self._phase = ""
+
+    def _draw(self) -> None:
+        now = time.monotonic()
+        if self._live is not None:
+            if self._phase:
+                self._live.update(Group(self._headline(), self._table()), refresh=True)
+        elif now - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            self._console.print(f"  {self._headline()}", highlight=False)
+
+    def _headline(self) -> Text:
+        return Text(f"{self._phase}  {time.monotonic() - self._began:.0f} s  {self._progress()}")
+
+    def _progress(self) -> str:
+        parts = [self._training] if self._training else []
+        if self._episodes:
+            done = self._tally.episodes.total() - self._done_before
+            parts.append(f"{done:,}/{self._episodes:,} episodes")
+        tokens = self._tally.total_tokens("generated") - self._tokens_before
+        if tokens:
+            parts.append(f"{tokens / max(time.monotonic() - self._began, 1e-9):,.0f} tokens/s")
+        return ", ".join(parts)
+
+    def _table(self) -> Table:
+        table = Table(box=None, pad_edge=False)
+        for column in ("role", "calls", "valid", "refused because"):
+            table.add_column(column, justify="right" if column in ("calls", "valid") else "left")
+        for role, reasons in self._tally.calls_by_role().items():
+            valid = reasons["valid"] + reasons["repaired"]
+            table.add_row(role, f"{reasons.total():,}", f"{valid / reasons.total():.1%}", reasons_text(dict(reasons)))
+        return table

@@ -1,0 +1,72 @@
+"""The figures of a result as tables on the terminal."""
+
+from typing import Any
+
+from rich.console import Console, Group
+from rich.table import Table
+
+Estimate = dict[str, float | int | None]
+
+
+def result_tables(result: dict[str, Any]) -> Group:
+    """Return the closing tables of a run: what was measured, how the roles did, and what was kept and dropped."""
+    parts = [measure_table(result["measure"])] if result["measure"] else []
+    return Group(*parts, roles_table(result["roles"]), rounds_table(result["rounds"]))
+
+
+def measure_table(measured: dict[str, Any]) -> Table:
+    """One row per group and mode: before, after and the paired gain, each with its 95 % interval."""
+    percent = "held_out_self_judged" not in measured
+    title = "closed-book fact accuracy, %" if percent else "held-out score judged by the starting model, 0 to 2"
+    table = Table(title=f"{title} [95 % interval]", title_justify="left")
+    for column in ("group", "mode", "before", "after", "gain", "n"):
+        table.add_column(column, justify="left" if column in ("group", "mode") else "right")
+    for group, modes in measured.items():
+        for mode, figures in modes.items():
+            estimates = [_estimate(figures[part], percent, part == "gain") for part in ("before", "after", "gain")]
+            table.add_row(group.replace("_", " "), mode, *estimates, str(figures["after"]["n"]))
+    return table
+
+
+def roles_table(roles: dict[str, dict[str, int]]) -> Table:
+    """One row per role: its calls, how many parsed, and why the others did not."""
+    table = Table(title="calls by role", title_justify="left")
+    for column in ("role", "calls", "valid", "refused because"):
+        table.add_column(column, justify="right" if column in ("calls", "valid") else "left")
+    for role, reasons in roles.items():
+        total = sum(reasons.values())
+        valid = reasons.get("valid", 0) + reasons.get("repaired", 0)
+        table.add_row(role, f"{total:,}", f"{valid / total:.1%}", reasons_text(reasons))
+    return table
+
+
+def rounds_table(rounds: list[dict[str, Any]]) -> Table:
+    """One row per round: from documents to pairs, with the reasons of every drop."""
+    table = Table(title="rounds", title_justify="left")
+    for column in ("round", "documents", "problems", "candidates", "rubrics", "evaluations", "pairs"):
+        table.add_column(column, justify="right")
+    table.add_column("dropped")
+    for round_ in rounds:
+        counts = [f"{round_[c]:,}" for c in ("documents", "problems", "candidates", "rubrics", "evaluations", "pairs")]
+        table.add_row(str(round_["round"]), *counts, reasons_text(round_["dropped"]))
+    return table
+
+
+def reasons_text(reasons: dict[str, int]) -> str:
+    """Return "reason count, …", most frequent first; valid and repaired calls are no reason for anything."""
+    shown = [(n, reason) for reason, n in reasons.items() if reason != "valid"]
+    return ", ".join(f"{reason} {n:,}" for n, reason in sorted(shown, key=lambda pair: (-pair[0], pair[1])))
+
+
+def print_result(console: Console, result: dict[str, Any], directory: str) -> None:
+    """Print the closing tables and where everything lies."""
+    console.print(result_tables(result))
+    console.print(f"run directory {directory}\nreport        {directory}/report.html", soft_wrap=True, highlight=False)
+
+
+def _estimate(estimate: Estimate, percent: bool, signed: bool) -> str:
+    scale, digits = (100, 1) if percent else (1, 3)
+    numbers = [estimate[part] for part in ("mean", "low", "high")]
+    sign = "+" if signed else ""
+    mean, low, high = ("?" if x is None else f"{x * scale:{sign}.{digits}f}" for x in numbers)
+    return f"{mean} [{low}, {high}]"

@@ -1,0 +1,152 @@
+"""What every phase of a run needs: the directory, the open journal, the domain, who watches, and how models are opened.
+
+The policy of round k is the model trained in round k−1; the policy of round 1 is the one in the config.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from pop_selfplay.config import EndpointModel, LocalModel, ModelConfig, PocketModel, RunConfig, SimulatedModel
+from pop_selfplay.domains import Domain, load_domain
+from pop_selfplay.journal import Journal, RunDirectory, Tally
+from pop_selfplay.models import POCKET_WEIGHTS, open_model
+from pop_selfplay.models.base import ChatModel
+from pop_selfplay.records import Role
+from pop_selfplay.stages.asking import Cast
+
+T = TypeVar("T")
+
+
+class Observer(Protocol):
+    """Who watches a run. Every method returns at once and changes nothing."""
+
+    def phase(self, name: str, episodes: int = 0) -> None:
+        """A phase begins; `episodes` is how many it plays, 0 where that has no meaning."""
+
+    def refresh(self, tally: Tally) -> None:
+        """Called a few times a second while models work."""
+
+    def training_step(self, step: int, steps: int, loss: float) -> None:
+        """An optimiser step was taken."""
+
+
+class Unwatched:
+    """The observer that shows nothing."""
+
+    def phase(self, name: str, episodes: int = 0) -> None:
+        pass
+
+    def refresh(self, tally: Tally) -> None:
+        pass
+
+    def training_step(self, step: int, steps: int, loss: float) -> None:
+        pass
+
+
+@dataclass
+class Session:
+    """One process's work on one run directory. Make it with `open_session`."""
+
+    directory: RunDirectory
+    journal: Journal
+    domain: Domain
+    observer: Observer = field(default_factory=Unwatched)
+
+    @property
+    def config(self) -> RunConfig:
+        return self.directory.config
+
+    def policy(self, round_: int) -> ModelConfig:
+        """Return the model that plays in `round_`; round `rounds + 1` is the finished model."""
+        start = self.config.model
+        if round_ == 1:
+            return start
+        path = str(self.directory.model_path(round_ - 1))
+        return start.model_copy(update={"path": path}) if isinstance(start, LocalModel) else LocalModel(path=path)
+
+    def play(self, policies: Mapping[Role, int], work: Callable[[Cast], Awaitable[T]]) -> T:
+        """Run `work` with the models open: `policies` says the policy of which round plays each role.
+
+        A teacher in the config stands in for its role. Models are opened once each, however many roles they play, and closed.
+        """
+
+        async def opened() -> T:
+            models: dict[str, ChatModel] = {}
+            try:
+                for name, config in self._players(policies).values():
+                    if name not in models:
+                        models[name] = open_model(config, name=name)
+                by_role = {role: models[name] for role, (name, _) in self._players(policies).items()}
+                cast = Cast(by_role, self.domain, self.config.synthesis, self.journal, self.config.seed)
+                return await self._watched(work(cast))
+            finally:
+                for model in models.values():
+                    await model.close()
+
+        return asyncio.run(opened())
+
+    def _players(self, policies: Mapping[Role, int]) -> dict[Role, tuple[str, ModelConfig]]:
+        teachers = self.config.teachers
+        return {
+            role: (f"teacher of {role}", teachers[role]) if role in teachers else (f"policy-{round_}", self.policy(round_))
+            for role, round_ in policies.items()
+        }
+
+    async def _watched(self, work: Awaitable[T]) -> T:
+        async def tick() -> None:
+            while True:
+                self.observer.refresh(self.journal.tally)
+                await asyncio.sleep(0.25)
+
+        ticker = asyncio.create_task(tick())
+        try:
+            return await work
+        finally:
+            ticker.cancel()
+            self.observer.refresh(self.journal.tally)
+
+    @contextlib.contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Add the seconds this takes to the note `seconds/<what>`, also over interrupted sessions."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            key = f"seconds/{what}"
+            before = float(self.journal.noted(key) or 0.0)
+            self.journal.note(key, repr(before + time.monotonic() - start))
+
+
+def weights_of(model: ModelConfig) -> str | None:
+    """Return the directory or hub name of a model's weights, None where it has none."""
+    match model:
+        case LocalModel():
+            return model.path
+        case PocketModel():
+            return str(POCKET_WEIGHTS)
+        case EndpointModel():
+            return model.weights
+        case SimulatedModel():
+            return None
+
+
+@contextlib.contextmanager
+def open_session(path: Path, config: RunConfig | None = None, observer: Observer | None = None) -> Iterator[Session]:
+    """Open the run directory at `path`, made for `config` when it is new, and hold its lock for the time of the session."""
+    directory = RunDirectory.open(path) if config is None else RunDirectory.create(path, config)
+    domain = load_domain(directory.config.domain)
+    with directory, directory.journal() as journal:
+        yield Session(directory, journal, domain, observer or Unwatched())
+
+
+@contextlib.contextmanager
+def watch_session(path: Path) -> Iterator[Session]:
+    """Open the run directory at `path` without its lock, to read while another process may be writing."""
+    directory = RunDirectory.open(path)
+    with directory.journal() as journal:
+        yield Session(directory, journal, load_domain(directory.config.domain))

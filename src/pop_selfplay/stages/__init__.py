@@ -1,0 +1,11 @@
+"""The four steps of an episode, one file and one public async function each.
+
+    propose.py        document → problem with a reference answer
+    solve.py          problem → candidates (the solver never sees the document)
+    write_rubric.py   document, problem, candidates → rubric
+    rate.py           problem, rubric, candidate → evaluation (the judge never sees the document)
+    asking.py         how every stage calls its model: seeds, attempts, parsing, the journal
+
+A stage returns its value or a `Failure`, never a sentinel, and raises nothing for bad model output. The next stage goes into a
+file named by its verb, and into `episode.play`.
+"""

@@ -1,0 +1,152 @@
+"""How every stage calls its model: one seed per call, several attempts, strict parsing, everything in the journal."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeVar
+
+from pop_selfplay.config import Synthesis
+from pop_selfplay.core.parsing import Parsed, Rejection, valid_unicode
+from pop_selfplay.core.seeds import derive_seed
+from pop_selfplay.domains import Domain
+from pop_selfplay.errors import PopError, RequestRefused
+from pop_selfplay.journal import CallKey, Journal, StoredCall
+from pop_selfplay.models.base import ChatModel, ChatRequest, Completion
+from pop_selfplay.records import Failure, Message, Role
+
+T = TypeVar("T")
+
+CLOSING_TAG: Final = {
+    Role.PROPOSER: "</answer>",
+    Role.SOLVER: "</answer>",
+    Role.RUBRIC_WRITER: "</rubric>",
+    Role.JUDGE: "</evaluation>",
+}
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who plays which role, by which rules, and where every call is written down."""
+
+    models: Mapping[Role, ChatModel]
+    domain: Domain
+    synthesis: Synthesis
+    journal: Journal
+    seed: int
+
+    def sees_document(self, role: Role) -> bool:
+        return role in self.synthesis.document_for
+
+
+class Question(NamedTuple):
+    """One thing to ask a role. `item` tells apart what is asked of one role in one episode, such as the candidate's number."""
+
+    round: int
+    episode: str
+    role: Role
+    item: str
+    messages: tuple[Message, ...]
+
+
+async def ask(
+    cast: Cast,
+    question: Question,
+    parse: Callable[[str], Parsed[T] | Rejection],
+    *,
+    attempts: range | None = None,
+    temperature: float | None = None,
+) -> T | Failure:
+    """Ask until an answer parses or the attempts are used up; then the failure holds the last reason.
+
+    The seed of each call is a hash of run seed, episode, role, item and attempt. `attempts` and `temperature` stand in for the
+    role's own settings. A call that the journal already holds for exactly this request is not made again.
+    """
+    sampling = cast.synthesis.sampling(question.role)
+    rejection = Rejection("not_asked")
+    for attempt in range(sampling.attempts) if attempts is None else attempts:
+        heat = sampling.temperature if temperature is None else temperature
+        if attempt > 0 and heat == 0:
+            heat = sampling.retry_temperature  # a greedy model would only repeat what was just refused
+        request = ChatRequest(
+            role=question.role,
+            messages=question.messages,
+            temperature=heat,
+            top_p=sampling.top_p,
+            max_tokens=sampling.max_tokens,
+            seed=derive_seed(cast.seed, question.episode, question.role, question.item, attempt),
+            stop=CLOSING_TAG[question.role],
+            group=question.episode,
+        )
+        key = CallKey(question.round, question.episode, question.role.value, question.item, attempt)
+        try:
+            completion = await _completion(cast, key, request)
+        except RequestRefused as error:
+            return Failure(stage=question.role.value, reason="refused", detail=str(error))
+        parsed = _parse(parse, completion)
+        if not isinstance(parsed, Rejection):
+            _record(cast, key, request, completion, "repaired" if parsed.repaired else "")
+            return parsed.value
+        rejection = parsed
+        _record(cast, key, request, completion, rejection.reason)
+    return Failure(stage=question.role.value, reason=rejection.reason, detail=rejection.detail)
+
+
+def _parse(parse: Callable[[str], Parsed[T] | Rejection], completion: Completion) -> Parsed[T] | Rejection:
+    parsed = parse(completion.text)
+    if isinstance(parsed, Rejection) and completion.finish_reason == "length":
+        return Rejection("cut_off", f"{completion.generated_tokens} tokens were not enough ({parsed.reason})")
+    return parsed
+
+
+async def _completion(cast: Cast, key: CallKey, request: ChatRequest) -> Completion:
+    stored = cast.journal.find_call(key)
+    if stored is not None and stored.digest == _digest(cast, request):
+        return stored.completion
+    completion = await cast.models[request.role].complete(request)
+    # Replay must see the very text that was parsed now, so what no database can hold is replaced before parsing.
+    return Completion(
+        valid_unicode(completion.text),
+        completion.finish_reason,
+        completion.prompt_tokens,
+        completion.generated_tokens,
+        completion.cached_tokens,
+    )
+
+
+def _record(cast: Cast, key: CallKey, request: ChatRequest, completion: Completion, reason: str) -> None:
+    stored = cast.journal.find_call(key)
+    call = StoredCall(_digest(cast, request), reason, completion)
+    if stored != call:
+        cast.journal.record_call(key, call)
+
+
+def _digest(cast: Cast, request: ChatRequest) -> str:
+    model = cast.models[request.role].name
+    settings = (model, request.temperature, request.top_p, request.max_tokens, request.seed, request.stop)
+    text = repr(settings) + "".join(f"\0{message.role}\0{message.content}" for message in request.messages)
+    return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
+
+
+async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run all coroutines at once and return their results in order.
+
+    The first error cancels the rest. One PopError is raised out of the group: a dead server fails every call in flight with the
+    same words, and one of them is enough.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(coroutine) for coroutine in work]
+    except BaseExceptionGroup as errors:
+        ours, others = errors.split(PopError)
+        if ours is None or others is not None:
+            raise
+        raise _first(ours) from None
+    return [task.result() for task in tasks]
+
+
+def _first(errors: BaseExceptionGroup[PopError]) -> PopError:
+    error: PopError | BaseExceptionGroup[PopError] = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

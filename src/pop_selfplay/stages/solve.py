@@ -1,0 +1,38 @@
+"""Solve: many candidates for one problem, without the document (method, "solve")."""
+
+from pop_selfplay.core.parsing import Parsed, Rejection, parse_answer
+from pop_selfplay.records import Candidate, Failure, Problem, Role
+from pop_selfplay.stages.asking import Cast, Question, ask, together
+
+
+async def solve(cast: Cast, problem: Problem, round_: int) -> tuple[Candidate, ...] | Failure:
+    """Return the valid candidates of `synthesis.candidates` tries, in the order of their indices.
+
+    While no more than `min_valid_share` of them are valid, those that failed are tried again, up to the solver's attempts.
+    """
+    wanted = cast.synthesis.candidates
+    messages = cast.domain.render("solve", problem=problem.text)
+    found: dict[int, Candidate] = {}
+    last = Failure(stage=Role.SOLVER.value, reason="not_asked")
+    for attempt in range(cast.synthesis.solver.attempts):
+        missing = [index for index in range(wanted) if index not in found]
+        questions = [Question(round_, problem.id, Role.SOLVER, str(index), messages) for index in missing]
+        for outcome in await together(_answer(cast, question, attempt) for question in questions):
+            if isinstance(outcome, Candidate):
+                found[outcome.index] = outcome
+            else:
+                last = outcome
+        if len(found) > cast.synthesis.min_valid_share * wanted:
+            return tuple(found[index] for index in sorted(found))
+    detail = f"{len(found)} of {wanted} candidates valid; the last failure: {last.reason}, {last.detail}"
+    return Failure(stage=Role.SOLVER.value, reason="too_few_valid", detail=detail)
+
+
+async def _answer(cast: Cast, question: Question, attempt: int) -> Candidate | Failure:
+    def parse(completion: str) -> Parsed[Candidate] | Rejection:
+        answer = parse_answer(completion)
+        if isinstance(answer, Rejection):
+            return answer
+        return Parsed(Candidate(index=int(question.item), completion=completion, answer=answer.value))
+
+    return await ask(cast, question, parse, attempts=range(attempt, attempt + 1))

@@ -1,0 +1,33 @@
+"""Write the rubric: what separates good from bad answers, with the document in view (method, "write rubric")."""
+
+from collections.abc import Sequence
+
+from pop_selfplay.core.filtering import cut_words, spread
+from pop_selfplay.core.parsing import parse_rubric
+from pop_selfplay.records import Candidate, Document, Failure, Problem, Role, Rubric
+from pop_selfplay.stages.asking import Cast, Question, ask
+
+
+async def write_rubric(
+    cast: Cast, document: Document, problem: Problem, candidates: Sequence[Candidate], round_: int
+) -> Rubric | Failure:
+    """Return the rubric for `problem`. Where the run shows the writer no document, it sees no reference answer either."""
+    rules = cast.domain.spread
+    shown = _numbered([candidate.answer for candidate in spread(candidates, rules.count)], rules.max_words)
+    if cast.sees_document(Role.RUBRIC_WRITER):
+        messages = cast.domain.render(
+            "rubric",
+            document=document.text,
+            problem=problem.text,
+            reference_answer=problem.reference_answer,
+            candidates=shown,
+        )
+    else:
+        messages = cast.domain.render("rubric_without_document", problem=problem.text, candidates=shown)
+    return await ask(cast, Question(round_, problem.id, Role.RUBRIC_WRITER, "", messages), parse_rubric)
+
+
+def _numbered(answers: Sequence[str], max_words: int | None) -> str:
+    cut = [answer if max_words is None else cut_words(answer, max_words) for answer in answers]
+    separator = "\n\n" if any("\n" in answer for answer in cut) else "\n"
+    return separator.join(f"Candidate {number}: {answer}" for number, answer in enumerate(cut, 1))

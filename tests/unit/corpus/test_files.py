@@ -1,0 +1,156 @@
+"""Files become documents with stable ids; what cannot be read is skipped with its reason, never lost."""
+
+import gzip
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pop_selfplay.config import FilesCorpus
+from pop_selfplay.corpus import Skipped, read_documents
+from pop_selfplay.errors import CorpusError
+from pop_selfplay.records import Document
+
+
+def read(*paths: Path | str, **fields: Any) -> tuple[dict[str, str], Counter[str]]:
+    """Return the texts by document id, and the counted reasons."""
+    entries = list(read_documents(FilesCorpus(paths=[str(path) for path in paths], **fields)))
+    documents = [entry for entry in entries if isinstance(entry, Document)]
+    texts = {document.id: document.text for document in documents}
+    assert len(texts) == len(documents), "ids repeat"
+    return texts, Counter(entry.reason for entry in entries if isinstance(entry, Skipped))
+
+
+def jsonl(*rows: object) -> bytes:
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def test_each_format_is_read_plain_and_gzipped(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.txt").write_text("\ufeffplain\n text", encoding="utf-8")
+    (tmp_path / "sub" / "b.MD").write_text("# marked\n", encoding="utf-8")
+    (tmp_path / "c.txt.gz").write_bytes(gzip.compress("zipped ü".encode()))
+    (tmp_path / "d.jsonl").write_bytes(jsonl({"text": "one"}) + b"\n" + jsonl({"text": "three"}))
+    (tmp_path / "e.jsonl.gz").write_bytes(gzip.compress(jsonl({"text": "packed"})))
+    pq.write_table(pa.table({"text": ["zero", "one"], "other": [1, 2]}), tmp_path / "f.parquet")
+    texts, reasons = read(tmp_path)
+    assert texts == {
+        "a.txt": "plain\n text",
+        "sub/b.MD": "# marked\n",
+        "c.txt.gz": "zipped ü",
+        "d.jsonl#1": "one",
+        "d.jsonl#3": "three",
+        "e.jsonl.gz#1": "packed",
+        "f.parquet#0": "zero",
+        "f.parquet#1": "one",
+    }
+    assert not reasons
+
+
+def test_every_bad_line_is_skipped_with_its_reason_and_the_rest_is_read(tmp_path: Path) -> None:
+    lines = [
+        b'{"text": "good"}',
+        b"{broken",
+        b"[" * 100_000,
+        b"[1, 2]",
+        b'{"body": "x"}',
+        b'{"text": null}',
+        b'{"text": 5}',
+        b'{"text": " \\n"}',
+        b'{"text": "\xff"}',
+        b'{"text": "half a pair \\ud800"}',
+    ]
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
+    texts, reasons = read(tmp_path / "a.jsonl")
+    assert texts == {"a.jsonl#1": "good", "a.jsonl#10": "half a pair \N{REPLACEMENT CHARACTER}"}
+    assert reasons == {
+        "bad_json": 2,
+        "not_an_object": 1,
+        "no_text_field": 2,
+        "text_not_a_string": 1,
+        "empty": 1,
+        "not_utf8": 1,
+    }
+
+
+def test_every_bad_file_in_a_folder_is_skipped_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "good.txt").write_text("good")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    (tmp_path / "blank.md").write_text(" \n")
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG")
+    (tmp_path / "broken.parquet").write_text("no parquet")
+    (tmp_path / "broken.txt.gz").write_text("no gzip")
+    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(jsonl(*({"text": f"{n}" * 50} for n in range(1000))))[:-20])
+    (tmp_path / "dangling.txt").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe.txt")
+    (tmp_path / ".hidden.txt").write_text("hidden")
+    texts, reasons = read(tmp_path)
+    assert texts["good.txt"] == "good"
+    assert reasons == {"not_utf8": 1, "empty": 1, "unknown_type": 1, "unreadable": 5}
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
+def test_a_closed_folder_is_counted_as_unreadable(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o000)
+    (tmp_path / "good.txt").write_text("good")
+    assert read(tmp_path) == ({"good.txt": "good"}, {"unreadable": 1})
+
+
+def test_bad_rows_of_a_parquet_file_are_skipped_one_by_one(tmp_path: Path) -> None:
+    table = pa.table({"text": pa.array([b"fine", b"\xff", None, b" "]).view(pa.binary()), "id": [1, 2, 3, 4]})
+    pq.write_table(table, tmp_path / "bytes.parquet")
+    assert read(tmp_path) == ({"bytes.parquet#0": "fine"}, {"not_utf8": 1, "no_text_field": 1, "empty": 1})
+    pq.write_table(pa.table({"id": [1, 2, 3]}), tmp_path / "bytes.parquet")
+    assert read(tmp_path) == ({}, {"no_text_field": 3})
+
+
+def test_fields_choose_text_title_and_id(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(
+        jsonl({"body": "b", "name": "N", "key": 7, "text": "no"}, {"body": "c", "name": None, "key": "k"}, {"body": "d"})
+    )
+    pq.write_table(pa.table({"body": ["p"], "key": [8]}), tmp_path / "b.parquet")
+    config = FilesCorpus(paths=[str(tmp_path)], text_field="body", title_field="name", id_field="key")
+    first, second, skipped, third = read_documents(config)
+    assert isinstance(first, Document) and (first.id, first.title, first.text) == ("7", "N", "b")
+    assert isinstance(second, Document) and (second.id, second.title, second.text) == ("k", "", "c")
+    assert isinstance(skipped, Skipped) and skipped.reason == "no_id_field"
+    assert isinstance(third, Document) and (third.id, third.title, third.text) == ("8", "", "p")
+
+
+def test_ids_do_not_depend_on_where_the_corpus_lies_or_on_the_order_of_paths(tmp_path: Path) -> None:
+    for place in ("x", "y"):
+        for part in ("one", "two"):
+            (tmp_path / place / part).mkdir(parents=True)
+            (tmp_path / place / part / "data.txt").write_text(f"{place} {part}")
+    assert set(read(tmp_path / "x")[0]) == set(read(tmp_path / "y")[0]) == {"one/data.txt", "two/data.txt"}
+    files = [tmp_path / "x" / "one" / "data.txt", tmp_path / "x" / "two" / "data.txt"]
+    there, back = read(*files)[0], read(*reversed(files))[0]
+    assert there == back == {"one/data.txt": "x one", "two/data.txt": "x two"}
+    assert len(read(tmp_path / "x", tmp_path / "y", tmp_path / "x")[0]) == 4
+
+
+def test_globs_take_files_of_any_name_and_search_the_folders_they_match(tmp_path: Path) -> None:
+    (tmp_path / "pkg-a").mkdir()
+    (tmp_path / "pkg-b").mkdir()
+    (tmp_path / "pkg-a" / "copyright").write_text("rights")
+    (tmp_path / "pkg-b" / "notes.txt").write_text("notes")
+    assert read(tmp_path / "*" / "copyright") == ({"pkg-a/copyright": "rights"}, {})
+    assert read(tmp_path / "**" / "*.txt") == ({"pkg-b/notes.txt": "notes"}, {})
+    assert read(tmp_path / "pkg-*") == ({"pkg-b/notes.txt": "notes"}, {"unknown_type": 1})
+
+
+def test_a_named_file_may_hold_glob_characters(tmp_path: Path) -> None:
+    (tmp_path / "a[1].txt").write_text("here")
+    assert read(tmp_path / "a[1].txt")[0] == {"a[1].txt": "here"}
+
+
+@pytest.mark.parametrize(("name", "problem"), [("nothing", "does not exist"), ("*.nothing", "matches no file")])
+def test_a_path_that_leads_nowhere_is_an_error_that_names_it(tmp_path: Path, name: str, problem: str) -> None:
+    with pytest.raises(CorpusError, match=problem) as caught:
+        read(tmp_path / name)
+    assert name in str(caught.value) and "corpus.paths" in str(caught.value)

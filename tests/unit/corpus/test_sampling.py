@@ -1,0 +1,148 @@
+"""The choice of documents: by hash alone, nested, without repeats, every drop counted."""
+
+import random
+import tracemalloc
+from collections.abc import Iterator, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pop_selfplay.config import DocumentFilter, PocketCorpus
+from pop_selfplay.corpus import Choice, Entry, Skipped, choose, read_documents
+from pop_selfplay.errors import CorpusError
+from pop_selfplay.records import Document
+
+ANY_LENGTH = DocumentFilter(min_words=0, max_words=1000)
+
+
+def document(number: int, text: str | None = None) -> Document:
+    return Document(id=f"d{number}", text=f"text {number}" if text is None else text)
+
+
+def chosen(entries: Sequence[Entry], count: int, skip: int = 0, seed: int = 1) -> Choice:
+    return choose(entries, seed=seed, count=count, skip=skip, filter=ANY_LENGTH)
+
+
+distinct = st.lists(st.integers(0, 10_000), unique=True, min_size=1, max_size=60).map(
+    lambda numbers: [document(number) for number in numbers]
+)
+# few ids and few texts, so that both repeat, together and apart; white space must not make a text another one
+clashing = st.lists(
+    st.builds(
+        lambda number, word, space: document(number, f"{word}{space}{word}"),
+        st.integers(0, 12),
+        st.sampled_from("abcdefgh"),
+        st.sampled_from([" ", "\n", "  "]),
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+@given(clashing, st.integers(1, 15), st.integers(0, 5), st.randoms(use_true_random=False))
+def test_the_choice_does_not_depend_on_the_order_of_the_corpus(
+    documents: list[Document], count: int, skip: int, rng: random.Random
+) -> None:
+    shuffled = rng.sample(documents, len(documents))
+    try:
+        expected: Choice | None = chosen(documents, count, skip)
+    except CorpusError:
+        expected = None
+    if expected is None:
+        with pytest.raises(CorpusError):
+            chosen(shuffled, count, skip)
+    else:
+        assert chosen(shuffled, count, skip) == expected
+
+
+@given(clashing, st.integers(1, 15), st.integers(0, 15))
+def test_a_larger_choice_begins_with_the_smaller_one(documents: list[Document], count: int, more: int) -> None:
+    small, large = chosen(documents, count).documents, chosen(documents, count + more).documents
+    assert large[: len(small)] == small
+
+
+@given(distinct, st.integers(1, 20))
+def test_rounds_go_through_the_corpus_without_a_repeat(documents: list[Document], count: int) -> None:
+    rounds = [chosen(documents, count, skip) for skip in range(0, len(documents), count)]
+    ids = [document.id for choice in rounds for document in choice.documents]
+    assert len(ids) == len(documents) and set(ids) == {document.id for document in documents}
+    assert ids == [document.id for document in chosen(documents, len(documents)).documents]
+
+
+@given(clashing)
+def test_no_id_and_no_text_comes_twice_and_every_drop_is_counted(documents: list[Document]) -> None:
+    choice = chosen(documents, len(documents))
+    texts = [" ".join(document.text.split()) for document in choice.documents]
+    assert len(set(texts)) == len(texts)
+    assert len({document.id for document in choice.documents}) == len(choice.documents) == choice.available
+    assert choice.read == len(documents) == choice.available + sum(choice.dropped.values())
+    assert all(choice.dropped.values())
+
+
+@given(clashing, st.integers(1, 10))
+def test_counts_do_not_depend_on_how_many_are_chosen(documents: list[Document], count: int) -> None:
+    few, all_ = chosen(documents, count), chosen(documents, len(documents))
+    assert (few.dropped, few.available, few.read) == (all_.dropped, all_.available, all_.read)
+
+
+def test_another_seed_makes_another_choice() -> None:
+    documents = [document(number) for number in range(200)]
+    first, second = chosen(documents, 20, seed=1), chosen(documents, 20, seed=2)
+    assert {document.id for document in first.documents} != {document.id for document in second.documents}
+
+
+def test_short_documents_are_dropped_and_long_ones_cut() -> None:
+    entries: list[Entry] = [
+        document(1, "one two"),
+        document(2, "one\n\ttwo  three four"),
+        Skipped("file#3", "bad_json"),
+        Skipped("file#4", "bad_json"),
+    ]
+    choice = choose(entries, seed=0, count=9, filter=DocumentFilter(min_words=3, max_words=3))
+    assert [document.text for document in choice.documents] == ["one\n\ttwo  three"]
+    assert choice == Choice(choice.documents, available=1, read=4, dropped={"too_short": 1, "bad_json": 2})
+
+
+def test_texts_that_are_equal_in_the_part_that_is_used_are_duplicates() -> None:
+    entries = [document(1, "one two three"), document(2, "one two four")]
+    choice = choose(entries, seed=0, count=9, filter=DocumentFilter(min_words=1, max_words=2))
+    assert len(choice.documents) == 1 and choice.dropped == {"duplicate_text": 1}
+
+
+def test_fewer_documents_than_asked_for_are_no_error() -> None:
+    assert len(chosen([document(1), document(2)], 10).documents) == 2
+
+
+def test_a_corpus_without_a_usable_document_is_an_error_that_lists_the_reasons() -> None:
+    entries: list[Entry] = [document(1, "short"), Skipped("a", "empty"), Skipped("b", "empty")]
+    with pytest.raises(CorpusError, match=r"none of the 3 texts.*empty 2, too_short 1.*min_words \(now 50\)"):
+        choose(entries, seed=0, count=1, filter=DocumentFilter())
+    with pytest.raises(CorpusError, match="holds no documents"):
+        chosen([], 1)
+    with pytest.raises(CorpusError, match="all 1 usable documents"):
+        chosen([document(1)], 1, skip=1)
+
+
+def test_memory_is_bounded_by_the_choice_and_not_by_the_corpus() -> None:
+    def corpus() -> Iterator[Entry]:
+        for number in range(5000):
+            yield document(number, f"{number} " + "word " * 1000)  # 25 MB in all
+
+    tracemalloc.start()
+    try:
+        choice = choose(corpus(), seed=0, count=10, filter=DocumentFilter(max_words=2000))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(choice.documents) == 10 and choice.available == 5000
+    assert peak < 2_000_000
+
+
+def test_the_pocket_corpus_gives_editions_of_each_plant() -> None:
+    documents = [entry for entry in read_documents(PocketCorpus(editions=2)) if isinstance(entry, Document)]
+    ids = [document.id for document in documents]
+    assert len(set(ids)) == len(ids) and {id.rpartition("/")[2] for id in ids} == {"0", "1"}
+    assert all(document.id.rpartition("/")[0] == document.title for document in documents)
+    assert documents == list(read_documents(PocketCorpus(editions=2)))
+    assert set(ids) < {entry.id for entry in read_documents(PocketCorpus(editions=3)) if isinstance(entry, Document)}
