@@ -116,7 +116,7 @@ class Episode(Record):
     """One problem played to its end: scored candidates, or the failure that ended it. `id` is also the problem's id."""
 
     id: str
-    round: int = Field(ge=1)
+    round: int = Field(ge=0, description="0: held out for measurement")
     document_id: str
     problem: Problem | None = None
     candidates: tuple[Candidate, ...] = ()

@@ -8,7 +8,7 @@ import signal
 import sys
 from types import FrameType
 
-import click
+import typer
 
 from pop_selfplay.cli.commands import app
 from pop_selfplay.errors import PopError
@@ -27,13 +27,10 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(arguments, prog_name="pop", standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except click.exceptions.Abort:
+    except (KeyboardInterrupt, typer.Abort):
         return _complain(_RESUME, 4)
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except KeyboardInterrupt:
-        return _complain(_RESUME, 4)
+    except typer.TyperException as error:
+        return _complain(f"{error.format_message()} (see `pop --help`)", 2)
     except PopError as error:
         return _complain(f"{type(error).__name__}: {error}", error.exit_code)
 

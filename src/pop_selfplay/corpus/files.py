@@ -3,12 +3,12 @@
 | name ends in | read as |
 | --- | --- |
 | .txt .text .md .markdown | one document |
-| .jsonl .ndjson .json | one JSON object a line |
+| .jsonl .ndjson | one JSON object a line |
 | .parquet .pq | one document a row |
 
 All but Parquet, which has its own compression, may also end in `.gz`. In a folder, hidden files are passed over and
-files with other names skipped as `unknown_type`; a file that is named, or found by a glob, is read as text whatever its
-name.
+files with other names skipped as `unknown_type`; a file that is named, or found by a glob, is read whatever its name:
+.json as lines (some people call JSONL so), all else as text.
 
 Ids: the path relative to the folder given (or the file's name), for JSONL with `#` and the line number from 1, for
 Parquet with `#` and the row number from 0. With several paths, the shortest end of each that tells them apart comes
@@ -38,7 +38,6 @@ _KINDS: Final[dict[str, Kind]] = {
     ".markdown": "text",
     ".jsonl": "lines",
     ".ndjson": "lines",
-    ".json": "lines",
     ".parquet": "parquet",
     ".pq": "parquet",
 }
@@ -97,7 +96,7 @@ def _find(given: str, label: str) -> Iterator[_File]:
     if path.is_dir():
         yield from _walk(path, path, label)
     elif path.exists():
-        yield _File(path, label or path.name, _kind(path) or "text")
+        yield _File(path, label or path.name, _kind_of_named(path))
     elif glob.has_magic(given):
         yield from _match(path, label)
     else:
@@ -112,7 +111,7 @@ def _match(pattern: Path, label: str) -> Iterator[_File]:
         raise CorpusError(f"corpus path {str(pattern)!r} matches no file: correct corpus.paths (now in {os.getcwd()})")
     for path in map(Path, matches):
         if not path.is_dir():
-            yield _File(path, _id(path, root, label), _kind(path) or "text")
+            yield _File(path, _id(path, root, label), _kind_of_named(path))
         elif "**" not in pattern.parts:  # which matches the files inside, too
             yield from _walk(path, root, label)
 
@@ -140,6 +139,10 @@ def _kind(path: Path) -> Kind | None:
         inner = _KINDS.get(path.with_suffix("").suffix.lower())
         return inner if inner != "parquet" else None
     return _KINDS.get(suffix)
+
+
+def _kind_of_named(path: Path) -> Kind:
+    return _kind(path) or ("lines" if ".json" in path.suffixes else "text")
 
 
 # --- reading one file -------------------------------------------------------------------------------------------------

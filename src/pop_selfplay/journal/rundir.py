@@ -96,12 +96,15 @@ class RunDirectory:
     def __enter__(self) -> "RunDirectory":
         """Take the directory for this process. Raises JournalError when another one has it."""
         try:
-            self._lock = (self.path / "run.lock").open("w", encoding="utf-8")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise JournalError(f"another process is working on {self.path}: wait for it or stop it") from error
+            lock = (self.path / "run.lock").open("w", encoding="utf-8")
         except OSError as error:
             raise JournalError(f"cannot write in the run directory {self.path}: {error}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.close()
+            raise JournalError(f"another process is working on {self.path}: wait for it or stop it") from error
+        self._lock = lock
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:

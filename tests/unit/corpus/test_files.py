@@ -144,6 +144,12 @@ def test_globs_take_files_of_any_name_and_search_the_folders_they_match(tmp_path
     assert read(tmp_path / "pkg-*") == ({"pkg-b/notes.txt": "notes"}, {"unknown_type": 1})
 
 
+def test_a_json_file_is_read_as_lines_only_when_it_is_named(tmp_path: Path) -> None:
+    (tmp_path / "lines.json").write_bytes(jsonl({"text": "one"}, {"text": "two"}))
+    assert read(tmp_path) == ({}, {"unknown_type": 1})
+    assert read(tmp_path / "lines.json") == ({"lines.json#1": "one", "lines.json#2": "two"}, {})
+
+
 def test_a_named_file_may_hold_glob_characters(tmp_path: Path) -> None:
     (tmp_path / "a[1].txt").write_text("here")
     assert read(tmp_path / "a[1].txt")[0] == {"a[1].txt": "here"}

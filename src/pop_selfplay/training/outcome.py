@@ -1,0 +1,76 @@
+"""What training tells: each step while it runs, and the figures it ends with. A new figure goes here first."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from pydantic import Field
+
+from pop_selfplay.records import Record
+
+
+class TrainingStep(NamedTuple):
+    """One logged step. Rewards are β·(log p − log p_reference), means over the pairs since the step logged before."""
+
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    reward_accuracy: float
+    reward_margin: float
+
+
+class HeldOut(Record):
+    """The pairs kept out of training, before and after it. All shares are in [0, 1].
+
+    `likelier_*` is the share of pairs whose chosen answer the model finds likelier than the rejected one, which can be compared
+    before and after. `reward_accuracy` is the share whose chosen answer gained more log-probability than the rejected one; it
+    is only defined after training, because before it the policy equals the reference model and every reward is 0.
+    """
+
+    likelier_before: float = Field(ge=0, le=1)
+    likelier_after: float = Field(ge=0, le=1)
+    reward_accuracy: float = Field(ge=0, le=1)
+    reward_margin: float = Field(description="mean reward of chosen minus rejected")
+
+
+class TrainingResult(Record):
+    """A finished training. `tokens` counts what the policy was trained on, prompts and both answers, over all epochs.
+
+    `dropped` holds pairs that were not used, by reason (`dataset.DropReason`). Losses are those of the first and last logged step.
+    """
+
+    pairs_trained: int = Field(ge=1)
+    pairs_held_out: int = Field(ge=0)
+    dropped: dict[str, int]
+    steps: int = Field(ge=1)
+    first_loss: float
+    last_loss: float
+    held_out: HeldOut | None = Field(description="None when no pair was held out")
+    seconds: float = Field(ge=0, description="wall-clock of everything, loading and saving too")
+    tokens: int = Field(ge=0)
+
+
+class LogProbs(NamedTuple):
+    """Log-probabilities of whole answers given their prompts, one entry per pair, in the same order in both."""
+
+    chosen: Sequence[float]
+    rejected: Sequence[float]
+
+
+def compare_held_out(before: LogProbs, after: LogProbs, beta: float) -> HeldOut:
+    """Return the figures of the held-out pairs (at least one). `beta` is DPO's β: rewards are β·(after − before)."""
+    margins = [
+        beta * ((chosen - old_chosen) - (rejected - old_rejected))
+        for chosen, rejected, old_chosen, old_rejected in zip(*after, *before, strict=True)
+    ]
+    return HeldOut(
+        likelier_before=_share(chosen > rejected for chosen, rejected in zip(*before, strict=True)),
+        likelier_after=_share(chosen > rejected for chosen, rejected in zip(*after, strict=True)),
+        reward_accuracy=_share(margin > 0 for margin in margins),
+        reward_margin=sum(margins) / len(margins),
+    )
+
+
+def _share(outcomes: Iterable[bool]) -> float:
+    counted = list(outcomes)
+    return sum(counted) / len(counted)

@@ -1,0 +1,128 @@
+"""What a run directory promises: the same run gives the same bytes, nothing finished is done twice, nothing is lost unsaid."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pop_selfplay as pop
+from pop_selfplay.config import dump_config
+from pop_selfplay.errors import ConfigError, JournalError
+from pop_selfplay.journal import RunDirectory
+from pop_selfplay.models.simulated import SimulatedChatModel
+from tests.integration.runs import simulated_config, write_texts
+
+
+def exported(directory: Path) -> bytes:
+    pop.export(directory, directory / "pairs.jsonl")
+    return (directory / "pairs.jsonl").read_bytes()
+
+
+def without_seconds(result: dict[str, Any]) -> dict[str, Any]:
+    return result | {"rounds": [{k: v for k, v in r.items() if k != "seconds"} for r in result["rounds"]]}
+
+
+def test_results_do_not_depend_on_concurrency(tmp_path: Path) -> None:
+    texts = write_texts(tmp_path / "texts", 20)
+    runs = {}
+    for concurrency in (1, 64):
+        config = simulated_config(texts, episodes_in_flight=concurrency)
+        out = tmp_path / f"run-{concurrency}"
+        runs[concurrency] = (without_seconds(pop.run(config, out)), exported(out))
+    assert runs[1] == runs[64]
+    assert runs[1][0]["rounds"][0]["pairs"] > 5
+
+
+def test_every_document_problem_and_pair_is_kept_or_dropped_with_a_reason(tmp_path: Path) -> None:
+    texts = write_texts(tmp_path / "texts", 12)
+    (texts / "short.txt").write_text("too short", encoding="utf-8")
+    (texts / "broken.txt").write_bytes(b"\xff\xfe\xff")
+    round_ = pop.run(simulated_config(texts), tmp_path / "run")["rounds"][0]
+    dropped = round_["dropped"]
+    assert dropped["corpus.too_short"] == 1 and dropped["corpus.not_utf8"] == 1
+    lost = sum(count for reason, count in dropped.items() if not reason.startswith("corpus."))
+    assert round_["documents"] == 12 == round_["pairs"] + lost
+    assert round_["problems"] == 12 - sum(n for reason, n in dropped.items() if reason.startswith("proposer."))
+    assert round_["tokens"]["generated"] > 0
+
+
+def test_a_finished_run_is_not_played_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = simulated_config(write_texts(tmp_path / "texts", 12))
+    first = pop.run(config, tmp_path / "run")
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a finished run asked a model again")
+
+    monkeypatch.setattr(SimulatedChatModel, "complete", refuse)
+    assert pop.run(config, tmp_path / "run") == first
+
+
+def test_another_config_is_refused_with_the_difference(tmp_path: Path) -> None:
+    texts = write_texts(tmp_path / "texts", 12)
+    pop.run(simulated_config(texts), tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"-  candidates: 6\n\+  candidates: 7"):
+        pop.run(simulated_config(texts, candidates=7), tmp_path / "run")
+
+
+def test_a_directory_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("x", encoding="utf-8")
+    with pytest.raises(ConfigError, match="not empty"):
+        pop.run(simulated_config(tmp_path), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
+
+
+def test_a_second_process_on_the_same_run_is_refused(tmp_path: Path) -> None:
+    config = simulated_config(write_texts(tmp_path / "texts", 12))
+    with RunDirectory.create(tmp_path / "run", config), pytest.raises(JournalError, match="another process"):
+        pop.run(config, tmp_path / "run")
+
+
+def test_the_run_directory_explains_itself(tmp_path: Path) -> None:
+    config = simulated_config(write_texts(tmp_path / "texts", 12))
+    result = pop.run(config, tmp_path / "run")
+    assert pop.load_config(tmp_path / "run" / "config.yaml") == config
+    assert json.loads((tmp_path / "run" / "result.json").read_text(encoding="utf-8")) == result
+    assert "pop-selfplay" in json.loads((tmp_path / "run" / "versions.json").read_text(encoding="utf-8"))
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "health_care" in page and "<script" not in page
+
+
+def calls_made(run: Path) -> set[tuple[str, ...]]:
+    with sqlite3.connect(run / "run.db") as db:
+        return set(db.execute("SELECT episode, role, item, attempt, text FROM calls"))
+
+
+def test_kill_9_at_random_moments_loses_only_calls_in_flight(tmp_path: Path) -> None:
+    texts = write_texts(tmp_path / "texts", 20)
+    config = simulated_config(texts)
+    pop.run(config, tmp_path / "undisturbed")
+    slow = config.model_copy(update={"model": config.model.model_copy(update={"seconds_per_call": 0.02})})
+    (tmp_path / "slow.yaml").write_text(dump_config(slow), encoding="utf-8")
+    run, kills, before = tmp_path / "run", 0, set[tuple[str, ...]]()
+    for wait in (0.9, 1.0, 1.1, 1.2, 1.3, 60):
+        command = [sys.executable, "-m", "pop_selfplay", "run", str(tmp_path / "slow.yaml"), "--out", str(run)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ})
+        deadline = time.monotonic() + wait
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        _, said = process.communicate()
+        if (run / "run.db").exists() and (run / "config.yaml").exists():
+            now = calls_made(run)
+            assert before <= now, "a finished call was lost or made again with another outcome"
+            before = now
+        if process.returncode == 0:
+            break
+    assert process.returncode == 0, said.decode()
+    assert kills >= 2
+    assert exported(run) == exported(tmp_path / "undisturbed")
+    assert calls_made(run) == calls_made(tmp_path / "undisturbed")

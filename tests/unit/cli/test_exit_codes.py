@@ -1,0 +1,73 @@
+"""Every ending has its exit code: 0 done, 2 wrong usage or config, 4 stopped and resumable."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pop_selfplay import errors
+from pop_selfplay.cli import commands, run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["fly"], "fly"),
+        (["run"], "CONFIG|DIR"),
+        (["quickstart", "--rounds", "0"], "rounds"),
+        (["run", "missing.yaml"], "missing.yaml"),
+        (["status", "."], "config.yaml"),
+        (["pairs", "nowhere"], "nowhere"),
+        (["export", ".", "--out", "pairs.jsonl"], "config.yaml"),
+    ],
+)
+def test_wrong_usage_is_2_and_names_what_is_wrong(
+    arguments: list[str], words: str, capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    assert words in capfd.readouterr().err
+
+
+def test_a_wrong_config_names_the_field_the_value_and_what_is_allowed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("domain: math\ncorpus: {type: files, paths: []}\nmodel: {type: simulated}\nseeds: 3\n", encoding="utf-8")
+    assert run(["run", str(path), "--set", "synthesis.candidates=one"]) == 2
+    said = capfd.readouterr().err
+    for part in ("corpus.files.paths", "seeds", "synthesis.candidates", "'one'"):
+        assert part in said
+
+
+@pytest.mark.parametrize("override", ["candidates", "=3", "a..b=1", "seed=[1"])
+def test_an_override_that_is_no_setting_is_refused(override: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "c.yaml").write_text("domain: math\n", encoding="utf-8")
+    assert run(["run", str(tmp_path / "c.yaml"), "--set", override]) == 2
+    assert "--set" in capfd.readouterr().err
+
+
+def test_an_interrupt_is_4_and_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "_play", interrupted)
+    assert run(["quickstart"]) == 4
+    assert "pop run" in capfd.readouterr().err
+
+
+def test_init_writes_a_config_that_loads_and_never_overwrites(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from pop_selfplay.config import load_config
+
+    path = tmp_path / "pop.yaml"
+    assert run(["init", str(path)]) == 0
+    assert load_config(path).domain == "instruction_following"
+    assert run(["init", str(path)]) == 2
+    assert "exists already" in capfd.readouterr().err
+
+
+def test_every_error_has_the_exit_code_that_its_tree_promises() -> None:
+    tree = dict(re.findall(r"─ (\w+) +(\d)", errors.__doc__ or ""))
+    assert len(tree) == 13
+    for name, code in tree.items():
+        assert getattr(errors, name).exit_code == int(code), name

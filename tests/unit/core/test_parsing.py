@@ -1,0 +1,189 @@
+"""Parsing is strict and total: never an exception, never half an answer."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pop_selfplay.core.parsing import (
+    MAX_JSON_CHARACTERS,
+    Parsed,
+    Rejection,
+    cut_reasoning,
+    extract_tag,
+    parse_answer,
+    parse_evaluation,
+    parse_proposal,
+    parse_rubric,
+    valid_unicode,
+)
+from pop_selfplay.records import Criterion
+
+CRITERIA = (
+    Criterion(name="dose", description="states the dose", weight=3, gold="two drops"),
+    Criterion(name="risk", description="names the risk", weight=1, gold="dizziness"),
+)
+TAGS = st.sampled_from(
+    ["<answer>", "</answer>", "<problem>", "</problem>", "<rubric>", "</rubric>", "<evaluation>", "</evaluation>", "<think>", "</think>", "...", "```json\n", "```", "{", "}", "[", "]", '"', ",", ":", "NaN", "1e999", "�", "\x00", '"name"', '"weight"', '"gold"', '"description"', '"rating"', '"criterion_1"', "dose", "2", "-1", "null"]
+)
+SOUP = st.lists(st.one_of(TAGS, st.text(max_size=20)), max_size=40).map("".join)
+
+
+def rubric_of(*criteria: dict[str, Any]) -> str:
+    return f"<rubric>{json.dumps({f'criterion_{n}': c for n, c in enumerate(criteria, 1)})}</rubric>"
+
+
+def criterion(**changes: Any) -> dict[str, Any]:
+    return {"name": "dose", "description": "states the dose", "weight": 3, "gold": "two drops"} | changes
+
+
+def reason_of(parsed: Any) -> str:
+    assert isinstance(parsed, Rejection), parsed
+    return parsed.reason
+
+
+@given(SOUP)
+def test_no_text_makes_any_parser_raise(text: str) -> None:
+    for outcome in (parse_proposal(text), parse_answer(text), parse_rubric(text), parse_evaluation(text, CRITERIA)):
+        assert isinstance(outcome, Parsed) or outcome.reason
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=8),
+        lambda x: st.lists(x) | st.dictionaries(st.text(max_size=8), x),
+    )
+)
+def test_any_json_is_parsed_or_refused_with_a_reason(data: Any) -> None:
+    for tag, parse in (("rubric", parse_rubric), ("evaluation", lambda text: parse_evaluation(text, CRITERIA))):
+        outcome = parse(f"<{tag}>{json.dumps(data)}</{tag}>")
+        assert isinstance(outcome, Parsed) or outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("no tags at all", "no_tag"),
+        ("<answer>never closed", "unclosed_tag"),
+        ("</answer> before <answer>", "unclosed_tag"),
+        ("<answer>one</answer><answer>two</answer>", "repeated_tag"),
+        ("<answer>one</answer></answer>", "repeated_tag"),
+        ("<answer> \n </answer>", "empty_tag"),
+        ("<answer>...</answer>", "placeholder"),
+        ("<think>still thinking <answer>x</answer>", "unclosed_reasoning"),
+    ],
+)
+def test_an_answer_that_is_not_exactly_one_filled_tag_is_refused(text: str, reason: str) -> None:
+    assert reason_of(parse_answer(text)) == reason
+
+
+def test_reasoning_is_cut_up_to_its_last_end() -> None:
+    text = "<think><answer>draft</answer></think> hm </think><answer>final</answer>"
+    assert parse_answer(text) == Parsed("final")
+    assert cut_reasoning("plain") == "plain"
+
+
+def test_a_proposal_needs_both_tags_once() -> None:
+    parsed = parse_proposal("Sure.\n<problem>What?</problem>\n<answer>That.</answer>")
+    assert parsed == Parsed(("What?", "That."))
+    assert reason_of(parse_proposal("<problem>What?</problem>")) == "no_tag"
+    assert reason_of(parse_proposal("<problem>...</problem><answer>That.</answer>")) == "placeholder"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        json.dumps({"criterion_1": criterion(), "criterion_2": criterion(name="risk")}),
+        json.dumps([criterion(), criterion(name="risk")]),
+        json.dumps({"criteria": [criterion(), criterion(name="risk")]}),
+        "```json\n" + json.dumps([criterion(), criterion(name="risk")]) + "\n```",
+    ],
+)
+def test_every_accepted_shape_of_a_rubric_gives_the_same_criteria(body: str) -> None:
+    parsed = parse_rubric(f"Thinking.\n<rubric>\n{body}\n</rubric>")
+    assert isinstance(parsed, Parsed) and not parsed.repaired
+    assert [(c.name, c.weight, c.gold) for c in parsed.value.criteria] == [("dose", 3, "two drops"), ("risk", 3, "two drops")]
+
+
+def test_broken_json_is_mended_once_and_the_mending_is_recorded() -> None:
+    body = json.dumps([criterion()])[:-1] + ",]"
+    parsed = parse_rubric(f"<rubric>{body}</rubric>")
+    assert isinstance(parsed, Parsed) and parsed.repaired
+
+
+@pytest.mark.parametrize(
+    ("criteria", "reason"),
+    [
+        ([], "no_criteria"),
+        ([criterion(name=f"c{n}") for n in range(6)], "too_many_criteria"),
+        ([criterion(), criterion(name=" DOSE ")], "duplicate_name"),
+        ([criterion(weight=0)], "bad_weight"),
+        ([criterion(weight=-1)], "bad_weight"),
+        ([criterion(weight=float("nan"))], "bad_weight"),
+        ([criterion(weight=float("inf"))], "bad_weight"),
+        ([criterion(weight=10**400)], "bad_weight"),
+        ([criterion(weight="3")], "bad_weight"),
+        ([criterion(weight=True)], "bad_weight"),
+        ([criterion(name=7)], "wrong_type"),
+        ([{"name": "dose", "weight": 1, "gold": ""}], "missing_key"),
+    ],
+)
+def test_a_rubric_that_breaks_a_rule_is_refused(criteria: list[dict[str, Any]], reason: str) -> None:
+    assert reason_of(parse_rubric(rubric_of(*criteria))) == reason
+
+
+def test_a_key_that_appears_twice_is_refused_and_not_overwritten() -> None:
+    one = json.dumps(criterion())
+    assert reason_of(parse_rubric(f'<rubric>{{"criterion_1": {one}, "criterion_1": {one}}}</rubric>')) == "duplicate_name"
+
+
+def test_a_megabyte_of_json_is_refused_at_once() -> None:
+    assert reason_of(parse_rubric("<rubric>" + "[" * (MAX_JSON_CHARACTERS + 1) + "</rubric>")) == "too_long"
+    assert reason_of(parse_answer("x" * 2**20)) == "no_tag"
+    assert isinstance(extract_tag("<answer>" + "y" * 2**20 + "</answer>", "answer"), str)
+
+
+@pytest.mark.parametrize(
+    "evaluation",
+    [
+        {"criterion_1": {"name": "dose", "thoughts": "t", "rating": 2}, "criterion_2": {"name": "Risk ", "rating": 0}},
+        {"criterion_1": {"rating": 2}, "criterion_2": {"rating": 0}},
+        {"dose": {"rating": 2.0}, "risk": {"rating": 0}},
+        [{"name": "risk", "rating": 0}, {"name": "dose", "rating": 2}],
+    ],
+)
+def test_ratings_come_in_the_order_of_the_criteria(evaluation: Any) -> None:
+    parsed = parse_evaluation(f"<evaluation>{json.dumps(evaluation)}</evaluation>", CRITERIA)
+    assert isinstance(parsed, Parsed)
+    assert [(r.criterion, r.rating) for r in parsed.value] == [("dose", 2), ("risk", 0)]
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "reason"),
+    [
+        ([{"name": "dose", "rating": 2}], "missing_rating"),
+        ([{"name": "dose", "rating": 2}, {"name": "taste", "rating": 2}], "unknown_criterion"),
+        ([{"name": "dose", "rating": 2}, {"name": "dose", "rating": 0}], "duplicate_rating"),
+        ([{"name": "dose", "rating": 3}, {"name": "risk", "rating": 0}], "bad_rating"),
+        ([{"name": "dose", "rating": 0.5}, {"name": "risk", "rating": 0}], "bad_rating"),
+        ([{"name": "dose", "rating": "2"}, {"name": "risk", "rating": 0}], "bad_rating"),
+        ([{"name": "dose"}, {"name": "risk", "rating": 0}], "missing_key"),
+        ("good", "wrong_shape"),
+        ([2, 0], "wrong_shape"),
+    ],
+)
+def test_half_an_evaluation_is_no_evaluation(evaluation: Any, reason: str) -> None:
+    assert reason_of(parse_evaluation(f"<evaluation>{json.dumps(evaluation)}</evaluation>", CRITERIA)) == reason
+
+
+@given(st.text(st.characters(), max_size=50))
+def test_any_text_becomes_storable(text: str) -> None:
+    valid_unicode(text + "\ud800").encode("utf-8")
+
+
+def test_escaped_surrogates_inside_json_become_storable() -> None:
+    parsed = parse_rubric('<rubric>[{"name":"\\ud800","description":"d","weight":1,"gold":"\\udfff"}]</rubric>')
+    assert isinstance(parsed, Parsed)
+    parsed.value.model_dump_json()

@@ -1,0 +1,54 @@
+"""Intervals are honest about clusters."""
+
+import math
+import random
+
+import pytest
+
+from pop_selfplay.core.seeds import derive_seed
+from pop_selfplay.core.stats import clustered_mean, paired_difference
+
+
+def test_independent_values_give_the_textbook_interval() -> None:
+    rng = random.Random(0)
+    values = [rng.gauss(0, 1) for _ in range(2000)]
+    estimate = clustered_mean(values, range(2000))
+    assert estimate.high - estimate.mean == pytest.approx(1.96 / math.sqrt(2000), rel=0.05)
+    assert estimate.n == 2000
+
+
+def test_copies_of_a_value_add_no_certainty() -> None:
+    rng = random.Random(1)
+    values = [rng.random() for _ in range(100)]
+    once, copied = clustered_mean(values, range(100)), clustered_mean(values * 9, [*range(100)] * 9)
+    assert copied.high - copied.low == pytest.approx(once.high - once.low, rel=0.01)
+
+
+def test_about_95_percent_of_the_intervals_hold_the_true_mean() -> None:
+    rng, held = random.Random(2), 0
+    for _ in range(400):
+        clusters = [rng.gauss(0.5, 0.2) for _ in range(60)]
+        values = [mean + rng.gauss(0, 0.2) for mean in clusters for _ in range(4)]
+        estimate = clustered_mean(values, [c for c in range(60) for _ in range(4)])
+        held += estimate.low <= 0.5 <= estimate.high
+    assert 365 <= held <= 393
+
+
+def test_a_paired_difference_is_sharper_than_two_means() -> None:
+    rng = random.Random(3)
+    before = [rng.random() for _ in range(200)]
+    after = [value + 0.1 + rng.gauss(0, 0.01) for value in before]
+    gain = paired_difference(before, after, range(200))
+    assert gain.mean == pytest.approx(0.1, abs=0.005) and gain.high - gain.low < 0.01
+
+
+def test_one_cluster_or_no_value_gives_no_false_certainty() -> None:
+    assert clustered_mean([1.0, 2.0], ["a", "a"]).as_json() == {"mean": 1.5, "low": None, "high": None, "n": 2}
+    assert clustered_mean([], []).as_json() == {"mean": None, "low": None, "high": None, "n": 0}
+
+
+def test_seeds_tell_their_parts_apart() -> None:
+    assert derive_seed("a", "bc") != derive_seed("ab", "c")
+    assert derive_seed(1, 23) != derive_seed(12, 3)
+    assert all(0 <= derive_seed(n) < 2**63 for n in range(100))
+    assert derive_seed("\ud800") == derive_seed("\ud800")
