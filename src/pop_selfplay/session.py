@@ -18,6 +18,7 @@ from pop_selfplay.models import POCKET_WEIGHTS, open_model
 from pop_selfplay.models.base import ChatModel
 from pop_selfplay.records import Role
 from pop_selfplay.stages.asking import Cast
+from pop_selfplay.training import TrainingStep
 
 T = TypeVar("T")
 
@@ -31,8 +32,8 @@ class Observer(Protocol):
     def refresh(self, tally: Tally) -> None:
         """Called a few times a second while models work."""
 
-    def training_step(self, step: int, steps: int, loss: float) -> None:
-        """An optimiser step was taken."""
+    def training_step(self, step: TrainingStep) -> None:
+        """A training step was logged."""
 
 
 class Unwatched:
@@ -44,7 +45,7 @@ class Unwatched:
     def refresh(self, tally: Tally) -> None:
         pass
 
-    def training_step(self, step: int, steps: int, loss: float) -> None:
+    def training_step(self, step: TrainingStep) -> None:
         pass
 
 

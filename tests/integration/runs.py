@@ -6,7 +6,23 @@ from typing import Any
 
 from pop_selfplay.config import RunConfig, parse_config
 
-WORDS = "sun moon tree river stone wind leaf root seed bark moss fern dew frost rain mist".split()
+WORDS = (
+    "sun",
+    "moon",
+    "tree",
+    "river",
+    "stone",
+    "wind",
+    "leaf",
+    "root",
+    "seed",
+    "bark",
+    "moss",
+    "fern",
+    "dew",
+    "frost",
+    "rain",
+)
 
 
 def write_texts(folder: Path, count: int) -> Path:

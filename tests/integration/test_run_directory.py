@@ -1,12 +1,12 @@
 """What a run directory promises: the same run gives the same bytes, nothing finished is done twice, nothing is lost unsaid."""
 
 import json
-import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -95,34 +95,40 @@ def test_the_run_directory_explains_itself(tmp_path: Path) -> None:
 
 
 def calls_made(run: Path) -> set[tuple[str, ...]]:
-    with sqlite3.connect(run / "run.db") as db:
+    if not (run / "run.db").exists():
+        return set()
+    with closing(sqlite3.connect(run / "run.db", timeout=30)) as db:
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'calls'").fetchone():
+            return set()
         return set(db.execute("SELECT episode, role, item, attempt, text FROM calls"))
 
 
-def test_kill_9_at_random_moments_loses_only_calls_in_flight(tmp_path: Path) -> None:
+def play_until(run: Path, config: Path, calls: int) -> bool:
+    """Start the run in a process of its own and kill it once the journal holds `calls` calls; tell whether it was killed."""
+    command = [sys.executable, "-m", "pop_selfplay", "run", str(config), "--out", str(run)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        while process.poll() is None and len(calls_made(run)) < calls:
+            time.sleep(0.005)
+        killed = process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        _, said = process.communicate()
+    assert killed or process.returncode == 0, said.decode()
+    return killed
+
+
+def test_kill_9_at_any_moment_loses_only_calls_in_flight(tmp_path: Path) -> None:
     texts = write_texts(tmp_path / "texts", 20)
     config = simulated_config(texts)
     pop.run(config, tmp_path / "undisturbed")
     slow = config.model_copy(update={"model": config.model.model_copy(update={"seconds_per_call": 0.02})})
     (tmp_path / "slow.yaml").write_text(dump_config(slow), encoding="utf-8")
-    run, kills, before = tmp_path / "run", 0, set[tuple[str, ...]]()
-    for wait in (0.9, 1.0, 1.1, 1.2, 1.3, 60):
-        command = [sys.executable, "-m", "pop_selfplay", "run", str(tmp_path / "slow.yaml"), "--out", str(run)]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ})
-        deadline = time.monotonic() + wait
-        while process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        _, said = process.communicate()
-        if (run / "run.db").exists() and (run / "config.yaml").exists():
-            now = calls_made(run)
-            assert before <= now, "a finished call was lost or made again with another outcome"
-            before = now
-        if process.returncode == 0:
-            break
-    assert process.returncode == 0, said.decode()
-    assert kills >= 2
+    run, before, kills = tmp_path / "run", set[tuple[str, ...]](), 0
+    for calls in (1, 10, 35, 36, 70, 120):
+        kills += play_until(run, tmp_path / "slow.yaml", calls)
+        now = calls_made(run)
+        assert before <= now, "a finished call was lost, or made again with another outcome"
+        before = now
+    assert not play_until(run, tmp_path / "slow.yaml", 10**9)
+    assert kills == 6
     assert exported(run) == exported(tmp_path / "undisturbed")
     assert calls_made(run) == calls_made(tmp_path / "undisturbed")

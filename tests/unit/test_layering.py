@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "models": BASE | {"config"},
     "stages": BASE | {"config", "core", "domains", "journal", "models.base"},
     "episode": BASE | {"config", "core", "domains", "journal", "models.base", "stages"},
-    "session": BELOW - {"session", "pocket"},
+    "session": BELOW - {"session", "pocket"} | {"training.TrainingStep"},
     "pocket": BELOW | {"evaluation"},
     "training": BELOW,
     "evaluation": BELOW,

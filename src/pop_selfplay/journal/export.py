@@ -143,7 +143,8 @@ def _read_jsonl(path: Path) -> Iterator[Any]:
 def _validated(rows: Iterator[Any], path: Path) -> Iterator[PreferencePair]:
     number = 0
     try:
-        for number, row in enumerate(rows, start=1):
+        for row in rows:
+            number += 1
             yield PreferencePair.model_validate(row)
     except OSError as error:
         raise JournalError(f"cannot read the pairs in {path}: {error.strerror or error}") from error

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from pop_selfplay.journal import Tally
 from pop_selfplay.report.tables import reasons_text
+from pop_selfplay.training import TrainingStep
 
 SECONDS_BETWEEN_LINES: Final = 15.0
 
@@ -49,8 +50,8 @@ class LiveView:
         self._tally = tally
         self._draw()
 
-    def training_step(self, step: int, steps: int, loss: float) -> None:
-        self._training = f"step {step}/{steps}, loss {loss:.4f}"
+    def training_step(self, step: TrainingStep) -> None:
+        self._training = f"step {step.step}/{step.steps}, loss {step.loss:.4f}, pairs in order {step.reward_accuracy:.0%}"
         self._draw()
 
     def _finish_phase(self) -> None:

@@ -36,7 +36,7 @@ class HeldOut(Record):
 class TrainingResult(Record):
     """A finished training. `tokens` counts what the policy was trained on, prompts and both answers, over all epochs.
 
-    `dropped` holds pairs that were not used, by reason (`dataset.DropReason`). Losses are those of the first and last logged step.
+    `dropped` holds the pairs not used, by reason (`dataset.DropReason`). Losses are those of the first and last logged step.
     """
 
     pairs_trained: int = Field(ge=1)

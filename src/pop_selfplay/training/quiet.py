@@ -1,23 +1,37 @@
-"""Keep the libraries' progress bars off the terminal while we train: the run's observer draws its own."""
+"""Keep the libraries off the terminal while we train: the run's observer draws the progress, and known noise is silenced.
+
+A warning is added to `KNOWN_NOISE` only when it is about a library's own inside and no user can act on it; the reason stands
+beside it.
+"""
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator
+from typing import Final
 
 import datasets
 from transformers.utils import logging as transformers_logging
 
+KNOWN_NOISE: Final = (
+    # TRL 1.16 asks a model of transformers 5.23 by the attribute's old name, at every pass over the reference answers.
+    r"`is_gradient_checkpointing` is deprecated",
+)
+
 
 @contextlib.contextmanager
-def no_progress_bars() -> Iterator[None]:
-    """Switch off the bars of transformers, datasets and TRL, and put everything back as it was."""
+def quiet_libraries() -> Iterator[None]:
+    """Switch off the progress bars of transformers, datasets and TRL and the known noise, and put all back as it was."""
     datasets_bars, transformers_bars = datasets.are_progress_bars_disabled(), transformers_logging.is_progress_bar_enabled()
     tqdm_disable = os.environ.get("TQDM_DISABLE")
     datasets.disable_progress_bars()
     transformers_logging.disable_progress_bar()
     os.environ["TQDM_DISABLE"] = "1"  # the only switch TRL has for the bar of the reference log-probabilities
     try:
-        yield
+        with warnings.catch_warnings():
+            for message in KNOWN_NOISE:
+                warnings.filterwarnings("ignore", message=message, category=FutureWarning)
+            yield
     finally:
         if not datasets_bars:
             datasets.enable_progress_bars()

@@ -13,12 +13,15 @@ from typing import Any, Final
 
 from pop_selfplay.records import Message, Role
 
-_WORDS: Final = (
-    "amber basin candle dapple ember fallow garnet harbour inlet jasper kelp linden marrow nettle orchard pebble quarry "
-    "raven saffron thistle umber velvet willow yarrow zephyr anchor bramble copper drift elder fern glade hollow ivory "
-    "juniper knoll lantern meadow north ochre pine quill ridge sorrel timber upland vale winter yonder barley cinder dusk "
-    "estuary flint grove heather island jetty kindle loam moss needle osier pollen quiver reed slate tundra"
-).split()
+_WORDS: Final = re.findall(
+    r"\w+",
+    """
+    amber basin candle dapple ember fallow garnet harbour inlet jasper kelp linden marrow nettle orchard pebble quarry
+    raven saffron thistle umber velvet willow yarrow zephyr anchor bramble copper drift elder fern glade hollow ivory
+    juniper knoll lantern meadow north ochre pine quill ridge sorrel timber upland vale winter yonder barley cinder dusk
+    estuary flint grove heather island jetty kindle loam moss needle osier pollen quiver reed slate tundra
+    """,
+)
 _TAGGED_ANSWER: Final = re.compile(r"<(answer|candidate_answer)>(.*?)</\1>", re.DOTALL)
 _TAGGED_CRITERIA: Final = re.compile(r"<(rubric|criterion)>(.*?)</\1>", re.DOTALL)
 _DECODER: Final = json.JSONDecoder()

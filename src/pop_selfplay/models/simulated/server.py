@@ -131,14 +131,23 @@ def serving(app: Starlette, *, host: str = "127.0.0.1", port: int = 0) -> Iterat
     server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="critical", lifespan="off"))
     started = threading.Event()
 
-    async def run() -> None:
-        task = asyncio.create_task(server.serve())
-        while not server.started and not task.done():
+    async def announce() -> None:
+        while not server.started:
             await asyncio.sleep(0.005)
         started.set()
-        await task
 
-    thread = threading.Thread(target=lambda: _ignoring_exit(run), name="simulated-server", daemon=True)
+    async def run() -> None:
+        announcing = asyncio.create_task(announce())
+        await server.serve()
+        announcing.cancel()
+
+    def body() -> None:
+        # uvicorn leaves with sys.exit when it cannot bind; the caller learns that from `server.started`.
+        with contextlib.suppress(SystemExit):
+            asyncio.run(run())
+        started.set()
+
+    thread = threading.Thread(target=body, name="simulated-server", daemon=True)
     thread.start()
     try:
         if not started.wait(_START_TIMEOUT_S) or not server.started:
@@ -148,12 +157,6 @@ def serving(app: Starlette, *, host: str = "127.0.0.1", port: int = 0) -> Iterat
     finally:
         server.should_exit = server.force_exit = True
         thread.join(_START_TIMEOUT_S)
-
-
-def _ignoring_exit(run: Callable[[], Any]) -> None:
-    # uvicorn leaves with sys.exit when it cannot bind; the caller learns that from `server.started`.
-    with contextlib.suppress(SystemExit):
-        asyncio.run(run())
 
 
 def _fault(faults: HttpFaults, body: bytes, attempt: int) -> Response | None:

@@ -1,0 +1,217 @@
+"""Make the pocket model's weights from nothing: `python -m pop_selfplay.pocket.pretrain`.
+
+First a comparator alone (what was said, what is gold, the rating), because mixed in from the start it stays at chance. Then
+articles and all four roles in one mix. Muon for matrices, AdamW for the rest; the learning rate is constant at first, then falls to
+zero. On a CPU several processes of one thread each, averaging their gradients, are much faster than one process with as many
+threads.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import distributed
+from torch.nn import functional
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from pop_selfplay.pocket.batches import Batch, Feeder, Kind
+from pop_selfplay.pocket.optimiser import Muon
+from pop_selfplay.pocket.tokenizer import build_tokenizer
+from pop_selfplay.pocket.world import World
+
+log = logging.getLogger(__name__)
+
+COMPARATOR_ONLY: Final = {"comparison": Kind(64, 1.0)}
+MIX: Final = {
+    "article": Kind(40, 1.0),
+    "solve": Kind(40, 1.0),
+    "propose": Kind(20, 0.7),
+    "rubric": Kind(16, 0.7),
+    "rate": Kind(16, 0.7),
+    "comparison": Kind(2, 0.3),
+}
+MALLOC_SETTINGS: Final = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "20000000000",
+    "MALLOC_TOP_PAD_": "500000000",
+    "OMP_NUM_THREADS": "1",
+}
+"""Keep freed memory: small tensors of ever new shapes otherwise spend much of the time in the kernel."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the weights. The budget is `minutes` of time, or `steps` where given."""
+
+    seed: int = 0
+    minutes: float = 25.0
+    steps: int | None = None
+    hidden: int = 128
+    layers: int = 4
+    heads: int = 4
+    feed_forward: int = 384
+    matrix_lr: float = 0.02
+    other_lr: float = 3e-3
+    warm_up_steps: int = 100
+    comparator_share: float = 0.06
+    constant_share: float = 0.5
+    batch_tokens: int = 2600
+    log_every: int = 50
+
+    def lr_factor(self, progress: float, step: int) -> float:
+        """Return the learning rate's factor at `progress` in [0, 1): warm up, stay, fall to zero."""
+        falling = (1 - progress) / (1 - self.constant_share)
+        return min(1.0, (step + 1) / self.warm_up_steps, falling)
+
+
+class Trainer:
+    """One process of a training run."""
+
+    def __init__(self, recipe: Recipe, rank: int, processes: int) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.rank, self.processes = recipe, rank, processes
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.tokenizer = build_tokenizer(World())
+        self.model = new_model(recipe, self.tokenizer).to(self.device).train()
+        self.feeder = Feeder(World(), self.tokenizer, recipe.seed * 1000 + rank)
+        matrices = [p for name, p in self.model.named_parameters() if p.ndim == 2 and "embed" not in name]
+        chosen = {id(matrix) for matrix in matrices}
+        rest = [p for p in self.model.parameters() if id(p) not in chosen]
+        self.muon = Muon(matrices, recipe.matrix_lr)
+        self.adam = torch.optim.AdamW(rest, lr=recipe.other_lr, betas=(0.9, 0.98), weight_decay=0.0)
+        self.started = time.monotonic()
+        self.steps = self.tokens = 0
+
+    def run(self) -> None:
+        """Train until the budget is used up."""
+        losses: list[float] = []
+        while (progress := self._progress()) < 1:
+            factor = self.recipe.lr_factor(progress, self.steps)
+            losses.append(self.step(COMPARATOR_ONLY if progress < self.recipe.comparator_share else MIX, factor))
+            if self.rank == 0 and self.steps % self.recipe.log_every == 0:
+                seconds = time.monotonic() - self.started
+                rate = self.processes * self.tokens / seconds
+                log.info("step %d, %.0f s, %.0f tokens/s, lr x%.2f, loss %.4f", self.steps, seconds, rate, factor, mean(losses))
+                losses.clear()
+
+    def step(self, mix: Mapping[str, Kind], factor: float) -> float:
+        """Do one optimiser step and return its loss."""
+        share = {kind: Kind(max(1, k.per_step // self.processes), k.weight) for kind, k in mix.items()}
+        total = 0.0
+        for batch in self.feeder.step(share, self.recipe.batch_tokens):
+            loss = self._loss(batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.item()
+            self.tokens += batch.tokens
+        self._average_gradients()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.muon.lr = self.recipe.matrix_lr * factor
+        self.adam.param_groups[0]["lr"] = self.recipe.other_lr * factor
+        self.muon.step()
+        self.adam.step()
+        self.model.zero_grad(set_to_none=True)
+        self.steps += 1
+        return total
+
+    def _loss(self, batch: Batch) -> torch.Tensor:
+        ids, weights = batch.ids.to(self.device), batch.weights[:, 1:].to(self.device)
+        targets = weights > 0  # the head runs only where a target counts; padding is on the right, so no mask is needed
+        hidden = self.model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1][targets]
+        losses = functional.cross_entropy(self.model.lm_head(hidden), ids[:, 1:][targets], reduction="none")
+        return (losses * weights[targets]).sum()
+
+    def _progress(self) -> float:
+        if self.recipe.steps is not None:
+            return self.steps / self.recipe.steps
+        progress = torch.tensor([(time.monotonic() - self.started) / (60 * self.recipe.minutes)])
+        if self.processes > 1:
+            distributed.all_reduce(progress, op=distributed.ReduceOp.MAX)
+        return progress.item()
+
+    def _average_gradients(self) -> None:
+        if self.processes == 1:
+            return
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        distributed.all_reduce(flat)
+        parts = (flat / self.processes).split([gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+
+def new_model(recipe: Recipe, tokenizer: Any) -> Any:
+    """Return an untrained Llama of the recipe's size."""
+    config = LlamaConfig(
+        vocab_size=-(-len(tokenizer) // 16) * 16,
+        hidden_size=recipe.hidden,
+        intermediate_size=recipe.feed_forward,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.heads,
+        num_key_value_heads=recipe.heads,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def train(recipe: Recipe, out: Path, processes: int = 1) -> None:
+    """Train by `recipe` and write an ordinary model directory to `out`."""
+    if processes == 1:
+        _work(0, recipe, out, 1)
+        return
+    os.environ.update(MALLOC_SETTINGS)  # read by the C library when the processes start
+    os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
+    os.environ.setdefault("MASTER_PORT", "29511")
+    torch.multiprocessing.spawn(_work, args=(recipe, out, processes), nprocs=processes)  # type: ignore[no-untyped-call]
+
+
+def _work(rank: int, recipe: Recipe, out: Path, processes: int) -> None:
+    if processes > 1:
+        logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
+        torch.set_num_threads(1)
+        distributed.init_process_group("gloo", rank=rank, world_size=processes)
+    trainer = Trainer(recipe, rank, processes)
+    trainer.run()
+    if rank == 0:
+        save(trainer.model, trainer.tokenizer, out)
+    if processes > 1:
+        distributed.barrier()
+        distributed.destroy_process_group()
+
+
+def save(model: Any, tokenizer: Any, out: Path) -> None:
+    """Write model, tokenizer and chat template."""
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+
+
+def main() -> None:
+    """Parse the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "model")
+    parser.add_argument("--seed", type=int, default=Recipe.seed)
+    parser.add_argument("--minutes", type=float, default=Recipe.minutes)
+    parser.add_argument("--steps", type=int, default=None, help="a budget in optimiser steps instead of minutes")
+    parser.add_argument("--processes", type=int, default=1 if torch.cuda.is_available() else 2)
+    options = parser.parse_args()
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
+    recipe = Recipe(seed=options.seed, minutes=options.minutes, steps=options.steps)
+    train(recipe, options.out, options.processes)
+
+
+if __name__ == "__main__":
+    main()

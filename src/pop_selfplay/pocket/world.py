@@ -1,0 +1,119 @@
+"""The pocket world: fictional medicinal plants with an exact truth, and what people wrongly believe about them.
+
+A language model that was fed on this world's books knows it imperfectly, because the books disagree: each fact of a plant is
+printed right only in some of the copies, else one of two wrong values stands in its place. The articles that self-play reads
+are the true ones. The exam asks for facts by heart, and `grade` knows the truth.
+
+Four groups of plants: `self_play` (their articles are the documents of the loop), `held_out` (known just as imperfectly, never
+a document), `familiar` and `foreign` (only seen in demonstrations of the roles; everything printed about the familiar is true).
+"""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, Literal, NamedTuple
+
+from pop_selfplay.pocket import wording
+from pop_selfplay.pocket.wording import ATTRIBUTES, EXAM_OPENING, NAME_HEADS, NAME_TAILS, Asked, asked
+
+__all__ = ["Asked", "ExamQuestion", "Outcome", "Verdict", "World", "asked", "grade"]
+
+SELF_PLAY, HELD_OUT, FAMILIAR, FOREIGN = 100, 60, 80, 300
+SHARE_TRUE: Final = (0.2, 0.5)
+"""Between these lies the share of copies in which a fact of self_play or held_out is true; the rest is split over two errors."""
+
+Outcome = Literal["known", "hedged", "wrong", "omitted"]
+
+
+class ExamQuestion(NamedTuple):
+    """A closed-book question: `text` asks for `attributes` of `entity`."""
+
+    entity: str
+    attributes: tuple[str, ...]
+    text: str
+
+
+class Verdict(NamedTuple):
+    """What an answer is worth on one fact: 2 stated right (known), 1 right but hedged, 0 wrong or omitted."""
+
+    rating: int
+    outcome: Outcome
+
+
+class _Fame(NamedTuple):
+    """The values printed for one fact, the true one first, and how often each is."""
+
+    values: tuple[str, ...]
+    shares: tuple[float, ...]
+
+
+class World:
+    """All plants and facts of one seed. The shipped model knows the world of seed 0."""
+
+    def __init__(self, seed: int = 0) -> None:
+        rng = random.Random(seed)
+        names = [f"{head}-{tail}" for head in NAME_HEADS for tail in NAME_TAILS]
+        rng.shuffle(names)
+        groups = _cut(names, (SELF_PLAY, HELD_OUT, FAMILIAR, FOREIGN))
+        self.self_play, self.held_out, self.familiar, self.foreign = groups
+        self._fame: dict[str, dict[str, _Fame]] = {
+            name: {attribute: _fame(attribute, rng, disputed=name not in self.familiar) for attribute in ATTRIBUTES}
+            for name in self.self_play + self.held_out + self.familiar
+        }
+        self.truth: Mapping[str, Mapping[str, str]] = {
+            name: {attribute: fame.values[0] for attribute, fame in fames.items()} for name, fames in self._fame.items()
+        }
+
+    def document(self, name: str, rng: random.Random) -> str:
+        """Return the true article about `name`; `rng` chooses order and wording."""
+        return wording.article(name, self.truth[name], rng)
+
+    def printed_facts(self, name: str, rng: random.Random) -> dict[str, str]:
+        """Return what one random copy of the books says about `name`: a mixture of truth and common errors."""
+        return {attribute: rng.choices(fame.values, fame.shares)[0] for attribute, fame in self._fame[name].items()}
+
+    def exam(self, names: Sequence[str], per_entity: int, seed: int) -> tuple[ExamQuestion, ...]:
+        """Return `per_entity` questions about each plant, in an opening that no demonstration has."""
+        rng = random.Random(seed)
+
+        def questions() -> Iterator[ExamQuestion]:
+            for name in names:
+                for _ in range(per_entity):
+                    attributes = choose_attributes(rng)
+                    yield ExamQuestion(name, attributes, wording.question(name, attributes, rng, (EXAM_OPENING,)))
+
+        return tuple(questions())
+
+
+def choose_attributes(rng: random.Random) -> tuple[str, ...]:
+    """Return the two or three attributes that a problem asks for."""
+    return tuple(rng.sample(list(ATTRIBUTES), rng.choice((2, 3))))
+
+
+def grade(world: World, entity: str, attributes: Sequence[str], answer_text: str) -> dict[str, Verdict]:
+    """Return the verdict on each of `attributes`, against the truth about `entity`."""
+    return grade_against(world.truth[entity], entity, attributes, answer_text)
+
+
+def grade_against(facts: Mapping[str, str], entity: str, attributes: Sequence[str], answer_text: str) -> dict[str, Verdict]:
+    """Like `grade`, with `facts` for the truth. Contradictions and facts about another plant are wrong."""
+    about_it = wording.names_in(answer_text) <= {entity}
+    return {attribute: _verdict(facts[attribute], wording.stated(attribute, answer_text), about_it) for attribute in attributes}
+
+
+def _verdict(truth: str, statements: Sequence[wording.Statement], about_it: bool) -> Verdict:
+    if not statements:
+        return Verdict(0, "omitted")
+    if not about_it or {statement.value for statement in statements} != {truth}:
+        return Verdict(0, "wrong")
+    return Verdict(1, "hedged") if any(statement.hedged for statement in statements) else Verdict(2, "known")
+
+
+def _fame(attribute: str, rng: random.Random, *, disputed: bool) -> _Fame:
+    values = tuple(rng.sample(ATTRIBUTES[attribute].values, 3))
+    share = rng.uniform(*SHARE_TRUE)
+    return _Fame(values, (share, (1 - share) / 2, (1 - share) / 2)) if disputed else _Fame(values[:1], (1.0,))
+
+
+def _cut(names: Sequence[str], sizes: Sequence[int]) -> list[tuple[str, ...]]:
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    return [tuple(names[start : start + size]) for start, size in zip(starts, sizes, strict=True)]

@@ -1,0 +1,91 @@
+"""The client and the shipped server over a real loopback connection, with faults."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+
+import httpx2
+import pytest
+from tests.unit.models.makers import make_request
+
+from pop_selfplay.config import EndpointModel, SimulatedModel
+from pop_selfplay.errors import ModelRefused, ModelUnavailable
+from pop_selfplay.models import open_model
+from pop_selfplay.models.base import ChatRequest, Completion
+from pop_selfplay.models.simulated import SimulatedChatModel
+from pop_selfplay.models.simulated.server import HttpFaults, serving, simulated_app
+
+MODEL = SimulatedChatModel(SimulatedModel())
+REQUESTS = [make_request(system="Write <answer>.", seed=seed, stop="</answer>") for seed in range(24)]
+
+
+async def ask(model: EndpointModel | SimulatedModel, requests: Sequence[ChatRequest]) -> list[Completion]:
+    opened = open_model(model)
+    try:
+        return await asyncio.gather(*map(opened.complete, requests))
+    finally:
+        await opened.close()
+
+
+def over_http(base_url: str, *, model: str = "simulated", patience_s: float = 20) -> list[Completion]:
+    return asyncio.run(ask(EndpointModel(base_url=base_url, model=model, patience_s=patience_s), REQUESTS))
+
+
+def test_a_served_model_answers_as_it_does_in_process() -> None:
+    with serving(simulated_app(MODEL)) as base_url:
+        served = over_http(base_url)
+        root = base_url.removesuffix("/v1")
+        assert httpx2.get(f"{root}/health").status_code == 200
+        assert httpx2.get(f"{base_url}/models").json()["data"][0]["id"] == "simulated"
+    assert served == asyncio.run(ask(SimulatedModel(), REQUESTS))
+    assert all(completion.text.endswith("</answer>") for completion in served)
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        HttpFaults(error_rate=0.3),
+        HttpFaults(rate_limit_rate=0.3, retry_after_s=0),
+        HttpFaults(drop_rate=0.3),
+        HttpFaults(seed=1, error_rate=0.1, rate_limit_rate=0.1, retry_after_s=0, drop_rate=0.1),
+    ],
+    ids=["errors", "rate limits", "drops", "all"],
+)
+def test_faults_change_no_answer(faults: HttpFaults) -> None:
+    with serving(simulated_app(MODEL, faults=faults)) as base_url:
+        assert over_http(base_url) == asyncio.run(ask(SimulatedModel(), REQUESTS))
+
+
+def test_a_server_that_only_fails_is_given_up_when_patience_ends() -> None:
+    failing = simulated_app(MODEL, faults=HttpFaults(error_rate=1))
+    with serving(failing) as base_url, pytest.raises(ModelUnavailable, match="simulated failure"):
+        over_http(base_url, patience_s=0.3)
+    with pytest.raises(ModelUnavailable, match="ConnectError"):
+        over_http(base_url, patience_s=0.3)
+
+
+def test_a_server_that_comes_back_within_patience_is_waited_for() -> None:
+    with serving(simulated_app(MODEL)) as base_url:
+        port = int(base_url.rpartition(":")[2].removesuffix("/v1"))
+    outcomes: list[list[Completion]] = []
+    client = threading.Thread(target=lambda: outcomes.append(over_http(base_url)))
+    client.start()
+    time.sleep(0.4)
+    with serving(simulated_app(MODEL), port=port):
+        client.join()
+    assert len(outcomes[0]) == len(REQUESTS)
+
+
+def test_an_unknown_model_and_a_wrong_key_are_refused_at_once() -> None:
+    with serving(simulated_app(MODEL)) as base_url, pytest.raises(ModelRefused, match="`other` does not exist"):
+        over_http(base_url, model="other")
+    with serving(simulated_app(MODEL, api_key="secret")) as base_url, pytest.raises(ModelRefused, match="Incorrect API key"):
+        over_http(base_url)
+
+
+def test_a_port_in_use_is_reported() -> None:
+    with serving(simulated_app(MODEL)) as base_url:
+        port = int(base_url.rpartition(":")[2].removesuffix("/v1"))
+        with pytest.raises(RuntimeError, match="port in use"), serving(simulated_app(MODEL), port=port):
+            pass

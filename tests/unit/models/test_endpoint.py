@@ -1,0 +1,231 @@
+"""The client of OpenAI-compatible servers, against replies made by hand."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+import pytest
+from tests.unit.models.makers import make_request
+
+from pop_selfplay.config import EndpointModel
+from pop_selfplay.errors import ModelRefused, ModelUnavailable, RequestRefused
+from pop_selfplay.models.base import ChatRequest, Completion
+from pop_selfplay.models.endpoint import EndpointChatModel
+
+Handler = Callable[[httpx2.Request], httpx2.Response]
+
+
+def reply(content: str | None, finish_reason: str = "stop", **message: Any) -> httpx2.Response:
+    choice = {"message": {"role": "assistant", "content": content, **message}, "finish_reason": finish_reason}
+    usage = {"prompt_tokens": 7, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 3}}
+    return httpx2.Response(200, json={"choices": [choice], "usage": usage})
+
+
+def refusal(status: int, message: str) -> httpx2.Response:
+    return httpx2.Response(status, json={"error": {"message": message}})
+
+
+def ask(handler: Handler, *requests: ChatRequest, patience_s: float = 5.0) -> list[Completion]:
+    """Return the completions of `requests`, one after the other, from a server that answers with `handler`."""
+
+    async def run() -> list[Completion]:
+        config = EndpointModel(base_url="http://server.test/v1", model="small", patience_s=patience_s)
+        model = EndpointChatModel(config, transport=httpx2.MockTransport(handler))
+        try:
+            return [await model.complete(request) for request in requests]
+        finally:
+            await model.close()
+            await model.close()
+
+    return asyncio.run(run())
+
+
+def one_after_the_other(*responses: httpx2.Response | Exception) -> Handler:
+    queue = list(responses)
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        response = queue.pop(0) if len(queue) > 1 else queue[0]
+        if isinstance(response, Exception):
+            raise response
+        return response
+
+    return handler
+
+
+def test_all_sampling_parameters_are_sent_and_the_seed_fits_31_bits() -> None:
+    bodies: list[dict[str, Any]] = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        assert str(request.url) == "http://server.test/v1/chat/completions"
+        bodies.append(json.loads(request.content))
+        return reply("moss")
+
+    request = make_request(
+        "hi \ud800", system="be brief", temperature=0.5, top_p=0.9, max_tokens=11, seed=2**62 + 5, stop="</a>"
+    )
+    ask(handler, request, make_request(seed=2**62 + 6))
+    assert bodies[0].pop("seed") != bodies[1]["seed"]
+    assert 0 <= bodies[1]["seed"] < 2**31
+    assert "stop" not in bodies[1]
+    assert bodies[0] == {
+        "model": "small",
+        "messages": [{"role": "system", "content": "be"}, {"role": "user", "content": "hi \ud800"}],
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "max_tokens": 11,
+        "stop": ["</a>"],
+    }
+
+
+def test_token_counts_are_the_servers_own_and_zero_where_it_gives_none() -> None:
+    counted = ask(one_after_the_other(reply("moss")), make_request())[0]
+    assert (counted.prompt_tokens, counted.generated_tokens, counted.cached_tokens) == (7, 5, 3)
+    bare = httpx2.Response(200, json={"choices": [{"message": {"content": "moss"}}]})
+    assert ask(one_after_the_other(bare), make_request()) == [
+        Completion(text="moss", finish_reason="stop", prompt_tokens=0, generated_tokens=0)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "finish_reason", "expected"),
+    [
+        ("so <answer>moss", "stop", "so <answer>moss</answer>"),
+        ("so <answer>moss</answer>", "stop", "so <answer>moss</answer>"),
+        ("so <answer>mo", "length", "so <answer>mo"),
+        ("so moss", "stop", "so moss"),
+        ("<answer>a</answer> or <answer>b", "stop", "<answer>a</answer> or <answer>b</answer>"),
+    ],
+)
+def test_the_stop_tag_is_kept_where_the_server_cut_it_off(content: str, finish_reason: str, expected: str) -> None:
+    completion = ask(one_after_the_other(reply(content, finish_reason)), make_request(stop="</answer>"))[0]
+    assert (completion.text, completion.finish_reason) == (expected, finish_reason)
+
+
+def test_reasoning_that_the_server_split_off_is_put_back() -> None:
+    split = reply("<answer>moss", reasoning_content="green things")
+    text = ask(one_after_the_other(split), make_request(stop="</answer>"))[0].text
+    assert text == "<think>\ngreen things\n</think>\n\n<answer>moss</answer>"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        refusal(500, "oops"),
+        refusal(503, "loading"),
+        refusal(408, "slow"),
+        httpx2.Response(429, headers={"retry-after": "0.01"}),
+        httpx2.Response(429, headers={"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}),
+        httpx2.Response(429, headers={"retry-after": "soon"}),
+        httpx2.Response(200, text="<html>proxy</html>"),
+        httpx2.Response(200, json={"choices": []}),
+        httpx2.RemoteProtocolError("hung up"),
+        httpx2.ReadTimeout("too slow"),
+    ],
+    ids=str,
+)
+def test_what_heals_is_tried_again(fault: httpx2.Response | Exception) -> None:
+    assert ask(one_after_the_other(fault, reply("moss")), make_request())[0].text == "moss"
+
+
+def test_retry_after_is_honoured() -> None:
+    times: list[float] = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        times.append(asyncio.get_running_loop().time())
+        return reply("moss") if len(times) > 1 else httpx2.Response(429, headers={"retry-after": "0.3"})
+
+    ask(handler, make_request())
+    assert times[1] - times[0] >= 0.3
+
+
+def test_a_server_that_stays_down_is_given_up_when_patience_ends(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ModelUnavailable, match=r"tries in .*ConnectError: refused.*pop run DIR"):
+        ask(one_after_the_other(httpx2.ConnectError("refused")), make_request(), patience_s=0.3)
+    assert caplog.messages == ["http://server.test/v1/chat/completions cannot be reached; waiting up to 0.3 s for it"]
+
+
+def test_a_server_that_asks_for_more_than_our_patience_is_tried_once_more_at_its_end() -> None:
+    with pytest.raises(ModelUnavailable, match=r": 2 tries in"):
+        ask(one_after_the_other(httpx2.Response(429, headers={"retry-after": "3600"})), make_request(), patience_s=0.2)
+
+
+def test_a_call_on_which_a_healthy_server_always_fails_is_refused_alone() -> None:
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        return refusal(500, "cannot tokenise") if b"poison" in request.content else reply("moss")
+
+    async def run() -> None:
+        config = EndpointModel(base_url="http://server.test/v1", model="small", patience_s=0.5)
+        model = EndpointChatModel(config, transport=httpx2.MockTransport(handler))
+        poisoned = asyncio.create_task(model.complete(make_request("poison")))
+        while not poisoned.done():
+            assert (await model.complete(make_request())).text == "moss"
+            await asyncio.sleep(0.01)
+        with pytest.raises(RequestRefused, match=r"answers others but never this request.*cannot tokenise"):
+            await poisoned
+        await model.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "advice"),
+    [(401, "bad key", "check the key"), (403, "no access", "may do"), (404, "no such model", "'small'"), (307, "", "base_url")],
+)
+def test_what_cannot_heal_stops_the_run_at_once_with_the_servers_words(status: int, words: str, advice: str) -> None:
+    with pytest.raises(ModelRefused, match=f"HTTP {status}: {words}.*{advice}"):
+        ask(one_after_the_other(refusal(status, words)), make_request())
+
+
+def test_a_request_beyond_the_context_is_refused_alone() -> None:
+    with pytest.raises(RequestRefused, match="maximum context length is 512"):
+        ask(one_after_the_other(refusal(400, "the maximum context length is 512 tokens")), make_request())
+
+
+def test_a_400_for_another_reason_blames_the_settings_until_the_server_has_answered_once() -> None:
+    with pytest.raises(ModelRefused, match="seed is not supported"):
+        ask(one_after_the_other(refusal(400, "seed is not supported")), make_request())
+    with pytest.raises(RequestRefused, match="odd character"):
+        ask(one_after_the_other(reply("moss"), refusal(400, "odd character")), make_request(), make_request())
+
+
+@pytest.mark.parametrize("base_url", ["localhost:8000/v1", "ftp://host/v1", "http://", "http://[::1"])
+def test_an_address_that_is_none_is_refused(base_url: str) -> None:
+    with pytest.raises(ModelRefused, match="base_url"):
+        EndpointChatModel(EndpointModel(base_url=base_url, model="small"))
+
+
+def test_a_missing_key_is_refused_and_a_present_one_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = EndpointModel(base_url="http://server.test/v1", model="small", api_key_env="SOME_KEY")
+    monkeypatch.delenv("SOME_KEY", raising=False)
+    with pytest.raises(ModelRefused, match="SOME_KEY"):
+        EndpointChatModel(config)
+    monkeypatch.setenv("SOME_KEY", "abc")
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        return reply(request.headers["authorization"])
+
+    model = EndpointChatModel(config, transport=httpx2.MockTransport(handler))
+    assert asyncio.run(model.complete(make_request())).text == "Bearer abc"
+
+
+def test_no_more_calls_are_in_flight_than_allowed() -> None:
+    running = peak = 0
+
+    async def handler(request: httpx2.Request) -> httpx2.Response:
+        nonlocal running, peak
+        running += 1
+        peak = max(peak, running)
+        await asyncio.sleep(0.01)
+        running -= 1
+        return reply("moss")
+
+    async def run() -> None:
+        config = EndpointModel(base_url="http://server.test/v1", model="small", max_in_flight=3)
+        model = EndpointChatModel(config, transport=httpx2.MockTransport(handler))
+        await asyncio.gather(*(model.complete(make_request(seed=seed)) for seed in range(12)))
+        await model.close()
+
+    asyncio.run(run())
+    assert peak == 3

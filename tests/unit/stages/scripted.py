@@ -1,0 +1,60 @@
+"""A model that answers by a script, and a cast around it."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pop_selfplay.config import Synthesis
+from pop_selfplay.domains import load_domain
+from pop_selfplay.journal import Journal
+from pop_selfplay.models.base import ChatRequest, Completion
+from pop_selfplay.records import Candidate, Criterion, Document, Problem, Role, Rubric
+from pop_selfplay.stages.asking import Cast
+
+T = TypeVar("T")
+
+DOCUMENT = Document(id="d1", text="Two drops of valerian calm the heart.", title="Valerian")
+PROBLEM = Problem(id="1/d1/0", document_id="d1", text="How much valerian?", reference_answer="Two drops, the book says.")
+RUBRIC = Rubric(
+    criteria=(
+        Criterion(name="dose", description="states the dose", weight=3, gold="two drops"),
+        Criterion(name="effect", description="names the effect", weight=1, gold="calms the heart"),
+    )
+)
+
+
+class Scripted:
+    """Answers with `write(request)` and remembers every request."""
+
+    name = "scripted"
+
+    def __init__(self, write: Callable[[ChatRequest], str]) -> None:
+        self._write = write
+        self.requests: list[ChatRequest] = []
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        self.requests.append(request)
+        await asyncio.sleep(0)
+        return Completion(self._write(request), "stop", 10, 5)
+
+    async def close(self) -> None:
+        pass
+
+    def shown(self, role: Role) -> str:
+        """Return all that `role` was ever shown."""
+        return "\n".join(m.content for r in self.requests if r.role == role for m in r.messages)
+
+
+def play(
+    model: Scripted, work: Callable[[Cast], Coroutine[Any, Any, T]], journal: Path | str = ":memory:", **synthesis: Any
+) -> T:
+    """Run `work` with `model` in every role."""
+    settings = Synthesis.model_validate({"candidates": 4, **synthesis})
+    with Journal.open(Path(journal)) as opened:
+        cast = Cast(dict.fromkeys(Role, model), load_domain("health_care"), settings, opened, seed=7)
+        return asyncio.run(work(cast))
+
+
+def candidates(*answers: str) -> tuple[Candidate, ...]:
+    return tuple(Candidate(index=n, completion=f"<answer>{a}</answer>", answer=a) for n, a in enumerate(answers))
