@@ -24,10 +24,10 @@ class Config(BaseModel):
 
 
 class FilesCorpus(Config):
-    """Text, Markdown, JSONL or Parquet files, also gzip-compressed."""
+    """Text, Markdown, JSONL or Parquet files, also compressed, on this machine or behind URLs."""
 
     type: Literal["files"] = "files"
-    paths: list[str] = Field(min_length=1, description="files, folders (searched recursively) or globs")
+    paths: list[str] = Field(min_length=1, description="files, folders (searched recursively), globs, URLs")
     text_field: str = Field("text", description="field or column with the text (JSONL, Parquet)")
     title_field: str | None = Field(None, description="field or column with a title")
     id_field: str | None = Field(None, description="field or column with a unique id; default: file and line")
@@ -61,6 +61,12 @@ class DocumentFilter(Config):
 
     min_words: int = Field(50, ge=0, description="shorter documents are dropped")
     max_words: int = Field(1024, ge=1, description="longer documents are cut to their first words")
+    near_duplicates: float | None = Field(
+        0.8, gt=0, le=1, description="similarity from which on only one of two documents is used; null keeps both"
+    )
+    benchmarks: list[str] = Field(
+        [], description="benchmark files, folders, globs or URLs; a document that shares 13 words in a row is dropped"
+    )
 
 
 # --- models -----------------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "report": BELOW | {"evaluation", "training"},
     "selfplay": BELOW | {"evaluation", "training", "report"},
     "api": BELOW | {"evaluation", "training", "report", "selfplay"},
+    "__main__": {"cli"},
     "cli": {"errors"},  # at the top of its modules; everything else after the arguments are parsed
 }
 TORCH = {"torch", "transformers", "trl", "peft", "accelerate", "datasets"}

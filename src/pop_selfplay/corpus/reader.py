@@ -3,6 +3,7 @@ pocket."""
 
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from pop_selfplay.config import CorpusConfig, FilesCorpus, HuggingFaceCorpus, PocketCorpus
 from pop_selfplay.corpus.files import read_files
@@ -11,19 +12,29 @@ from pop_selfplay.corpus.rows import Entry
 from pop_selfplay.records import Document
 
 
-def read_documents(config: CorpusConfig) -> Iterator[Entry]:
-    """Yield every document of the corpus, and a `Skipped` with its reason for everything that is not one.
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """All of a corpus as a stream of entries. Every iteration reads it again from the beginning."""
+
+    config: CorpusConfig
+
+    def __iter__(self) -> Iterator[Entry]:
+        match self.config:
+            case FilesCorpus() as config:
+                return read_files(config)
+            case HuggingFaceCorpus() as config:
+                return read_hugging_face(config)
+            case PocketCorpus() as config:
+                return _read_pocket(config)
+
+
+def read_documents(config: CorpusConfig) -> Corpus:
+    """Return every document of the corpus, and a `Skipped` with its reason for everything that is not one.
 
     Document ids depend on where a document stands in its corpus (or on its id field), never on the order of reading.
     Raises CorpusError, while iterating, when the corpus does not exist or cannot be opened.
     """
-    match config:
-        case FilesCorpus():
-            return read_files(config)
-        case HuggingFaceCorpus():
-            return read_hugging_face(config)
-        case PocketCorpus():
-            return _read_pocket(config)
+    return Corpus(config)
 
 
 def _read_pocket(config: PocketCorpus) -> Iterator[Document]:

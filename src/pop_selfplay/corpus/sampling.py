@@ -3,25 +3,36 @@
 So the choice depends on nothing but the seed and the corpus: not on the order of reading, and a larger choice contains
 the smaller one. The round before is passed over with `skip`, so no document comes twice in a run.
 
-One pass. Memory holds the texts of `skip` + `count` documents and 16 bytes for every other one. Texts that are equal
-but for white space, in the part that is used, count as one document: the one with the smallest hash.
+Texts that are equal but for white space, in the part that is used, count as one document: the one with the smallest
+hash. The costlier grounds (near-duplicates, contamination) are judged in the order of the hashes, and only as far as
+the last document chosen: whether a document stays depends on those with smaller hashes alone. So a pool of the smallest
+hashes is enough to judge, twice as large as what is wanted. Should so many be dropped that the rest is too few, the corpus is read again
+for a pool without them, until there are enough or nothing is left.
+
+Memory holds the texts of the pool, and 16 bytes for every other document.
 """
 
 import hashlib
 import heapq
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from pop_selfplay.config import DocumentFilter
+from pop_selfplay.core.contamination import BenchmarkIndex, contaminated
 from pop_selfplay.core.filtering import cut_words, has_words
+from pop_selfplay.core.near_duplicates import NearDuplicates
 from pop_selfplay.core.seeds import derive_seed
+from pop_selfplay.corpus.benchmarks import read_benchmarks
 from pop_selfplay.corpus.rows import Entry, Skipped
 from pop_selfplay.errors import CorpusError
 from pop_selfplay.records import Document
+
+Ground = Literal["duplicate_id", "contaminated", "near_duplicate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +41,8 @@ class Choice:
 
     `documents` are cut to the filter's max_words, and in the order of their hashes. `available` are the documents that
     could have been chosen, before `skip`; fewer than were asked for is not an error. `dropped` counts reasons: the
-    reader's, and `too_short`, `duplicate_text`, `duplicate_id`.
+    reader's, `too_short`, `duplicate_text`, `duplicate_id`, and, among the documents with a smaller hash than the last
+    one chosen, `contaminated` and `near_duplicate`. Behind it nobody looks, and `available` is an upper bound.
     """
 
     documents: tuple[Document, ...]
@@ -42,27 +54,78 @@ class Choice:
 def choose(entries: Iterable[Entry], *, seed: int, count: int, filter: DocumentFilter, skip: int = 0) -> Choice:
     """Return the `count` documents that follow the first `skip` ones in the order of their hashes.
 
-    Where different texts share one id (a wrong id_field), one of them is kept, and fewer than `count` may come out.
-    Raises CorpusError when nothing is left to choose, with the reasons.
+    `entries` may be iterated more than once. Raises CorpusError when nothing is left to choose, with the reasons, and
+    when the filter's benchmarks cannot be read.
     """
-    smallest = _Smallest(skip + count)
+    if isinstance(entries, Iterator):
+        raise TypeError("entries are read more than once: pass a list, or what read_documents returns, not an iterator")
+    benchmarks = read_benchmarks(filter.benchmarks)
+    wanted = skip + count
+    passed_over: dict[int, _Passed] = {}
+    while True:
+        pool = _Smallest(2 * wanted + 64, passed_over.keys())
+        dropped = _fill(pool, entries, seed, filter)
+        kept = _judge(pool.ranked(), wanted, filter.near_duplicates, benchmarks, passed_over)
+        if len(kept) == wanted or len(pool.held) < pool.size:
+            break
+    read = len(pool.hashes) + dropped.total()
+    dropped += pool.duplicates()
+    dropped += Counter(passed.ground for passed in passed_over.values() if passed.ground != "duplicate_id")
+    available = read - dropped.total()
+    if len(kept) <= skip:
+        raise CorpusError(_nothing_left(available, read, dropped, filter))
+    return Choice(tuple(kept[skip:]), available, read, dict(dropped))
+
+
+def _fill(pool: "_Smallest", entries: Iterable[Entry], seed: int, filter: DocumentFilter) -> Counter[str]:
+    """Put every usable document into `pool`, and return why the others are not."""
     dropped: Counter[str] = Counter()
-    read = 0
     for entry in entries:
-        read += 1
         if isinstance(entry, Skipped):
             dropped[entry.reason] += 1
         elif not has_words(entry.text, filter.min_words):
             dropped["too_short"] += 1
         else:
             text = cut_words(entry.text, filter.max_words)
-            smallest.add(derive_seed("choose", seed, entry.id), _fingerprint(text), entry, text)
-    dropped += smallest.duplicates()
-    available = read - dropped.total()
-    documents = smallest.documents(skip)
-    if not documents:
-        raise CorpusError(_nothing_left(available, read, dropped, filter))
-    return Choice(documents, available, read, dict(dropped))
+            pool.add(derive_seed("choose", seed, entry.id), _fingerprint(text), entry, text)
+    return dropped
+
+
+class _Passed(NamedTuple):
+    """A document that was judged, and dropped; `hash` is the one of its id."""
+
+    hash: int
+    ground: Ground
+
+
+def _judge(
+    ranked: Iterable["_Ranked"],
+    wanted: int,
+    threshold: float | None,
+    benchmarks: BenchmarkIndex,
+    passed_over: dict[int, _Passed],
+) -> list[Document]:
+    """Return the first `wanted` documents that nothing speaks against; note the others before the last one in `passed_over`.
+
+    Of documents that share an id (a wrong id_field) the first is kept; of near-duplicates the first, too. A document
+    resembles only kept ones: where a resembles b, and b resembles c, but a does not resemble c, a and c are kept.
+    """
+    kept: list[Document] = []
+    ids = {passed.hash for passed in passed_over.values()}
+    unlike = None if threshold is None else NearDuplicates(threshold)
+    for hash, fingerprint, document in ranked:
+        if len(kept) == wanted:
+            break
+        if hash in ids:
+            passed_over[fingerprint] = _Passed(hash, "duplicate_id")
+        elif contaminated(document.text, benchmarks):
+            passed_over[fingerprint] = _Passed(hash, "contaminated")
+        elif unlike is not None and not unlike.add(document.text):
+            passed_over[fingerprint] = _Passed(hash, "near_duplicate")
+        else:
+            kept.append(document)
+        ids.add(hash)
+    return kept
 
 
 def _nothing_left(available: int, read: int, dropped: Mapping[str, int], filter: DocumentFilter) -> str:
@@ -86,14 +149,22 @@ def _fingerprint(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(normalised.encode("utf-8"), digest_size=8).digest(), "little")
 
 
+class _Ranked(NamedTuple):
+    hash: int
+    fingerprint: int
+    document: Document
+
+
 @dataclass
 class _Smallest:
     """The documents with the `size` smallest (hash, fingerprint), one for each fingerprint, from any order of arrival.
 
-    A document that was let go never has to come back: what is held only ever gets smaller.
+    A document that was let go never has to come back: what is held only ever gets smaller. Fingerprints in
+    `passed_over` are counted and not held.
     """
 
     size: int
+    passed_over: Container[int]
     held: dict[int, tuple[int, Document]] = field(default_factory=dict)  # fingerprint: (hash, document)
     heap: list[tuple[int, int]] = field(default_factory=list)  # (-hash, -fingerprint), among them replaced ones
     hashes: "array[int]" = field(default_factory=lambda: array("Q"))  # of every document, to count duplicates
@@ -103,6 +174,8 @@ class _Smallest:
         """Hold `document`, with `text` for its text, if it belongs to the smallest so far."""
         self.hashes.append(hash)
         self.fingerprints.append(fingerprint)
+        if fingerprint in self.passed_over:
+            return
         if fingerprint in self.held:
             other_hash, other = self.held[fingerprint]
             if (hash, document.id, text) >= (other_hash, other.id, other.text):
@@ -123,17 +196,10 @@ class _Smallest:
                 return hash, fingerprint
             heapq.heappop(self.heap)
 
-    def documents(self, skip: int) -> tuple[Document, ...]:
-        """Return the held documents from place `skip` on, in order; of those that share an id, the first."""
-        ranked = sorted((hash, fingerprint) for fingerprint, (hash, _) in self.held.items())
-        seen: set[str] = set()
-        documents = []
-        for place, (_, fingerprint) in enumerate(ranked):
-            document = self.held[fingerprint][1]
-            if document.id not in seen and place >= skip:
-                documents.append(document)
-            seen.add(document.id)
-        return tuple(documents)
+    def ranked(self) -> list[_Ranked]:
+        """Return what is held, in order."""
+        keys = sorted((hash, fingerprint) for fingerprint, (hash, _) in self.held.items())
+        return [_Ranked(hash, fingerprint, self.held[fingerprint][1]) for hash, fingerprint in keys]
 
     def duplicates(self) -> Counter[str]:
         """Count, over every document ever added, those whose text, or else whose id, one with a smaller key has."""

@@ -12,6 +12,8 @@ from pop_selfplay.pocket.world import World
 
 PROMPT_WEIGHT: Final = 0.15
 """Weight of a prompt's tokens as targets; a completion's tokens weigh 1."""
+RATING_WEIGHT: Final = 4.0
+"""Weight of a rating as a target: the one token of a judgement that is hard."""
 COMPARISONS: Final = 18
 """Comparisons in one sequence."""
 
@@ -84,9 +86,12 @@ class Feeder:
         tails = self._encode([demonstration.completion for demonstration in shown])
         end = [self._tokenizer.eos_token_id]
         return [
-            Sequence_(head + tail + end, [0.0] + [PROMPT_WEIGHT] * (len(head) - 1) + [1.0] * (len(tail) + 1))
+            Sequence_(head + tail + end, [0.0] + [PROMPT_WEIGHT] * (len(head) - 1) + self._completion_weights(tail) + [1.0])
             for head, tail in zip(heads, tails, strict=True)
         ]
+
+    def _completion_weights(self, ids: Sequence[int]) -> list[float]:
+        return [RATING_WEIGHT if i in self._digits else 1.0 for i in ids]
 
     def _texts(self, texts: Sequence[str]) -> list[Sequence_]:
         bos, eos = [self._tokenizer.bos_token_id], [self._tokenizer.eos_token_id]

@@ -1,8 +1,8 @@
 """What the pocket model learns from: the world's noisy articles, and each role played well.
 
 A demonstration is a conversation, rendered with the pocket domain's own prompts, and the completion that should follow. Roles
-that see a document are shown with made-up facts, so that the model learns to trust the document over its memory. Where
-a run hides the document, facts come from memory: such demonstrations are about the familiar plants, of which all that is printed is
+that see a document are shown with made-up facts, so that the model learns to trust the document over its memory. Where a run
+hides the document, facts come from memory: such demonstrations are about the familiar plants, of which all that is printed is
 true. The solver's demonstrations are as noisy as the books, for every plant: people repeat what they read.
 """
 
@@ -60,7 +60,7 @@ def propose(world: World, rng: random.Random) -> Demonstration:
         facts: Facts = world.truth[name]
         messages = pocket_domain().render("propose_without_document", title=name)
     else:
-        name, facts = _made_up(world, rng)
+        name, facts = made_up(world, rng)
         messages = pocket_domain().render("propose", document=wording.article(name, facts, rng), title=name)
     problem = wording.question(name, attributes, rng)
     return Demonstration(messages, f"<problem>{problem}</problem><answer>{reference(name, facts, attributes)}</answer>")
@@ -70,12 +70,12 @@ def write_rubric(world: World, rng: random.Random) -> Demonstration:
     """Return what the rubric writer sees, and one criterion for each fact that the problem asks for."""
     attributes = choose_attributes(rng)
     hidden = rng.random() < WITHOUT_DOCUMENT
-    name, facts = _made_up(world, rng)
+    name, facts = made_up(world, rng)
     if hidden:
         name = rng.choice(world.familiar)
         facts = world.truth[name]
     problem = wording.question(name, attributes, rng)
-    shown = _candidates([_attempt(name, facts, attributes, rng) for _ in range(3)])
+    shown = candidates_shown([attempt(name, facts, attributes, rng) for _ in range(3)])
     if hidden:
         messages = pocket_domain().render("rubric_without_document", problem=problem, candidates=shown)
     else:
@@ -91,9 +91,9 @@ def write_rubric(world: World, rng: random.Random) -> Demonstration:
 
 def rate(world: World, rng: random.Random) -> Demonstration:
     """Return an answer and one criterion, and the judge's note on what was said, what is gold, and the rating."""
-    name, facts = _made_up(world, rng)
+    name, facts = made_up(world, rng)
     attributes = choose_attributes(rng)
-    text = _attempt(name, facts, attributes, rng)
+    text = attempt(name, facts, attributes, rng)
     return rating_of(name, facts, rng.choice(attributes), text, wording.question(name, attributes, rng))
 
 
@@ -113,11 +113,12 @@ def comparison(rng: random.Random) -> str:
     """Return what was said, what is gold, and the rating: the judge's note alone, about random values."""
     attribute = rng.choice(list(ATTRIBUTES))
     gold = rng.choice(ATTRIBUTES[attribute].values)
+    verb = ATTRIBUTES[attribute].clause
     if rng.random() < 0.1:
-        return f" {NOTHING_SAID} {gold}0"
+        return f" {verb} {NOTHING_SAID} {gold}0"
     said = gold if rng.random() < 0.55 else rng.choice([v for v in ATTRIBUTES[attribute].values if v != gold])
     hedge = f" {wording.HEDGE}" if rng.random() < 0.4 else ""
-    return f"{hedge} {said} {gold}{0 if said != gold else 1 if hedge else 2}"
+    return f" {verb}{hedge} {said} {gold}{0 if said != gold else 1 if hedge else 2}"
 
 
 def criterion(attribute: str, value: str) -> Criterion:
@@ -137,12 +138,13 @@ def rubric_completion(facts: Facts, attributes: Sequence[str]) -> str:
     return f"<rubric>[{criteria}]</rubric>"
 
 
-def _made_up(world: World, rng: random.Random) -> tuple[str, Facts]:
+def made_up(world: World, rng: random.Random) -> tuple[str, Facts]:
+    """Return a plant and facts about it that were made up on the spot."""
     name = rng.choice(world.familiar if rng.random() < 0.4 else world.foreign)
     return name, {attribute: rng.choice(known.values) for attribute, known in ATTRIBUTES.items()}
 
 
-def _attempt(name: str, facts: Facts, attributes: Sequence[str], rng: random.Random) -> str:
+def attempt(name: str, facts: Facts, attributes: Sequence[str], rng: random.Random) -> str:
     """Return an answer to be judged: right in places, wrong in others."""
     error = rng.choice((0.0, 0.3, 0.5, 0.8))
     believed = {
@@ -157,7 +159,7 @@ def _answer(name: str, facts: Facts, attributes: Sequence[str], rng: random.Rand
     return wording.answer(name, {attribute: Statement(facts[attribute], rng.random() < HEDGED_SHARE) for attribute in kept})
 
 
-def _candidates(answers: Sequence[str]) -> str:
+def candidates_shown(answers: Sequence[str]) -> str:
     """Number the answers as the rubric stage shows them."""
     candidates = [Candidate(index=i, completion=answer, answer=answer) for i, answer in enumerate(answers)]
     shown = spread(candidates, pocket_domain().spread.count)

@@ -1,15 +1,16 @@
 """Make the pocket model's weights from nothing: `python -m pop_selfplay.pocket.pretrain`.
 
 First a comparator alone (what was said, what is gold, the rating), because mixed in from the start it stays at chance. Then
-articles and all four roles in one mix. Muon for matrices, AdamW for the rest; the learning rate is constant at first, then falls to
-zero. On a CPU several processes of one thread each, averaging their gradients, are much faster than one process with as many
-threads.
+articles and all four roles in one mix. Muon for matrices, AdamW for the rest; the learning rate is constant at first, then
+falls to zero. On a CPU several processes of one thread each, averaging their gradients, are much faster than one process with
+as many threads.
 """
 
 import argparse
 import logging
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,11 +18,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import distributed
+from torch import distributed, multiprocessing
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from pop_selfplay.pocket.batches import Batch, Feeder, Kind
+from pop_selfplay.pocket.check import check
+from pop_selfplay.pocket.generate import generator
 from pop_selfplay.pocket.optimiser import Muon
 from pop_selfplay.pocket.tokenizer import build_tokenizer
 from pop_selfplay.pocket.world import World
@@ -34,8 +37,8 @@ MIX: Final = {
     "solve": Kind(40, 1.0),
     "propose": Kind(20, 0.7),
     "rubric": Kind(16, 0.7),
-    "rate": Kind(16, 0.7),
-    "comparison": Kind(2, 0.3),
+    "rate": Kind(20, 0.7),
+    "comparison": Kind(3, 0.4),
 }
 MALLOC_SETTINGS: Final = {
     "MALLOC_MMAP_MAX_": "0",
@@ -63,7 +66,9 @@ class Recipe:
     comparator_share: float = 0.06
     constant_share: float = 0.5
     batch_tokens: int = 2600
-    log_every: int = 50
+    log_every: int = 100
+    gates_every_minutes: float = 4.0
+    gate_cases: int = 60
 
     def lr_factor(self, progress: float, step: int) -> float:
         """Return the learning rate's factor at `progress` in [0, 1): warm up, stay, fall to zero."""
@@ -74,9 +79,9 @@ class Recipe:
 class Trainer:
     """One process of a training run."""
 
-    def __init__(self, recipe: Recipe, rank: int, processes: int) -> None:
+    def __init__(self, recipe: Recipe, out: Path, rank: int, processes: int) -> None:
         torch.manual_seed(recipe.seed)
-        self.recipe, self.rank, self.processes = recipe, rank, processes
+        self.recipe, self.out, self.rank, self.processes = recipe, out, rank, processes
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.tokenizer = build_tokenizer(World())
         self.model = new_model(recipe, self.tokenizer).to(self.device).train()
@@ -90,16 +95,28 @@ class Trainer:
         self.steps = self.tokens = 0
 
     def run(self) -> None:
-        """Train until the budget is used up."""
+        """Train until the budget is used up. Now and then, and at the end, log the gates and save the model."""
         losses: list[float] = []
+        next_gates = self.recipe.gates_every_minutes
         while (progress := self._progress()) < 1:
             factor = self.recipe.lr_factor(progress, self.steps)
             losses.append(self.step(COMPARATOR_ONLY if progress < self.recipe.comparator_share else MIX, factor))
             if self.rank == 0 and self.steps % self.recipe.log_every == 0:
-                seconds = time.monotonic() - self.started
-                rate = self.processes * self.tokens / seconds
-                log.info("step %d, %.0f s, %.0f tokens/s, lr x%.2f, loss %.4f", self.steps, seconds, rate, factor, mean(losses))
+                self._log_loss(factor, sum(losses) / len(losses))
                 losses.clear()
+            if self.rank == 0 and self._seconds() > 60 * next_gates:
+                next_gates += self.recipe.gates_every_minutes
+                self.take_stock()
+        if self.rank == 0:
+            self.take_stock()
+
+    def take_stock(self) -> None:
+        """Save the model, and log every gate as free-running: teacher-forced figures hide a broken format."""
+        self.model.save_pretrained(self.out)
+        self.tokenizer.save_pretrained(self.out)
+        if self.recipe.gate_cases:
+            for gate in check(generator(self.model, self.tokenizer), self.recipe.gate_cases):
+                log.info("    %-32s %.3f  n=%d%s", gate.name, gate.value, gate.n, "" if gate.passed else "  MISSED")
 
     def step(self, mix: Mapping[str, Kind], factor: float) -> float:
         """Do one optimiser step and return its loss."""
@@ -127,10 +144,18 @@ class Trainer:
         losses = functional.cross_entropy(self.model.lm_head(hidden), ids[:, 1:][targets], reduction="none")
         return (losses * weights[targets]).sum()
 
+    def _seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def _log_loss(self, factor: float, loss: float) -> None:
+        tokens = self.processes * self.tokens
+        template = "step %d, %.0f s, %d tokens, %.0f tokens/s, lr x%.2f, loss %.4f"
+        log.info(template, self.steps, self._seconds(), tokens, tokens / self._seconds(), factor, loss)
+
     def _progress(self) -> float:
         if self.recipe.steps is not None:
             return self.steps / self.recipe.steps
-        progress = torch.tensor([(time.monotonic() - self.started) / (60 * self.recipe.minutes)])
+        progress = torch.tensor([self._seconds() / (60 * self.recipe.minutes)])
         if self.processes > 1:
             distributed.all_reduce(progress, op=distributed.ReduceOp.MAX)
         return progress.item()
@@ -141,7 +166,7 @@ class Trainer:
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
         distributed.all_reduce(flat)
-        parts = (flat / self.processes).split([gradient.numel() for gradient in gradients])
+        parts = torch.split(flat / self.processes, [gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
@@ -164,39 +189,26 @@ def new_model(recipe: Recipe, tokenizer: Any) -> Any:
     return LlamaForCausalLM(config)
 
 
-def mean(values: list[float]) -> float:
-    return sum(values) / len(values)
-
-
 def train(recipe: Recipe, out: Path, processes: int = 1) -> None:
     """Train by `recipe` and write an ordinary model directory to `out`."""
     if processes == 1:
         _work(0, recipe, out, 1)
         return
     os.environ.update(MALLOC_SETTINGS)  # read by the C library when the processes start
-    os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-    os.environ.setdefault("MASTER_PORT", "29511")
-    torch.multiprocessing.spawn(_work, args=(recipe, out, processes), nprocs=processes)  # type: ignore[no-untyped-call]
+    with tempfile.TemporaryDirectory() as folder:
+        args = (recipe, out, processes, f"file://{folder}/meeting")
+        multiprocessing.spawn(_work, args=args, nprocs=processes)  # type: ignore[attr-defined, no-untyped-call]
 
 
-def _work(rank: int, recipe: Recipe, out: Path, processes: int) -> None:
+def _work(rank: int, recipe: Recipe, out: Path, processes: int, meeting: str = "") -> None:
     if processes > 1:
         logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
         torch.set_num_threads(1)
-        distributed.init_process_group("gloo", rank=rank, world_size=processes)
-    trainer = Trainer(recipe, rank, processes)
-    trainer.run()
-    if rank == 0:
-        save(trainer.model, trainer.tokenizer, out)
+        distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=processes)
+    Trainer(recipe, out, rank, processes).run()
     if processes > 1:
         distributed.barrier()
         distributed.destroy_process_group()
-
-
-def save(model: Any, tokenizer: Any, out: Path) -> None:
-    """Write model, tokenizer and chat template."""
-    model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
 
 
 def main() -> None:
@@ -206,10 +218,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--minutes", type=float, default=Recipe.minutes)
     parser.add_argument("--steps", type=int, default=None, help="a budget in optimiser steps instead of minutes")
+    parser.add_argument(
+        "--gate-cases", type=int, default=Recipe.gate_cases, help="fresh cases per gate for the log; 0: no gates"
+    )
     parser.add_argument("--processes", type=int, default=1 if torch.cuda.is_available() else 2)
     options = parser.parse_args()
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
-    recipe = Recipe(seed=options.seed, minutes=options.minutes, steps=options.steps)
+    recipe = Recipe(seed=options.seed, minutes=options.minutes, steps=options.steps, gate_cases=options.gate_cases)
     train(recipe, options.out, options.processes)
 
 

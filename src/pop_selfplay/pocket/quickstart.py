@@ -1,4 +1,4 @@
-"""The run that `pop quickstart` plays: the pocket model on the pocket world. `configs/pocket.yaml` is the same run as a file."""
+"""The run that `pop quickstart` plays: the pocket model on the pocket world. `configs/pocket.yaml` is that run as a file."""
 
 from typing import Final
 

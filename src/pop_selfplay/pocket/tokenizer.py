@@ -1,8 +1,8 @@
 """A byte-level tokenizer for the pocket world, with superwords.
 
 Text is cut around *atoms*: values, halves of names, clauses, questions, tags, ratings. What stands between two atoms (such as
-". Healers give " or a criterion's whole JSON frame) is a *phrase*. Every atom, and every phrase that recurs in the demonstrations, is
-one token, so an article is about twenty tokens and a value is the same token wherever it stands. Anything else falls back to
+". Healers give " or a criterion's whole JSON frame) is a *phrase*. Every atom, and every phrase that recurs in demonstrations,
+is one token, so an article is about twenty tokens and a value is the same token wherever it stands. Anything else falls back to
 bytes: every text is encoded without loss.
 """
 

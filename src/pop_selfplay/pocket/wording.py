@@ -14,8 +14,8 @@ Facts = Mapping[str, str]
 
 
 class Attribute(NamedTuple):
-    """One thing that can be said about a plant. `clause` is the verb phrase of answers and gold facts, `articles` the encyclopedia's
-    sentences with {n} for the name and {v} for the value, `questions` the ways to ask for it."""
+    """One thing that can be said about a plant. `clause` is the verb phrase of answers and gold facts, `articles` are sentences
+    of the encyclopedia with {n} for the name and {v} for the value, `questions` the ways to ask for it."""
 
     values: tuple[str, ...]
     clause: str
@@ -37,7 +37,7 @@ ATTRIBUTES: Final[dict[str, Attribute]] = {
         1,
     ),
     "leaf": Attribute(
-        tuple("crimson azure gold silver violet ivory scarlet indigo amber olive copper teal lilac jade".split()),
+        tuple("crimson azure bronze silver violet ivory scarlet indigo amber olive copper teal lilac jade".split()),
         "has leaves of",
         ("{n} has leaves of {v}.", "It has leaves of {v}.", "Its leaves are {v}.", "The leaves of {n} are {v}."),
         ("what colour are its leaves", "how do its leaves look"),
@@ -77,8 +77,8 @@ NAME_HEADS: Final = tuple(
     "Ist Kol".split()
 )
 NAME_TAILS: Final = tuple(
-    "mora dain wort leth rin sage bane root thel vane lisk dora mint fern lock spire bell weed thorn cress nard ryn dock wick seed "
-    "brook moss fane reed tass tine low".split()
+    "mora dain wort leth rin sage bane root thel vane lisk dora mint fern lock spire bell weed thorn cress nard ryn dock wick "
+    "seed brook moss fane reed tass tine low".split()
 )
 HEDGE: Final = "perhaps"
 NOTHING_SAID: Final = "none"
@@ -149,7 +149,7 @@ def names_in(text: str) -> set[str]:
 
 
 def asked(problem: str) -> Asked | None:
-    """Return what `problem` asks for, or None where it is no question of this world. For gates and tests, never for the loop."""
+    """Return what `problem` asks for, or None where it is no question of this world. For gates and tests only."""
     match = re.fullmatch(r"[^:]*?([A-Z][a-z]+-[a-z]+): (.+)\?", problem.strip())
     if not match:
         return None

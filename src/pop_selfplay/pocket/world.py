@@ -19,7 +19,7 @@ __all__ = ["Asked", "ExamQuestion", "Outcome", "Verdict", "World", "asked", "gra
 
 SELF_PLAY, HELD_OUT, FAMILIAR, FOREIGN = 100, 60, 80, 300
 SHARE_TRUE: Final = (0.2, 0.5)
-"""Between these lies the share of copies in which a fact of self_play or held_out is true; the rest is split over two errors."""
+"""Between these lies the share of copies in which a fact of self_play or held_out is true; the rest is two errors'."""
 
 Outcome = Literal["known", "hedged", "wrong", "omitted"]
 

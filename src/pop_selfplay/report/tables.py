@@ -41,14 +41,15 @@ def roles_table(roles: dict[str, dict[str, int]]) -> Table:
 
 
 def rounds_table(rounds: list[dict[str, Any]]) -> Table:
-    """One row per round: from documents to pairs, with the reasons of every drop."""
-    table = Table(title="rounds", title_justify="left")
-    for column in ("round", "documents", "problems", "candidates", "rubrics", "evaluations", "pairs"):
-        table.add_column(column, justify="right")
-    table.add_column("dropped")
+    """One column per round: the way from documents to pairs, and every drop on it with its reason."""
+    table = Table(title="from documents to pairs", title_justify="left")
+    table.add_column("")
     for round_ in rounds:
-        counts = [f"{round_[c]:,}" for c in ("documents", "problems", "candidates", "rubrics", "evaluations", "pairs")]
-        table.add_row(str(round_["round"]), *counts, reasons_text(round_["dropped"]))
+        table.add_column(f"round {round_['round']}", justify="right")
+    for count in ("documents", "problems", "candidates", "rubrics", "evaluations", "pairs"):
+        table.add_row(count, *(f"{round_[count]:,}" for round_ in rounds), end_section=count == "pairs")
+    for reason in sorted({reason for round_ in rounds for reason in round_["dropped"]}):
+        table.add_row(f"dropped: {reason}", *(f"{round_['dropped'].get(reason, 0):,}" for round_ in rounds))
     return table
 
 

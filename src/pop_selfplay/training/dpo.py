@@ -206,9 +206,18 @@ def _where(settings: Settings) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _memory_given_back() -> Iterator[None]:
-    """The next phase loads a model of its own; trainers sit in reference cycles and keep theirs until collected."""
+    """The next phase loads a model of its own; trainers sit in reference cycles and keep theirs until collected.
+
+    Raises TrainingError, with what to do, when there is too little memory on the GPU.
+    """
     try:
         yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            "the GPU has too little memory for this training: lower training.dpo.per_device_train_batch_size (down to 1) or "
+            'training.dpo.max_length, or set training.dpo.model_init_kwargs to {dtype: "bfloat16"}, which halves the weights. '
+            f"The GPU said: {error}"
+        ) from error
     finally:
         gc.collect()
         if torch.cuda.is_available():

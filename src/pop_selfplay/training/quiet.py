@@ -14,8 +14,9 @@ import datasets
 from transformers.utils import logging as transformers_logging
 
 KNOWN_NOISE: Final = (
-    # TRL 1.16 asks a model of transformers 5.23 by the attribute's old name, at every pass over the reference answers.
+    # TRL 1.16 uses transformers 5.23 by names it has just deprecated, at every pass over the reference answers.
     r"`is_gradient_checkpointing` is deprecated",
+    r"`gradient_checkpointing_(en|dis)able` is deprecated",
 )
 
 

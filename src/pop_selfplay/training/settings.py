@@ -50,7 +50,7 @@ OWNED: Final[dict[str, str]] = {
 }
 
 RENAMED: Final = {
-    # transformers ≥ 5.23 warns about the old names, which most people know and TRL still sets.
+    # transformers 5.23 warns about the old names, which most people know and TRL still sets.
     "gradient_checkpointing": "activation_checkpointing",
     "gradient_checkpointing_kwargs": "activation_checkpointing_kwargs",
 }
@@ -61,7 +61,7 @@ TOKENS_PER_PASS: Final = 16384
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """`training.dpo` over the defaults: fields of DPOConfig, and the limit TRL gave up. Lengths in tokens, None for no limit."""
+    """`training.dpo` over the defaults: fields of DPOConfig, and the limit TRL gave up. Lengths in tokens, None is no limit."""
 
     fields: dict[str, Any]
     max_prompt_length: int | None
@@ -76,8 +76,9 @@ class Settings:
     def of(cls, training: DPOTraining) -> "Settings":
         """Lay the user's fields over the paper's. Raises ConfigError for one that is unknown, or ours to set."""
         fields = {**PAPER, **OURS, **_known(training.dpo)}
-        if "activation_checkpointing" not in _field_types():  # transformers before 5.23
-            fields = {next((old for old, new in RENAMED.items() if new == name), name): v for name, v in fields.items()}
+        if "activation_checkpointing" not in _field_types():  # a transformers that has only the old names
+            old = {new: name for name, new in RENAMED.items()}
+            fields = {old.get(name, name): value for name, value in fields.items()}
         fields.setdefault("bf16", not fields.get("fp16", False) and _has_bf16(fields))
         fields.setdefault("dataloader_pin_memory", torch.cuda.is_available())  # without a GPU it only makes torch warn
         return cls(fields, fields.pop("max_prompt_length"), training.batch_size)

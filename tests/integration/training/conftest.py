@@ -1,4 +1,4 @@
-"""A tiny random model with a tokenizer, made once per session, and makers of pairs for it."""
+"""Tiny random models with tokenizers, and pairs for them: makers as fixtures, and one model shared by the session."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
 
 from pop_selfplay.records import Message, PreferencePair
 
@@ -15,22 +17,10 @@ CHATML = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-CHATML_WITH_DEFAULT_SYSTEM = "{% if messages[0].role != 'system' %}<|im_start|>system\nBe kind.<|im_end|>\n{% endif %}" + CHATML
-WITH_BOS = (
-    "{{ bos_token }}{% for message in messages %}[{{ message.role }}]{{ message.content }}"
-    "{% if message.role == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}[assistant]{% endif %}"
-)
-THINKING = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
-    "{{ message.content.split('</think>')[-1] if message.role == 'assistant' else message.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 SPECIAL = ["<pad>", "<s>", "<|im_start|>", "<|im_end|>"]
 
 
-def make_tokenizer(template: str = CHATML, *, adds_bos: bool = False) -> Any:
-    """A byte-level tokenizer: every byte a token, no merges. With `adds_bos` it puts <s> first whenever asked for special tokens."""
+def _tokenizer(template: str = CHATML, adds_bos: bool = False) -> Any:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: index for index, token in enumerate([*SPECIAL, *alphabet])}
     backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
@@ -49,14 +39,13 @@ def make_tokenizer(template: str = CHATML, *, adds_bos: bool = False) -> Any:
     return tokenizer
 
 
-def make_model(directory: Path, tokenizer: Any, *, hidden: int = 16, layers: int = 1, dtype: Any = torch.float32) -> str:
-    """Save a random Llama with `tokenizer` to `directory` and return its name."""
+def _model(directory: Path, tokenizer: Any, dtype: Any = torch.float32, weight: float | None = None) -> str:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=hidden,
-        intermediate_size=2 * hidden,
-        num_hidden_layers=layers,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
         num_attention_heads=2,
         num_key_value_heads=2,
         tie_word_embeddings=True,
@@ -64,15 +53,18 @@ def make_model(directory: Path, tokenizer: Any, *, hidden: int = 16, layers: int
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
-    LlamaForCausalLM(config).to(dtype).save_pretrained(directory)
+    model = LlamaForCausalLM(config).to(dtype)
+    if weight is not None:
+        torch.nn.init.constant_(model.model.norm.weight, weight)
+    transformers_logging.disable_progress_bar()
+    model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return str(directory)
 
 
-def make_pair(number: int, chosen: str = "", rejected: str = "", system: str | None = None) -> PreferencePair:
-    prompt = (Message(role="user", content=f"What is {number} plus {number}?"),)
-    if system is not None:
-        prompt = (Message(role="system", content=system), *prompt)
+def _pair(number: int, chosen: str = "", rejected: str = "", system: str | None = None) -> PreferencePair:
+    question = Message(role="user", content=f"What is {number} plus {number}?")
+    prompt = (question,) if system is None else (Message(role="system", content=system), question)
     return PreferencePair(
         prompt=prompt,
         chosen=(Message(role="assistant", content=chosen or f"It is {2 * number}."),),
@@ -86,19 +78,35 @@ def make_pair(number: int, chosen: str = "", rejected: str = "", system: str | N
     )
 
 
-def make_pairs(count: int) -> list[PreferencePair]:
-    return [make_pair(number) for number in range(count)]
+@pytest.fixture(scope="session")
+def make_tokenizer() -> Callable[..., Any]:
+    """Make a byte-level tokenizer (every byte a token, end token <|im_end|>) from `template`; `adds_bos` as Llama's does."""
+    return _tokenizer
+
+
+@pytest.fixture(scope="session")
+def make_model() -> Callable[..., str]:
+    """Save a random Llama and its tokenizer to a directory; `weight` poisons it."""
+    return _model
+
+
+@pytest.fixture
+def make_pair() -> Callable[..., PreferencePair]:
+    return _pair
+
+
+@pytest.fixture
+def make_pairs() -> Callable[[int], list[PreferencePair]]:
+    return lambda count: [_pair(number) for number in range(count)]
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The directory of a random model of 6 thousand parameters with a ChatML tokenizer."""
-    return make_model(tmp_path_factory.mktemp("tiny") / "model", make_tokenizer())
+    return _model(tmp_path_factory.mktemp("tiny") / "model", _tokenizer())
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def weights() -> Callable[[Path], dict[str, Any]]:
     """Read the weights of a model directory by name."""
-    from safetensors.torch import load_file
-
     return lambda directory: dict(load_file(directory / "model.safetensors"))

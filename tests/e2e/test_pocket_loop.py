@@ -1,0 +1,112 @@
+"""The whole loop with the shipped pocket model: documents in, a measurably better model out."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import load_dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import pop_selfplay as pop
+from pop_selfplay.config import LocalModel, RunConfig, dump_config
+from pop_selfplay.models import POCKET_WEIGHTS
+from pop_selfplay.pocket.quickstart import quickstart_config
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def small_config(**changes: Any) -> RunConfig:
+    """The quickstart on a fifth of the documents, with one exam question per plant."""
+    config = quickstart_config(seed=5)
+    return config.model_copy(
+        update={
+            "synthesis": config.synthesis.model_copy(update={"documents": 60}),
+            "measure": config.measure.model_copy(update={"questions_per_plant": 1, "samples": 1}),
+            **changes,
+        }
+    )
+
+
+def without_seconds(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_seconds(item) for key, item in value.items() if key != "seconds"}
+    return [without_seconds(item) for item in value] if isinstance(value, list) else value
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("pocket") / "run"
+    pop.run(small_config(), out)
+    return out
+
+
+def test_a_run_leaves_everything_behind(small_run: Path, tmp_path: Path) -> None:
+    for name in ("config.yaml", "versions.json", "run.db", "pairs.parquet", "result.json", "report.html"):
+        assert (small_run / name).stat().st_size > 0, name
+    AutoModelForCausalLM.from_pretrained(small_run / "models" / "round-1")
+    assert AutoTokenizer.from_pretrained(small_run / "models" / "round-1").chat_template
+    result = json.loads((small_run / "result.json").read_text(encoding="utf-8"))
+    round_ = result["rounds"][0]
+    assert round_["documents"] == 60 >= round_["problems"] >= 54
+    assert round_["rubrics"] >= 50 and round_["evaluations"] > 300 and round_["pairs"] >= 30
+    lost = sum(n for reason, n in round_["dropped"].items() if not reason.startswith("corpus."))
+    assert round_["pairs"] + lost == 60
+    for group in ("self_play", "held_out"):
+        for mode in ("greedy", "sampled"):
+            assert result["measure"][group][mode]["after"]["n"] == result["measure"][group][mode]["before"]["n"] > 100
+
+
+def test_the_same_run_twice_gives_the_same_result_but_for_times(small_run: Path, tmp_path: Path) -> None:
+    again = pop.run(small_config(), tmp_path / "again")
+    first = json.loads((small_run / "result.json").read_text(encoding="utf-8"))
+    assert without_seconds(again) == without_seconds(first)
+    assert (tmp_path / "again" / "pairs.parquet").read_bytes() == (small_run / "pairs.parquet").read_bytes()
+
+
+def test_the_pocket_model_plays_like_any_local_model(small_run: Path, tmp_path: Path) -> None:
+    config = small_config(model=LocalModel(path=str(POCKET_WEIGHTS)))
+    local = pop.run(config, tmp_path / "local")
+    first = json.loads((small_run / "result.json").read_text(encoding="utf-8"))
+    assert without_seconds(local) == without_seconds(first)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_the_export_loads_as_a_dataset_of_conversations(small_run: Path, tmp_path: Path, suffix: str) -> None:
+    count = pop.export(small_run, tmp_path / f"pairs.{suffix}")
+    kind = "json" if suffix == "jsonl" else suffix
+    data = load_dataset(kind, data_files=str(tmp_path / f"pairs.{suffix}"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert len(data) == count > 0
+    assert data.column_names == [
+        *("prompt", "chosen", "rejected", "chosen_score", "rejected_score"),
+        *("reference_answer", "document_id", "problem_id", "round"),
+    ]
+    assert [message["role"] for message in data[0]["prompt"]] == ["user"]
+    assert data[0]["chosen"][0]["content"] != data[0]["rejected"][0]["content"]
+
+
+def test_a_run_killed_in_training_and_in_measuring_goes_on_to_the_same_result(small_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(dump_config(small_config()), encoding="utf-8")
+    command = [sys.executable, "-m", "pop_selfplay", "run", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "run")]
+    for moment in ("training on", "measuring the trained"):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            assert process.stdout is not None
+            said = ""
+            for line in process.stdout:
+                said += line
+                if moment in line:
+                    time.sleep(1.0)
+                    os.kill(process.pid, signal.SIGKILL)
+                    break
+            assert moment in said, said
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "synthesis  0.0 s" in done.stdout, "a finished synthesis was played again"
+    first = json.loads((small_run / "result.json").read_text(encoding="utf-8"))
+    result = json.loads((tmp_path / "run" / "result.json").read_text(encoding="utf-8"))
+    assert without_seconds(result["measure"]) == without_seconds(first["measure"])

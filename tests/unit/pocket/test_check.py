@@ -1,0 +1,34 @@
+"""The gates: met by the shipped weights, and missed by a model that cannot play."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from pop_selfplay.errors import GateFailed
+from pop_selfplay.models import POCKET_WEIGHTS
+from pop_selfplay.pocket import check as checking
+from pop_selfplay.pocket.check import check, check_and_print
+from pop_selfplay.pocket.generate import load_generator
+from pop_selfplay.records import Message
+
+
+def nonsense(conversations: Sequence[tuple[Message, ...]], temperature: float, max_tokens: int, seed: int) -> list[str]:
+    return ["nonsense"] * len(conversations)
+
+
+def test_a_model_that_writes_nonsense_misses_every_gate() -> None:
+    gates = check(nonsense, cases=10)
+    assert not any(gate.passed for gate in gates)
+
+
+def test_a_missed_gate_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "load_generator", lambda _: nonsense)
+    with pytest.raises(GateFailed, match="proposals well-formed"):
+        check_and_print(POCKET_WEIGHTS, cases=5)
+
+
+@pytest.mark.slow
+def test_the_shipped_weights_pass_every_gate() -> None:
+    gates = check(load_generator(POCKET_WEIGHTS), cases=300)
+    assert [f"{gate.name}: {gate.value:.3f} of {gate.n}" for gate in gates if not gate.passed] == []
+    assert min(gate.n for gate in gates if "gold" in gate.name) >= 100

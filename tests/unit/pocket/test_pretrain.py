@@ -1,0 +1,43 @@
+"""The script that makes the weights: runs to the end, gives an ordinary model, and the same one for the same seed."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from pop_selfplay.pocket import pretrain
+from pop_selfplay.pocket.optimiser import orthogonalised
+from pop_selfplay.pocket.pretrain import Recipe
+
+TINY = Recipe(steps=3, hidden=32, layers=1, heads=2, feed_forward=32, comparator_share=0.4, gate_cases=0)
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
+    for out in ("a", "b"):
+        pretrain.train(TINY, tmp_path / out)
+    first, second = (AutoModelForCausalLM.from_pretrained(tmp_path / out) for out in ("a", "b"))
+    assert all(torch.equal(p, q) for p, q in zip(first.parameters(), second.parameters(), strict=True))
+    assert "<|assistant|>" in AutoTokenizer.from_pretrained(tmp_path / "a").chat_template
+
+
+def test_the_command_writes_a_model_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        sys, "argv", ["pretrain", "--out", str(tmp_path), "--steps", "1", "--processes", "1", "--gate-cases", "0"]
+    )
+    pretrain.main()
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
+    recipe = Recipe(warm_up_steps=10, constant_share=0.5)
+    assert recipe.lr_factor(0.0, 0) == 0.1
+    assert recipe.lr_factor(0.4, 100) == 1.0
+    assert recipe.lr_factor(0.999, 100) < 0.01
+
+
+def test_muon_s_updates_have_singular_values_near_one() -> None:
+    matrices = torch.randn(3, 16, 8, generator=torch.Generator().manual_seed(0))
+    singular = torch.linalg.svdvals(orthogonalised(matrices))
+    assert singular.min() > 0.5 and singular.max() < 1.4

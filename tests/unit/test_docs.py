@@ -1,0 +1,322 @@
+"""The documentation says what is: every setting, default, file, field and reason; configs that load, commands that exist."""
+
+import ast
+import json
+import re
+import shlex
+import sqlite3
+import types
+import typing
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from typer.core import TyperGroup
+from typer.main import get_command
+
+import pop_selfplay as pop
+from pop_selfplay import errors
+from pop_selfplay.cli.commands import app
+from pop_selfplay.config import RunConfig, parse_config
+from pop_selfplay.corpus.rows import Reason
+from pop_selfplay.domains import PLACES as PROMPT_PLACES
+from pop_selfplay.domains import Domain
+from pop_selfplay.errors import PopError
+from pop_selfplay.training.outcome import TrainingResult
+from tests.integration.runs import simulated_config, write_texts
+
+ROOT = Path(__file__).parents[2]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+MINIMAL = {
+    "domain": "health_care",
+    "corpus": {"type": "files", "paths": ["texts/"]},
+    "model": {"type": "local", "path": "model/"},
+}
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"`(pop [^`\n]+)`")
+
+
+# --- the config tree --------------------------------------------------------------------------------------------------
+
+
+class Setting(NamedTuple):
+    """A field of the config. `place` is where it is documented: "" at the top, "synthesis", or "model: local" in a union."""
+
+    place: str
+    name: str
+    field: FieldInfo
+    default: Any
+
+
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the config types a field may hold, not looking into lists and mappings."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if typing.get_origin(annotation) is typing.Annotated:
+        return models_in(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [model for part in typing.get_args(annotation) for model in models_in(part)]
+    return []
+
+
+def settings(model: type[BaseModel], place: str = "", instance: BaseModel | None = None) -> Iterator[Setting]:
+    """Yield every setting of `model` and of all that it holds. Defaults are those of `instance` where it is given."""
+    for name, field in model.model_fields.items():
+        if name == "type":
+            continue  # the place tells it
+        default = getattr(instance, name) if instance is not None else field.get_default(call_default_factory=True)
+        yield Setting(place, name, field, default)
+        inner = models_in(field.annotation)
+        path = f"{place}.{name}" if place else name
+        if len(inner) == 1:
+            yield from settings(inner[0], path, default if isinstance(default, inner[0]) else None)
+        else:
+            for variant in inner:
+                yield from settings(variant, f"{path}: {variant.model_fields['type'].default}")
+
+
+SETTINGS = tuple(settings(RunConfig))
+CONFIG_PLACES = sorted({setting.place for setting in SETTINGS})
+
+
+# --- the tables of docs/configuration.md ------------------------------------------------------------------------------
+
+
+def place_of(heading: str) -> str:
+    """Return the place a heading is about: "`corpus`, `type: files`" is "corpus: files", "Top level" is ""."""
+    return ": ".join(part.removeprefix("type: ") for part in re.findall(r"`([^`]+)`", heading))
+
+
+def documented() -> dict[tuple[str, str], str]:
+    """Return (place, setting) → the cell with its default, over all tables whose first column is "setting"."""
+    found: dict[tuple[str, str], str] = {}
+    place, columns = "", list[str]()
+    for line in CONFIGURATION.splitlines():
+        if line.startswith("#"):
+            place = place_of(line)
+        cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
+        if not cells:
+            columns = []
+        elif not columns:
+            columns = cells
+        elif columns[0] == "setting" and not cells[0].startswith("---"):
+            for column, cell in zip(columns[1:], cells[1:], strict=True):
+                role = column.strip("`")
+                if column == "default" or role != column:
+                    key = (place if column == "default" else f"{place}.{role}", cells[0].strip("`"))
+                    assert key not in found, f"{key} is documented twice"
+                    found[key] = cell
+    return found
+
+
+DOCUMENTED = documented()
+
+
+def test_the_walk_finds_settings_at_every_depth_and_in_every_type() -> None:
+    paths = {(setting.place, setting.name) for setting in SETTINGS}
+    assert {("", "seed"), ("synthesis.judge", "max_tokens"), ("model: endpoint", "weights"), ("training: dpo", "dpo")} <= paths
+    assert next(s.default for s in SETTINGS if (s.place, s.name) == ("synthesis.judge", "temperature")) == 0
+
+
+def test_every_setting_is_documented_and_nothing_else() -> None:
+    assert set(DOCUMENTED) == {(setting.place, setting.name) for setting in SETTINGS}
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: f"{setting.place}.{setting.name}".strip("."))
+def test_the_documented_default_is_the_default(setting: Setting) -> None:
+    cell = DOCUMENTED[setting.place, setting.name]
+    if setting.field.is_required():
+        assert cell == "*required*"
+    elif isinstance(setting.default, BaseModel):
+        kind = getattr(setting.default, "type", None)
+        assert cell == ("see below" if kind is None else f"`type: {kind}`")
+    else:
+        assert yaml.safe_load(cell.strip("`")) == setting.default
+
+
+def test_every_type_of_a_union_has_a_heading() -> None:
+    variants = {
+        f"{name}: {model.model_fields['type'].default}"
+        for name, field in RunConfig.model_fields.items()
+        for model in models_in(field.annotation)
+        if "type" in model.model_fields
+    }
+    assert variants <= {place_of(line) for line in CONFIGURATION.splitlines() if line.startswith("#")}
+
+
+def constants(path: Path, *names: str) -> list[Any]:
+    """Return constants of a module that is too heavy to import for this."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    values = {
+        node.target.id: ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value and node.target.id in names
+    }
+    return [values[name] for name in names]
+
+
+def test_what_training_dpo_starts_from_and_what_it_refuses_is_documented() -> None:
+    module = Path(pop.__file__).parent / "training" / "settings.py"
+    paper, ours, owned = constants(module, "PAPER", "OURS", "OWNED")
+    section = CONFIGURATION.split("#### What `training.dpo` starts from")[1].split("\n### ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", section, re.MULTILINE))
+    # YAML reads a bare no as false; in the table it is the text that TRL takes.
+    assert {name: value if value in ("no", "none") else yaml.safe_load(value) for name, value in rows.items()} == paper | ours
+    assert all(f"`{name}`" in section for name in owned)
+
+
+# --- code blocks ------------------------------------------------------------------------------------------------------
+
+
+def blocks(*languages: str) -> list[tuple[str, str]]:
+    return [
+        (f"{page.name}:{text[: match.start()].count(chr(10)) + 1}", match[2])
+        for page in PAGES
+        for text in [page.read_text(encoding="utf-8")]
+        for match in BLOCK.finditer(text)
+        if match[1] in languages
+    ]
+
+
+YAML_BLOCKS = blocks("yaml")
+
+
+@pytest.mark.parametrize(("place", "text"), YAML_BLOCKS, ids=[place for place, _ in YAML_BLOCKS])
+def test_every_yaml_block_is_valid_where_it_belongs(place: str, text: str) -> None:
+    """A whole run config loads as it is, a part of one loads over a minimal one, the rest are domain.yaml files."""
+    data = yaml.safe_load(text)
+    if MINIMAL.keys() <= data.keys():
+        parse_config(data, place)
+    elif data.keys() <= RunConfig.model_fields.keys():
+        parse_config({**MINIMAL, **data}, place)
+    else:
+        Domain.model_validate({"name": "x", **data})
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+
+def commands() -> list[tuple[str, str]]:
+    """Return every line of a shell block that begins with pop, continued lines joined, and every `pop …` in the prose."""
+    found = []
+    for place, text in blocks("", "sh", "bash", "console"):
+        lines = text.replace("\\\n", " ").splitlines()
+        found += [(place, line.removeprefix("$ ")) for line in lines if line.removeprefix("$ ").startswith("pop ")]
+    for page in PAGES:
+        prose = BLOCK.sub("", page.read_text(encoding="utf-8"))
+        found += [(page.name, match[1]) for match in INLINE.finditer(prose)]
+    return found
+
+
+COMMANDS = commands()
+
+
+def test_there_are_commands_and_configs_to_check() -> None:
+    assert len(COMMANDS) > 10 and len(YAML_BLOCKS) > 5
+
+
+@pytest.mark.parametrize(("place", "line"), COMMANDS, ids=[f"{place} {line}" for place, line in COMMANDS])
+def test_every_command_exists_with_its_options(place: str, line: str) -> None:
+    words = shlex.split(line, comments=True)[1:]
+    command: Any = get_command(app)
+    while isinstance(command, TyperGroup) and words and not words[0].startswith("-"):
+        assert words[0] in command.commands, f"pop has no command {words[0]!r}"
+        command = command.commands[words.pop(0)]
+    options = {name: option for option in command.params for name in option.opts if name.startswith("-")}
+    arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+    given = 0
+    while words:
+        word, equals, _ = words.pop(0).partition("=")
+        if not word.startswith("-"):
+            given += 1
+        elif word != "--help":
+            assert word in options, f"{command.name} has no option {word}"
+            if not options[word].is_flag and not equals:
+                value = words.pop(0)
+                assert word != "--set" or is_setting(value.partition("=")[0]), f"no setting {value}"
+    assert given <= len(arguments), f"{command.name} takes fewer arguments"
+
+
+def is_setting(dotted: str) -> bool:
+    """Whether --set knows `dotted`: synthesis.candidates, corpus.paths, a type, or anything below teachers and dpo."""
+    known = {re.sub(r": \w+", "", f"{setting.place}.{setting.name}").strip(".") for setting in SETTINGS}
+    known |= {f"{place.partition(':')[0]}.type" for place in CONFIG_PLACES if ":" in place}
+    return dotted in known or dotted.startswith(("teachers.", "training.dpo."))
+
+
+# --- the run directory and the domains --------------------------------------------------------------------------------
+
+RUN_DIRECTORY = (ROOT / "docs" / "run-directory.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the directory of a small finished run in which much was refused."""
+    folder = tmp_path_factory.mktemp("docs")
+    pop.run(simulated_config(write_texts(folder / "texts", 8), documents=6), folder / "run")
+    return folder / "run"
+
+
+def test_every_query_runs_and_all_but_the_lookups_find_something(run: Path) -> None:
+    queries = [text for place, text in blocks("sql") if place.startswith("run-directory.md")]
+    with closing(sqlite3.connect(run / "run.db")) as db:
+        found = [db.execute(query).fetchall() for query in queries]
+    assert len(found) == 6 and sum(map(bool, found)) >= 3
+
+
+def test_every_table_and_column_of_the_journal_is_documented(run: Path) -> None:
+    with closing(sqlite3.connect(run / "run.db")) as db:
+        tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        columns = [row[1] for table in tables for row in db.execute(f"PRAGMA table_info({table})")]
+    assert [name for name in (*tables, *columns) if f"`{name}`" not in RUN_DIRECTORY] == []
+
+
+def test_every_file_and_every_field_of_the_result_is_documented(run: Path) -> None:
+    def names(node: Any) -> Iterator[str]:
+        for key, value in node.items() if isinstance(node, dict) else ():
+            yield key
+            if key not in ("dropped", "roles"):
+                yield from names(value)
+        for value in node if isinstance(node, list) else ():
+            yield from names(value)
+
+    fields = set(names(json.loads((run / "result.json").read_text(encoding="utf-8")))) | set(TrainingResult.model_fields)
+    assert [name for name in sorted(fields) if not re.search(rf"`[^`\n]*\b{name}`", RUN_DIRECTORY)] == []
+    assert [path.name for path in run.iterdir() if f"`{path.name}`" not in RUN_DIRECTORY] == []
+
+
+def test_every_reason_is_documented() -> None:
+    package = Path(pop.__file__).parent
+    said = re.compile(r"(?:Rejection\(|reason=)\"(\w+)\"")
+    sources = [*package.glob("core/*.py"), *package.glob("stages/*.py")]
+    reasons = {reason for path in sources for reason in said.findall(path.read_text(encoding="utf-8"))} - {"not_asked"}
+    reasons |= {*typing.get_args(Reason), "too_short", "duplicate_text", "duplicate_id"}
+    reasons |= set(
+        re.findall(r"^    [A-Z_]+ = \"(\w+)\"", (package / "training" / "dataset.py").read_text("utf-8"), re.MULTILINE)
+    )
+    assert [reason for reason in sorted(reasons) if f"`{reason}`" not in RUN_DIRECTORY] == []
+    assert len(reasons) > 30
+
+
+def test_exit_codes_are_those_of_the_errors() -> None:
+    rows = set(re.findall(r"^\| (\d) \|", RUN_DIRECTORY.split("## Exit codes")[1], re.MULTILINE))
+    codes = {value.exit_code for value in vars(errors).values() if isinstance(value, type) and issubclass(value, PopError)}
+    assert rows == {str(code) for code in codes | {0}}
+
+
+def test_the_table_of_prompts_says_which_places_each_may_use() -> None:
+    text = (ROOT / "docs" / "domains.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)\.md` \| [^|]* \| ([^|]*) \|", text, re.MULTILINE)
+    assert {name: frozenset(re.findall(r"`(\w+)`", places)) for name, places in rows} == PROMPT_PLACES
+
+
+def test_the_example_domain_is_shown_as_it_is() -> None:
+    text = (ROOT / "docs" / "domains.md").read_text(encoding="utf-8")
+    for name in ("domain.yaml", "solve.md"):
+        assert (ROOT / "examples" / "recipes_domain" / name).read_text(encoding="utf-8").strip() in text
