@@ -2,7 +2,7 @@
 
     import pop_selfplay as pop
 
-    config = pop.parse_config({"domain": "health_care", "corpus": {"paths": ["texts/"]}, "model": {"path": "my-model"}})
+    config = pop.load_config("pop.yaml")
     result = pop.run(config, "runs/mine")
 
 Importing this package loads neither torch nor transformers.

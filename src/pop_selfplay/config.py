@@ -118,13 +118,27 @@ ModelConfig = Annotated[LocalModel | PocketModel | EndpointModel | SimulatedMode
 
 
 class Sampling(Config):
-    """How one role samples. `attempts` counts calls until one parses."""
+    """How one role samples. `attempts` counts tries until a call parses; the solver's group tries together."""
 
     temperature: float = Field(1.0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
     max_tokens: int = Field(6144, ge=1)
     attempts: int = Field(5, ge=1)
     retry_temperature: float = Field(0.7, ge=0, description="used from the second attempt on by a role whose temperature is 0")
+
+
+class RubricWriterSampling(Sampling):
+    """The rubric writer is greedy, and writes longer than others."""
+
+    temperature: float = Field(0.0, ge=0)
+    max_tokens: int = Field(8192, ge=1)
+
+
+class JudgeSampling(Sampling):
+    """The judge is greedy."""
+
+    temperature: float = Field(0.0, ge=0)
+    max_tokens: int = Field(4096, ge=1)
 
 
 class Synthesis(Config):
@@ -145,8 +159,8 @@ class Synthesis(Config):
     episodes_in_flight: int = Field(64, ge=1, description="documents worked on at once; results do not depend on it")
     proposer: Sampling = Sampling()
     solver: Sampling = Sampling()
-    rubric_writer: Sampling = Sampling(temperature=0, max_tokens=8192)
-    judge: Sampling = Sampling(temperature=0, max_tokens=4096)
+    rubric_writer: RubricWriterSampling = RubricWriterSampling()
+    judge: JudgeSampling = JudgeSampling()
 
     def sampling(self, role: Role) -> Sampling:
         sampling = getattr(self, role.value)
@@ -226,10 +240,17 @@ class RunConfig(Config):
     training: TrainingConfig = DPOTraining()
     measure: MeasureConfig = SelfJudgedMeasure()
 
+    @property
+    def applied_measure(self) -> MeasureConfig:
+        """What is measured: nothing where nothing is trained."""
+        return NoMeasure() if isinstance(self.training, NoTraining) else self.measure
+
     @model_validator(mode="after")
     def _parts_fit_together(self) -> "RunConfig":
         if isinstance(self.measure, ExamMeasure) and not isinstance(self.corpus, PocketCorpus):
             raise ValueError("measure.type exam needs corpus.type pocket: only there the truth is known; use self_judged")
+        if isinstance(self.training, NoTraining) and self.rounds > 1:
+            raise ValueError("rounds above 1 need training: each round plays with the model that the one before trained")
         if isinstance(self.training, DPOTraining):
             if isinstance(self.model, SimulatedModel):
                 raise ValueError("model.type simulated has no weights to train: set training.type to none")
@@ -292,5 +313,7 @@ def _replaced(node: Any, keys: list[str], value: Any) -> Any:
     if not keys:
         return value
     branch = dict(node) if isinstance(node, dict) else {}
+    if keys == ["type"] and branch.get("type") != value:
+        branch = {}  # the settings of one type mean nothing to another
     branch[keys[0]] = _replaced(branch.get(keys[0]), keys[1:], value)
     return branch

@@ -5,7 +5,7 @@
         synthesise   document → problem → candidates → rubric → scores      (episode.py, stages/)
         pair         best against worst                                     (core/pairing.py)
         train        DPO, the reference model is the round's own start      (training/)
-    measure the trained model on the same questions
+    measure the trained model on the same questions                         (evaluation/)
 
 Every phase can be run again at any time: it takes up what the run directory already holds and does only the rest.
 
@@ -13,17 +13,15 @@ From the paper: one round, offline DPO from the starting model. Beyond it: sever
 round used and from the model that the round before it trained.
 """
 
-import json
 from collections.abc import Iterator
-from functools import partial
+from itertools import islice
 from typing import Any
 
-from pop_selfplay.config import DPOTraining, ExamMeasure, NoMeasure, NoTraining, SelfJudgedMeasure
+from pop_selfplay.config import DPOTraining, NoTraining, SelfJudgedMeasure
 from pop_selfplay.corpus import choose, read_documents
 from pop_selfplay.episode import pair_of, play_all, unfinished
-from pop_selfplay.errors import ConfigError
-from pop_selfplay.evaluation import exam, self_judged
-from pop_selfplay.evaluation.self_judged import HELD_OUT_ROUND
+from pop_selfplay.errors import CorpusError, UsageError
+from pop_selfplay.evaluation.measure import comparison, measure
 from pop_selfplay.journal.export import read_pairs, write_pairs
 from pop_selfplay.records import Document, PreferencePair, Role
 from pop_selfplay.report.result import write_result
@@ -32,40 +30,58 @@ from pop_selfplay.session import Session, weights_of
 
 def play_rounds(session: Session) -> dict[str, Any]:
     """Play the whole run to its end and return its result, which result.json then holds."""
+    choose_documents(session)
     measure(session, 0)
     for round_ in range(1, session.config.rounds + 1):
         synthesise(session, round_)
         pair(session, round_)
-        if not isinstance(session.config.training, NoTraining):
-            train(session, round_)
-            measure(session, round_)
+        train(session, round_)
+        measure(session, round_)
     session.observer.phase("report")
     return write_result(session, comparison(session))
 
 
+def play_synthesis(session: Session) -> dict[str, Any]:
+    """Only synthesise and pair the first round; `train` and `play_rounds` can go on from there."""
+    choose_documents(session)
+    synthesise(session, 1)
+    pair(session, 1)
+    return write_result(session, comparison(session))
+
+
+def choose_documents(session: Session) -> None:
+    """Choose the documents of every round, once, and fix them in the journal. Round 0 is held out for measurement."""
+    config, journal = session.config, session.journal
+    if journal.documents(1):
+        return
+    session.observer.phase("reading the corpus")
+    measured = config.applied_measure
+    held_out = measured.documents if isinstance(measured, SelfJudgedMeasure) else 0
+    counts = [held_out, *[config.synthesis.documents] * config.rounds]
+    choice = choose(read_documents(config.corpus), seed=config.seed, count=sum(counts), filter=config.filter)
+    documents = iter(choice.documents)
+    rounds = [list(islice(documents, count)) for count in counts]
+    if not rounds[-1]:
+        raise CorpusError(
+            f"the corpus has {choice.available} usable documents, too few for {config.rounds} rounds of "
+            f"{config.synthesis.documents} and {held_out} held out for measurement: add documents or lower these numbers"
+        )
+    journal.store_documents(rounds, dict(choice.dropped))
+
+
 def synthesise(session: Session, round_: int) -> None:
     """Play every unfinished episode of the round, with the round's policy in all roles."""
-    documents = documents_of(session, round_)
-    todo = list(unfinished(session.journal, documents, session.config.synthesis.problems_per_document, round_))
+    todo = left_to_play(session, round_)
     session.observer.phase(f"round {round_}: synthesis", len(todo))
     if todo:
         with session.timed(f"{round_}/synthesis"):
             session.play(dict.fromkeys(Role, round_), lambda cast: play_all(cast, todo, round_))
 
 
-def documents_of(session: Session, round_: int) -> list[Document]:
-    """Return the round's documents, chosen and fixed in the journal when first asked for. Round 0 is held out from training."""
-    stored = session.journal.documents(round_)
-    if stored:
-        return stored
-    config = session.config
-    held_out = config.measure.documents if isinstance(config.measure, SelfJudgedMeasure) else 0
-    count, skip = (held_out, 0) if round_ == HELD_OUT_ROUND else (config.synthesis.documents, held_out)
-    skip += max(0, round_ - 1) * config.synthesis.documents
-    session.observer.phase("reading the corpus")
-    choice = choose(read_documents(config.corpus), seed=config.seed, count=count, filter=config.filter, skip=skip)
-    session.journal.store_documents(round_, choice.documents, dict(choice.dropped))
-    return list(choice.documents)
+def left_to_play(session: Session, round_: int) -> list[tuple[Document, str]]:
+    """Return document and id of every episode of the round that is not finished."""
+    documents, each = session.journal.documents(round_), session.config.synthesis.problems_per_document
+    return list(unfinished(session.journal, documents, each, round_))
 
 
 def pair(session: Session, round_: int) -> None:
@@ -83,15 +99,14 @@ def pair(session: Session, round_: int) -> None:
 
 
 def train(session: Session, round_: int) -> None:
-    """Train the round's policy on the round's pairs, unless the finished model is already there."""
-    from pop_selfplay.training.dpo import train_dpo  # loads torch, which only this phase may need
-
+    """Train the round's policy on the round's pairs, unless the finished model is already there or nothing is to be trained."""
     training, out = session.config.training, session.directory.model_path(round_)
     if out.exists() or not isinstance(training, DPOTraining):
         return
+    from pop_selfplay.training.dpo import train_dpo  # loads torch, which only this phase may need
+
     start = weights_of(session.policy(round_))
-    if start is None:
-        raise ConfigError("the model of this run has no weights to train: set model.weights or training.type none")
+    assert start is not None  # RunConfig refuses to train a model without weights
     pairs = [pair for pair in read_pairs(session.directory.pairs_path) if pair.round == round_]
     session.observer.phase(f"round {round_}: training on {len(pairs)} pairs")
     with session.timed(f"{round_}/training"):
@@ -99,31 +114,15 @@ def train(session: Session, round_: int) -> None:
     session.journal.note(f"training/{round_}", trained.model_dump_json())
 
 
-def measure(session: Session, round_: int) -> None:
-    """Measure the model that came out of `round_` (0: the starting model), once; the journal keeps the outcome."""
-    config, key = session.config.measure, f"measure/{round_}"
-    if isinstance(config, NoMeasure) or session.journal.noted(key) is not None:
-        return
-    session.observer.phase("measuring the starting model" if round_ == 0 else f"round {round_}: measuring the trained model")
-    policies, label = {Role.SOLVER: round_ + 1, Role.JUDGE: 1}, f"round-{round_}"
-    with session.timed(f"{max(1, round_)}/measure"):
-        outcome: exam.ExamResult | self_judged.ProblemScores
-        if isinstance(config, ExamMeasure):
-            outcome = session.play(policies, partial(exam.sit_exam, label=label, config=config))
-        elif round_ == 0:
-            held_out = documents_of(session, HELD_OUT_ROUND)
-            outcome = session.play(dict.fromkeys(Role, 1), partial(self_judged.score_start, documents=held_out, config=config))
-        else:
-            outcome = session.play(policies, partial(self_judged.score_trained, label=label, config=config))
-    session.journal.note(key, json.dumps(outcome))
-
-
-def comparison(session: Session) -> dict[str, Any]:
-    """Return the starting model's measurement against the last trained model's; empty while one of them is missing."""
-    rounds = range(session.config.rounds, 0, -1)
-    after = next((note for round_ in rounds if (note := session.journal.noted(f"measure/{round_}"))), None)
-    before = session.journal.noted("measure/0")
-    if before is None or after is None:
-        return {}
-    compare = exam.compare if isinstance(session.config.measure, ExamMeasure) else self_judged.compare
-    return compare(json.loads(before), json.loads(after))
+def next_to_train(session: Session) -> int:
+    """Return the first round that has no model yet. Raises UsageError when there is none, or its synthesis is not finished."""
+    path = session.directory.path
+    if isinstance(session.config.training, NoTraining):
+        raise UsageError(f"the config of {path} says training.type none: nothing is to be trained")
+    rounds = range(1, session.config.rounds + 1)
+    round_ = next((r for r in rounds if not session.directory.model_path(r).exists()), None)
+    if round_ is None:
+        raise UsageError(f"every round of {path} is trained: the models are under models/")
+    if left_to_play(session, round_) or not session.journal.documents(round_):
+        raise UsageError(f"synthesis of round {round_} is not finished: go on with `pop run {path}`")
+    return round_

@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from pop_selfplay.config import EndpointModel, LocalModel, ModelConfig, PocketModel, RunConfig, SimulatedModel
+from pop_selfplay.config import EndpointModel, LocalModel, ModelConfig, PocketModel, RunConfig, SimulatedModel, Synthesis
+from pop_selfplay.core.seeds import derive_seed
 from pop_selfplay.domains import Domain, load_domain
+from pop_selfplay.errors import ConfigError
 from pop_selfplay.journal import Journal, RunDirectory, Tally
+from pop_selfplay.journal.rundir import write_atomically
 from pop_selfplay.models import POCKET_WEIGHTS, open_model
 from pop_selfplay.models.base import ChatModel
 from pop_selfplay.records import Role
@@ -70,19 +73,25 @@ class Session:
         path = str(self.directory.model_path(round_ - 1))
         return start.model_copy(update={"path": path}) if isinstance(start, LocalModel) else LocalModel(path=path)
 
-    def play(self, policies: Mapping[Role, int], work: Callable[[Cast], Awaitable[T]]) -> T:
+    def play(self, policies: Mapping[Role, int], work: Callable[[Cast], Awaitable[T]], *, measured: Role | None = None) -> T:
         """Run `work` with the models open: `policies` says the policy of which round plays each role.
 
-        A teacher in the config stands in for its role. Models are opened once each, however many roles they play, and closed.
+        A teacher in the config stands in for its role, but never for the `measured` one: what is measured is the policy. Models
+        are opened once each, however many roles they play, and closed.
         """
+        players = {
+            role: self.config.teachers[role] if role in self.config.teachers and role != measured else self.policy(round_)
+            for role, round_ in policies.items()
+        }
+        names = {role: self._name_of(role, player, policies[role]) for role, player in players.items()}
 
         async def opened() -> T:
             models: dict[str, ChatModel] = {}
             try:
-                for name, config in self._players(policies).values():
-                    if name not in models:
-                        models[name] = open_model(config, name=name)
-                by_role = {role: models[name] for role, (name, _) in self._players(policies).items()}
+                for role, player in players.items():
+                    if names[role] not in models:
+                        models[names[role]] = open_model(player, name=names[role])
+                by_role = {role: models[name] for role, name in names.items()}
                 cast = Cast(by_role, self.domain, self.config.synthesis, self.journal, self.config.seed)
                 return await self._watched(work(cast))
             finally:
@@ -91,12 +100,11 @@ class Session:
 
         return asyncio.run(opened())
 
-    def _players(self, policies: Mapping[Role, int]) -> dict[Role, tuple[str, ModelConfig]]:
-        teachers = self.config.teachers
-        return {
-            role: (f"teacher of {role}", teachers[role]) if role in teachers else (f"policy-{round_}", self.policy(round_))
-            for role, round_ in policies.items()
-        }
+    def _name_of(self, role: Role, player: ModelConfig, round_: int) -> str:
+        """Return a name that stays the same when the run directory moves: a stored call counts only for the same name."""
+        if player == self.policy(round_):
+            return f"policy-{round_}"
+        return f"teacher-{derive_seed(player.model_dump_json()):016x}"
 
     async def _watched(self, work: Awaitable[T]) -> T:
         async def tick() -> None:
@@ -138,11 +146,17 @@ def weights_of(model: ModelConfig) -> str | None:
 
 @contextlib.contextmanager
 def open_session(path: Path, config: RunConfig | None = None, observer: Observer | None = None) -> Iterator[Session]:
-    """Open the run directory at `path`, made for `config` when it is new, and hold its lock for the time of the session."""
+    """Open the run directory at `path`, made for `config` when it is new, and hold its lock for the time of the session.
+
+    The domain's prompts are kept in the run directory, so that a run goes on with the ones it began with. Raises
+    ConfigError when the domain lacks a prompt that the run will need, or has changed since the run began.
+    """
+    domain = None if config is None else load_domain(config.domain)
+    if config is not None and domain is not None:
+        domain.require(prompts_needed(config.synthesis))
     directory = RunDirectory.open(path) if config is None else RunDirectory.create(path, config)
-    domain = load_domain(directory.config.domain)
     with directory, directory.journal() as journal:
-        yield Session(directory, journal, domain, observer or Unwatched())
+        yield Session(directory, journal, _kept_domain(directory, domain), observer or Unwatched())
 
 
 @contextlib.contextmanager
@@ -150,4 +164,25 @@ def watch_session(path: Path) -> Iterator[Session]:
     """Open the run directory at `path` without its lock, to read while another process may be writing."""
     directory = RunDirectory.open(path)
     with directory.journal() as journal:
-        yield Session(directory, journal, load_domain(directory.config.domain))
+        yield Session(directory, journal, _kept_domain(directory, None))
+
+
+def prompts_needed(synthesis: Synthesis) -> tuple[str, ...]:
+    """Return the names of the domain's prompts that a run with these settings uses."""
+    propose = "propose" if Role.PROPOSER in synthesis.document_for else "propose_without_document"
+    rubric = "rubric" if Role.RUBRIC_WRITER in synthesis.document_for else "rubric_without_document"
+    return propose, "solve", rubric, {"pointwise": "rate", "per_criterion": "rate_criterion"}[synthesis.scoring]
+
+
+def _kept_domain(directory: RunDirectory, now: Domain | None) -> Domain:
+    if not directory.domain_path.is_file():
+        domain = now or load_domain(directory.config.domain)
+        write_atomically(directory.domain_path, domain.model_dump_json(indent=1))
+        return domain
+    kept = Domain.model_validate_json(directory.domain_path.read_text(encoding="utf-8"))
+    if now is not None and now != kept:
+        raise ConfigError(
+            f"the prompts of domain {kept.name!r} have changed since the run in {directory.path} began: go on with the old ones by "
+            f"`pop run {directory.path}`, or give the changed ones a run directory of their own"
+        )
+    return kept

@@ -68,11 +68,8 @@ def run(
 
 @app.command()
 def synth(config: ConfigFile, out: Out = None, set_: Overrides = None) -> None:
-    """Synthesise and pair only: documents in, scored candidates and preference pairs out."""
-    from pop_selfplay.config import NoMeasure, NoTraining
-
-    plan = _load(config, set_).model_copy(update={"training": NoTraining(), "measure": NoMeasure(), "rounds": 1})
-    _play(_out(config, out), plan)
+    """Synthesise and pair only: documents in, pairs out. `pop train` or `pop run` on the directory go on from there."""
+    _play(_out(config, out), _load(config, set_), synthesis_only=True)
 
 
 @app.command()
@@ -98,11 +95,10 @@ def train(directory: Directory) -> None:
     from pop_selfplay.session import open_session
 
     with LiveView(Console()) as view, open_session(directory, observer=view) as session:
-        if not session.directory.pairs_path.is_file():
-            raise UsageError(f"{directory} has no pairs yet: run `pop pairs {directory}` first")
-        for round_ in range(1, session.config.rounds + 1):
-            selfplay.train(session, round_)
-    typer.echo(f"trained model in {session.directory.model_path(session.config.rounds)}")
+        round_ = selfplay.next_to_train(session)
+        selfplay.pair(session, round_)
+        selfplay.train(session, round_)
+    typer.echo(f"trained model in {session.directory.model_path(round_)}")
 
 
 @app.command()
@@ -110,13 +106,13 @@ def status(directory: Directory, as_json: Annotated[bool, typer.Option("--json",
     """Show how far a run is, what was kept and what was lost and why. Safe while it runs."""
     from rich.console import Console
 
-    from pop_selfplay import selfplay
+    from pop_selfplay.evaluation.measure import comparison
     from pop_selfplay.report.result import compute_result
     from pop_selfplay.report.tables import result_tables
     from pop_selfplay.session import watch_session
 
     with watch_session(directory) as session:
-        result = compute_result(session, selfplay.comparison(session))
+        result = compute_result(session, comparison(session))
     if as_json:
         typer.echo(json.dumps(result, indent=1, ensure_ascii=False))
     else:
@@ -157,18 +153,18 @@ def _out(config: Path, out: Path | None) -> Path:
     return out or Path("runs") / config.stem
 
 
-def _play(directory: Path, config: "RunConfig | None") -> dict[str, Any]:
+def _play(directory: Path, config: "RunConfig | None", *, synthesis_only: bool = False) -> dict[str, Any]:
     from rich.console import Console
 
     from pop_selfplay.report.live import LiveView
     from pop_selfplay.report.tables import print_result
-    from pop_selfplay.selfplay import play_rounds
+    from pop_selfplay.selfplay import play_rounds, play_synthesis
     from pop_selfplay.session import open_session
 
     if config is None and not (directory / "config.yaml").is_file():
         raise ConfigError(f"{directory} is not a run directory: it has no config.yaml")
     console = Console()
     with LiveView(console) as view, open_session(directory, config, view) as session:
-        result = play_rounds(session)
+        result = play_synthesis(session) if synthesis_only else play_rounds(session)
     print_result(console, result, str(directory))
     return result

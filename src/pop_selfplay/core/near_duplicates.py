@@ -29,7 +29,8 @@ def _constants(name: str) -> Hashes:
     return np.array(numbers, dtype=np.uint64)[:, None]
 
 
-_FACTORS: Final, _SHIFTS: Final = _constants("factor"), _constants("shift")
+_FACTORS: Final = _constants("factor")
+_SHIFTS: Final = _constants("shift")
 
 
 def shingle_set(text: str) -> Hashes:

@@ -67,7 +67,6 @@ def _texts_of_lines(file: File) -> Iterator[str]:
 
 
 def _texts_of_parquet(file: File) -> Iterator[str]:
-    import pyarrow
     import pyarrow.parquet
 
     with file.open() as stream, pyarrow.parquet.ParquetFile(stream) as table:

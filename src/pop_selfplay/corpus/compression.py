@@ -6,7 +6,8 @@ import io
 import lzma
 import zlib
 from collections.abc import Callable
-from typing import BinaryIO, Final, cast
+from functools import partial
+from typing import Any, BinaryIO, Final
 
 
 def _open_zstd(stream: BinaryIO) -> BinaryIO:
@@ -15,10 +16,10 @@ def _open_zstd(stream: BinaryIO) -> BinaryIO:
     return io.BufferedReader(pyarrow.CompressedInputStream(stream, "zstd"))
 
 
-OPENERS: Final[dict[str, Callable[[BinaryIO], BinaryIO]]] = {
-    ".gz": lambda stream: cast("BinaryIO", gzip.open(stream, "rb")),
-    ".bz2": lambda stream: cast("BinaryIO", bz2.open(stream, "rb")),
-    ".xz": lambda stream: cast("BinaryIO", lzma.open(stream, "rb")),
+OPENERS: Final[dict[str, Callable[[BinaryIO], Any]]] = {
+    ".gz": partial(gzip.open, mode="rb"),
+    ".bz2": partial(bz2.open, mode="rb"),
+    ".xz": partial(lzma.open, mode="rb"),
     ".zst": _open_zstd,
 }
 # What a file can raise that is cut short, is not what its name says, or cannot be opened. bz2 and zstd raise OSError.

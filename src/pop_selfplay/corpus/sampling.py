@@ -6,8 +6,8 @@ the smaller one. The round before is passed over with `skip`, so no document com
 Texts that are equal but for white space, in the part that is used, count as one document: the one with the smallest
 hash. The costlier grounds (near-duplicates, contamination) are judged in the order of the hashes, and only as far as
 the last document chosen: whether a document stays depends on those with smaller hashes alone. So a pool of the smallest
-hashes is enough to judge, twice as large as what is wanted. Should so many be dropped that the rest is too few, the corpus is read again
-for a pool without them, until there are enough or nothing is left.
+hashes is enough, twice as large as what is wanted. Should so many of it be dropped that too few remain, the corpus is
+read again for a pool without the dropped ones, until there are enough or nothing is left to read.
 
 Memory holds the texts of the pool, and 16 bytes for every other document.
 """

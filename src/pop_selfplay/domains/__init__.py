@@ -19,7 +19,7 @@ Besides these, every key under `values:` in domain.yaml can be used in every pro
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -84,9 +84,14 @@ class Domain(Record):
 
         Raises DomainError when the domain has no such prompt file, KeyError (our bug) when a place gets no value.
         """
-        if prompt not in self.prompts:
-            raise DomainError(f"domain {self.name!r} has no {prompt}.md, which this run needs: add the file")
+        self.require([prompt])
         return self.prompts[prompt].fill(values, self.values)
+
+    def require(self, prompts: Iterable[str]) -> None:
+        """Raise DomainError unless the domain has every one of `prompts`."""
+        missing = [f"{prompt}.md" for prompt in prompts if prompt not in self.prompts]
+        if missing:
+            raise DomainError(f"domain {self.name!r} has no {', '.join(missing)}, which this run needs: add the file")
 
 
 def load_domain(name_or_path: str) -> Domain:

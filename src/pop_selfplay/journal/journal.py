@@ -8,7 +8,7 @@ WAL with synchronous=NORMAL: a killed process loses nothing; a power cut may los
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -112,17 +112,19 @@ class Journal:
 
     # --- documents ----------------------------------------------------------------------------------------------------
 
-    def store_documents(self, round_: int, documents: Iterable[Document], drops: dict[str, int]) -> None:
-        """Fix the documents of a round, all or none, with what was dropped on the way to them."""
+    def store_documents(self, rounds: Sequence[Sequence[Document]], drops: dict[str, int]) -> None:
+        """Fix the documents of all rounds, all or none; `rounds[0]` are the held-out ones. `drops` count for round 1."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(
                 "INSERT OR REPLACE INTO documents VALUES (?, ?, ?, ?)",
-                ((round_, n, document.id, document.model_dump_json()) for n, document in enumerate(documents)),
+                (
+                    (round_, n, document.id, document.model_dump_json())
+                    for round_, documents in enumerate(rounds)
+                    for n, document in enumerate(documents)
+                ),
             )
-            self._db.executemany(
-                "INSERT OR REPLACE INTO corpus_drops VALUES (?, ?, ?)", [(round_, *drop) for drop in drops.items()]
-            )
+            self._db.executemany("INSERT OR REPLACE INTO corpus_drops VALUES (?, ?, ?)", [(1, *drop) for drop in drops.items()])
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             self._db.execute("ROLLBACK")

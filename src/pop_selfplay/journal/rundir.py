@@ -1,7 +1,9 @@
 """The run directory: it explains itself, belongs to one process at a time, and is only ever added to.
 
 config.yaml      the resolved config, every default written out
+domain.json      the domain's prompts and rules, as the run began with them
 versions.json    what made it: package, Python and library versions
+run.lock         held by the process that works on the run
 run.db           the journal
 pairs.parquet    the preference pairs of all rounds so far
 models/round-N/  the model trained in round N
@@ -65,6 +67,10 @@ class RunDirectory:
         if not (path / "config.yaml").is_file():
             raise ConfigError(f"{path} is not a run directory: it has no config.yaml")
         return cls(path, load_config(path / "config.yaml"))
+
+    @property
+    def domain_path(self) -> Path:
+        return self.path / "domain.json"
 
     @property
     def pairs_path(self) -> Path:

@@ -39,6 +39,7 @@ def test_an_export_loads_with_datasets_and_trains_with_trl(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # a second Python that imports TRL; minutes on a busy machine
 def test_an_export_trains_with_the_trl_command(tiny_model: str, tmp_path: Path, make_pairs: MakePairs) -> None:
     (tmp_path / "data").mkdir()
     write_pairs(make_pairs(4), tmp_path / "data" / "pairs.parquet")

@@ -1,9 +1,12 @@
 """Files become documents with stable ids; what cannot be read is skipped with its reason, never lost."""
 
+import bz2
 import gzip
 import json
+import lzma
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +53,29 @@ def test_each_format_is_read_plain_and_gzipped(tmp_path: Path) -> None:
         "f.parquet#1": "one",
     }
     assert not reasons
+
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": lambda data: bytes(pa.compress(data, codec="zstd", asbytes=True)),
+}
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_compressed_files_are_read_also_in_several_parts(tmp_path: Path, suffix: str) -> None:
+    pack = PACKERS[suffix]
+    (tmp_path / f"a.md.{suffix}").write_bytes(pack("packed ü".encode()))
+    (tmp_path / f"b.jsonl.{suffix}").write_bytes(pack(jsonl({"text": "one"})) + pack(jsonl({"text": "two"})))
+    assert read(tmp_path) == ({f"a.md.{suffix}": "packed ü", f"b.jsonl.{suffix}#1": "one", f"b.jsonl.{suffix}#2": "two"}, {})
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_a_compressed_file_that_breaks_off_is_counted_as_unreadable(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"cut.txt.{suffix}").write_bytes(PACKERS[suffix](os.urandom(1000))[:-20])
+    (tmp_path / f"broken.jsonl.{suffix}").write_bytes(b"not compressed")
+    assert read(tmp_path) == ({}, {"unreadable": 2})
 
 
 def test_every_bad_line_is_skipped_with_its_reason_and_the_rest_is_read(tmp_path: Path) -> None:

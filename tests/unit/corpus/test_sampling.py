@@ -3,17 +3,21 @@
 import random
 import tracemalloc
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pop_selfplay.config import DocumentFilter, PocketCorpus
+from pop_selfplay.core.near_duplicates import shingle_set, similarity
 from pop_selfplay.corpus import Choice, Entry, Skipped, choose, read_documents
 from pop_selfplay.errors import CorpusError
 from pop_selfplay.records import Document
 
-ANY_LENGTH = DocumentFilter(min_words=0, max_words=1000)
+ANY_LENGTH = DocumentFilter(min_words=0, max_words=1000, near_duplicates=None)
+unhurried = settings(deadline=None)  # the first example of each test imports and warms up
+UNLIKE = DocumentFilter(min_words=0, max_words=1000, near_duplicates=0.6)
 
 
 def document(number: int, text: str | None = None) -> Document:
@@ -38,8 +42,30 @@ clashing = st.lists(
     min_size=1,
     max_size=40,
 )
+# variants of few texts: one or two changed words of 60 leave a near-duplicate, more do not, so that resemblance has chains
+alike = st.lists(
+    st.tuples(st.integers(0, 30), st.integers(0, 2), st.sets(st.integers(0, 5), max_size=4)),
+    min_size=1,
+    max_size=25,
+).map(lambda variants: [document(number, variant(base, places)) for number, base, places in variants])
 
 
+def variant(base: int, places: set[int]) -> str:
+    """Return a text of 60 words, those at ten times `places` changed."""
+    return " ".join(f"{'x' if place / 10 in places else 'w'}{base}-{place}" for place in range(60))
+
+
+def first_unlike(documents: Sequence[Document], threshold: float, seed: int = 1) -> list[Document]:
+    """Return what must be kept, the slow way: in the order of the hashes, what resembles no kept document."""
+    kept: list[Document] = []
+    for candidate in chosen(documents, len(documents), seed=seed).documents:
+        own = shingle_set(candidate.text)
+        if all(similarity(own, shingle_set(other.text)) < threshold for other in kept):
+            kept.append(candidate)
+    return kept
+
+
+@unhurried
 @given(clashing, st.integers(1, 15), st.integers(0, 5), st.randoms(use_true_random=False))
 def test_the_choice_does_not_depend_on_the_order_of_the_corpus(
     documents: list[Document], count: int, skip: int, rng: random.Random
@@ -56,12 +82,14 @@ def test_the_choice_does_not_depend_on_the_order_of_the_corpus(
         assert chosen(shuffled, count, skip) == expected
 
 
+@unhurried
 @given(clashing, st.integers(1, 15), st.integers(0, 15))
 def test_a_larger_choice_begins_with_the_smaller_one(documents: list[Document], count: int, more: int) -> None:
     small, large = chosen(documents, count).documents, chosen(documents, count + more).documents
     assert large[: len(small)] == small
 
 
+@unhurried
 @given(distinct, st.integers(1, 20))
 def test_rounds_go_through_the_corpus_without_a_repeat(documents: list[Document], count: int) -> None:
     rounds = [chosen(documents, count, skip) for skip in range(0, len(documents), count)]
@@ -70,6 +98,7 @@ def test_rounds_go_through_the_corpus_without_a_repeat(documents: list[Document]
     assert ids == [document.id for document in chosen(documents, len(documents)).documents]
 
 
+@unhurried
 @given(clashing)
 def test_no_id_and_no_text_comes_twice_and_every_drop_is_counted(documents: list[Document]) -> None:
     choice = chosen(documents, len(documents))
@@ -80,6 +109,7 @@ def test_no_id_and_no_text_comes_twice_and_every_drop_is_counted(documents: list
     assert all(choice.dropped.values())
 
 
+@unhurried
 @given(clashing, st.integers(1, 10))
 def test_counts_do_not_depend_on_how_many_are_chosen(documents: list[Document], count: int) -> None:
     few, all_ = chosen(documents, count), chosen(documents, len(documents))
@@ -90,6 +120,71 @@ def test_another_seed_makes_another_choice() -> None:
     documents = [document(number) for number in range(200)]
     first, second = chosen(documents, 20, seed=1), chosen(documents, 20, seed=2)
     assert {document.id for document in first.documents} != {document.id for document in second.documents}
+
+
+@unhurried
+@given(alike, st.integers(1, 12), st.integers(0, 4), st.randoms(use_true_random=False))
+def test_of_near_duplicates_the_first_by_hash_stays_in_whatever_order_they_are_read(
+    documents: list[Document], count: int, skip: int, rng: random.Random
+) -> None:
+    expected = first_unlike(documents, 0.6)
+    if len(expected) <= skip:
+        with pytest.raises(CorpusError):
+            choose(documents, seed=1, count=count, skip=skip, filter=UNLIKE)
+        return
+    choice = choose(documents, seed=1, count=count, skip=skip, filter=UNLIKE)
+    assert choice.documents == tuple(expected[skip : skip + count])
+    assert choice == choose(rng.sample(documents, len(documents)), seed=1, count=count, skip=skip, filter=UNLIKE)
+    assert choice.read == len(documents) == choice.available + sum(choice.dropped.values())
+
+
+def test_the_corpus_is_read_again_when_too_many_of_it_are_near_duplicates() -> None:
+    reads = []
+
+    class Corpus:
+        def __iter__(self) -> Iterator[Entry]:
+            reads.append(1)
+            for number in range(2000):  # every tenth is a text of its own, all others are one
+                yield document(number, f"{variant(0 if number % 10 else number, set())} {number}")
+
+    choice = choose(Corpus(), seed=1, count=120, skip=60, filter=UNLIKE)
+    assert len(reads) > 2
+    at_once = choose(list(Corpus()), seed=1, count=2000, filter=UNLIKE)
+    assert len(at_once.documents) == at_once.available == 201 and at_once.dropped == {"near_duplicate": 1799}
+    assert choice.documents == at_once.documents[60:180]
+    assert choice.read == 2000 == choice.available + choice.dropped["near_duplicate"]
+
+
+def test_near_duplicates_behind_the_last_chosen_document_are_not_looked_for() -> None:
+    documents = [document(number, f"{variant(number // 2, set())} {number}") for number in range(100)]
+    choice = choose(documents, seed=1, count=5, filter=UNLIKE)
+    ranks = [entry.id for entry in chosen(documents, 100).documents]
+    last = ranks.index(choice.documents[-1].id)
+    assert choice.dropped.get("near_duplicate", 0) == last + 1 - 5
+    assert choice.available == 100 - (last + 1 - 5)
+
+
+def test_near_duplicates_may_stay() -> None:
+    documents = [document(1, variant(0, set())), document(2, variant(0, {1}))]
+    assert len(choose(documents, seed=1, count=2, filter=UNLIKE).documents) == 1
+    assert len(choose(documents, seed=1, count=2, filter=ANY_LENGTH).documents) == 2
+
+
+def test_documents_that_repeat_a_benchmark_are_dropped_in_the_part_that_is_used(tmp_path: Path) -> None:
+    question = "which of these thirteen words in a row would give this question away"
+    (tmp_path / "benchmark.txt").write_text(f"Question: {question.upper()}?")
+    documents = [document(1, f"so {question} then"), document(2, f"{'long ' * 20}{question}"), document(3, "clean")]
+    filter = DocumentFilter(min_words=0, max_words=20, benchmarks=[str(tmp_path / "benchmark.txt")])
+    choice = choose(documents, seed=1, count=3, filter=filter)
+    assert {document.id for document in choice.documents} == {"d2", "d3"}
+    assert choice.dropped == {"contaminated": 1} and choice.available == 2
+    with pytest.raises(CorpusError, match=r"none of the 1 texts.*contaminated 1"):
+        choose(documents[:1], seed=1, count=3, filter=filter)
+
+
+def test_a_corpus_that_can_be_read_only_once_is_refused() -> None:
+    with pytest.raises(TypeError, match="not an iterator"):
+        choose(iter([document(1)]), seed=1, count=1, filter=ANY_LENGTH)
 
 
 def test_short_documents_are_dropped_and_long_ones_cut() -> None:
@@ -125,13 +220,14 @@ def test_a_corpus_without_a_usable_document_is_an_error_that_lists_the_reasons()
 
 
 def test_memory_is_bounded_by_the_choice_and_not_by_the_corpus() -> None:
-    def corpus() -> Iterator[Entry]:
-        for number in range(5000):
-            yield document(number, f"{number} " + "word " * 1000)  # 25 MB in all
+    class Corpus:
+        def __iter__(self) -> Iterator[Entry]:
+            for number in range(5000):
+                yield document(number, f"{number} " + "word " * 1000)  # 25 MB in all
 
     tracemalloc.start()
     try:
-        choice = choose(corpus(), seed=0, count=10, filter=DocumentFilter(max_words=2000))
+        choice = choose(Corpus(), seed=0, count=10, filter=DocumentFilter(max_words=2000))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

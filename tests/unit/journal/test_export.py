@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pop_selfplay.errors import JournalError, UsageError
@@ -42,6 +42,7 @@ def test_what_is_written_is_read_back_equal_and_in_order(tmp_path: Path, suffix:
     assert list(read_pairs(path)) == pairs
 
 
+@settings(deadline=None)  # it writes files, whose speed is not ours
 @given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), score=st.floats(0, 2))
 def test_any_text_and_score_survives_both_formats(tmp_path_factory: pytest.TempPathFactory, text: str, score: float) -> None:
     pair = make_pair(answer=text, chosen_score=score, reference_answer=text)

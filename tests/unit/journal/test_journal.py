@@ -95,8 +95,8 @@ def test_completions_are_stored_once(tmp_path: Path) -> None:
 def test_documents_keep_their_order_and_drops_their_counts() -> None:
     documents = [Document(id=name, text=name * 3, title="t") for name in ("b", "a", "c")]
     with Journal.open(Path(":memory:")) as journal:
-        journal.store_documents(1, documents, {"too_short": 4})
-        assert journal.documents(1) == documents and journal.documents(2) == []
+        journal.store_documents([documents[:1], documents], {"too_short": 4})
+        assert journal.documents(0) == documents[:1] and journal.documents(1) == documents and journal.documents(2) == []
         assert journal.corpus_drops(1) == {"too_short": 4}
 
 

@@ -1,0 +1,160 @@
+"""One batch, from prompts to completions: read each prompt once, then one token a step for every row that has not ended.
+
+A row ends at an end token, when its text holds the request's stop tag, or when its tokens are used up. Rows that ended leave
+the batch as soon as they are a quarter of it.
+"""
+
+import functools
+import threading
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import torch
+
+from pop_selfplay.errors import ModelUnavailable
+from pop_selfplay.models.base import Completion
+from pop_selfplay.models.local.cache import roomy_cache
+from pop_selfplay.models.local.loading import Loaded
+from pop_selfplay.models.local.sampling import sampler_for
+from pop_selfplay.models.local.waves import Row
+
+_LEAVE_AT: Final = 0.75  # of the rows in the batch still writing; each leave-taking copies the cache once
+
+
+class _Ended(NamedTuple):
+    tokens: int
+    by_limit: bool
+
+
+@torch.inference_mode()
+def decode(loaded: Loaded, batch: Sequence[Row], closing: threading.Event) -> list[Completion]:
+    """Return the completions of `batch`, in order. Raises ModelUnavailable when `closing` is set before it is done."""
+    steps = max(row.max_new for row in batch)
+    device = loaded.device
+    written = torch.zeros((len(batch), steps), dtype=torch.long, device=device)
+    ended: list[_Ended | None] = [None] * len(batch)
+    watch = _StopWatch(loaded, batch)
+    sampler = sampler_for([row.request for row in batch], steps, device)
+    reader = _Reader(loaded, [row.prompt for row in batch], steps)
+    rows = list(range(len(batch)))  # which row of the batch stands at which place of the model's input
+    row_ids = torch.arange(len(batch), device=device)
+    logits = reader.read_prompts()
+    for step in range(steps):
+        if closing.is_set():
+            raise ModelUnavailable("the model was closed while it was writing")
+        tokens = sampler.pick(logits, step)
+        written[row_ids, step] = tokens
+        for place, token in enumerate(tokens.tolist()):
+            row = rows[place]
+            if ended[row] is None:
+                stopped = token in loaded.end_ids or watch.hit(row, token, written[row, : step + 1])
+                if stopped or step + 1 == batch[row].max_new:
+                    ended[row] = _Ended(step + 1, by_limit=not stopped)
+        going = [place for place, row in enumerate(rows) if ended[row] is None]
+        if not going:
+            break
+        if len(going) <= _LEAVE_AT * len(rows):
+            kept = torch.tensor(going, device=device)
+            rows, row_ids = [rows[place] for place in going], row_ids[kept]
+            tokens, sampler = tokens[kept], sampler.keep(kept)
+            reader.keep(kept)
+        logits = reader.read(tokens)
+    return _completions(loaded, batch, written.tolist(), [end for end in ended if end is not None])
+
+
+class _Reader:
+    """Feeds tokens to the model and keeps what it has read: the cache, the mask of real tokens, each row's next position."""
+
+    def __init__(self, loaded: Loaded, prompts: Sequence[list[int]], steps: int) -> None:
+        self._model = loaded.model
+        self._device = loaded.device
+        self._cache = roomy_cache(loaded.model)
+        self._prompts = prompts
+        self._length = max(map(len, prompts))
+        self._steps = steps
+
+    def read_prompts(self) -> torch.Tensor:
+        """Read all prompts, padded on the left, and return the logits after each, [rows, vocabulary]."""
+        distinct = list(dict.fromkeys(map(tuple, self._prompts)))
+        ids = torch.zeros((len(distinct), self._length), dtype=torch.long)
+        self._mask = torch.ones((len(distinct), self._length + self._steps), dtype=torch.long)
+        for place, prompt in enumerate(distinct):
+            ids[place, self._length - len(prompt) :] = torch.tensor(prompt)
+            self._mask[place, : self._length - len(prompt)] = 0
+        self._mask = self._mask.to(self._device)
+        positions = (self._mask[:, : self._length].cumsum(dim=1) - 1).clamp(min=0)
+        self._next = positions[:, -1:] + 1
+        logits = self._forward(ids.to(self._device), positions)
+        place_of = {prompt: place for place, prompt in enumerate(distinct)}
+        rows = torch.tensor([place_of[tuple(prompt)] for prompt in self._prompts], device=self._device)
+        if len(distinct) < len(self._prompts):
+            self.keep(rows)
+        return logits[rows]
+
+    def read(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Read one more token per row, [rows], and return the logits after it, [rows, vocabulary]."""
+        self._length += 1
+        positions, self._next = self._next, self._next + 1
+        return self._forward(tokens[:, None], positions)
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Go on with these rows alone."""
+        self._cache.batch_select_indices(rows)
+        self._mask, self._next = self._mask[rows], self._next[rows]
+
+    def _forward(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        output = self._model(
+            input_ids=ids,
+            attention_mask=self._mask[:, : self._length],
+            position_ids=positions,
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits: torch.Tensor = output.logits[:, -1].float()
+        return logits
+
+
+class _StopWatch:
+    """Tells when a row's text has come to hold its stop tag, looking only after a token that can end one."""
+
+    def __init__(self, loaded: Loaded, batch: Sequence[Row]) -> None:
+        self._tokenizer = loaded.tokenizer
+        self._stops = [row.request.stop for row in batch]
+        self._may_end = {stop: _tokens_with(loaded.tokenizer, stop[-1]) for stop in set(self._stops) if stop}
+
+    def hit(self, row: int, token: int, written: torch.Tensor) -> bool:
+        """Tell whether `token`, the last of `written`, has completed the row's stop tag."""
+        stop = self._stops[row]
+        if not stop or token not in self._may_end[stop]:
+            return False
+        tail = written[-2 * len(stop) :].tolist()  # a tag has no more tokens than characters, but for stray bytes
+        return stop in self._tokenizer.decode(tail, skip_special_tokens=True)
+
+
+@functools.lru_cache(maxsize=8)
+def _tokens_with(tokenizer: Any, character: str) -> frozenset[int]:
+    """The tokens whose text holds `character`, which must be ASCII: vocabularies write other characters in several ways."""
+    return frozenset(token for piece, token in tokenizer.get_vocab().items() if character in piece)
+
+
+def _completions(
+    loaded: Loaded, batch: Sequence[Row], written: Sequence[list[int]], ended: Sequence[_Ended]
+) -> list[Completion]:
+    kept = [tokens[: end.tokens] for tokens, end in zip(written, ended, strict=True)]
+    texts = loaded.tokenizer.batch_decode(kept, skip_special_tokens=True)
+    return [
+        Completion(
+            text=_through(text, row.request.stop),
+            finish_reason="length" if end.by_limit else "stop",
+            prompt_tokens=len(row.prompt),
+            generated_tokens=end.tokens,
+        )
+        for row, text, end in zip(batch, texts, ended, strict=True)
+    ]
+
+
+def _through(text: str, stop: str) -> str:
+    """Cut what the last token wrote beyond the stop tag."""
+    head, found, _ = text.partition(stop) if stop else (text, "", "")
+    return head + found
