@@ -8,28 +8,43 @@ from pop_selfplay.config import RunConfig
 from pop_selfplay.errors import UsageError
 from pop_selfplay.journal.export import read_pairs, write_pairs
 from pop_selfplay.journal.rundir import RunDirectory
-from pop_selfplay.selfplay import play_rounds
-from pop_selfplay.session import Observer, open_session
+from pop_selfplay.selfplay import pairs_of, play_rounds
+from pop_selfplay.session import Observer, Session, open_session, read_session
 
 
-def run(config: RunConfig, out: str | PathLike[str], observer: Observer | None = None) -> dict[str, Any]:
+def run(
+    config: RunConfig,
+    out: str | PathLike[str],
+    observer: Observer | None = None,
+    *,
+    fork_from: str | PathLike[str] | None = None,
+) -> dict[str, Any]:
     """Play a whole run in the directory `out` and return its result, the content of result.json.
 
-    Called again on the same directory it goes on where the last call stopped. Raises ConfigError when `out` holds a run of
+    Called again on the same directory it goes on where the last call stopped. With `fork_from`, the directory of another run,
+    every model call that is the very same in both is taken over from there. Raises ConfigError when `out` holds a run of
     another config, and the errors of `pop_selfplay.errors` as they come up.
     """
-    with open_session(Path(out), config, observer) as session:
+    with open_session(Path(out), config, observer, fork_from=None if fork_from is None else Path(fork_from)) as session:
         return play_rounds(session)
 
 
 def export(directory: str | PathLike[str], out: str | PathLike[str], format: str = "trl") -> int:
     """Write the preference pairs of a run to `out` (.jsonl or .parquet) in TRL's conversational format; return how many.
 
-    Raises UsageError when the run has no pairs yet or the format is unknown.
+    They come from pairs.parquet, or else, as in a run that was stopped, from the episodes that are finished; of a damaged
+    journal from those that can still be read. Nothing is written to the run directory. Raises UsageError when no episode is
+    finished or the format is unknown.
     """
     if format != "trl":
         raise UsageError(f"unknown export format {format!r}: this version writes trl")
     pairs_path = RunDirectory.open(Path(directory)).pairs_path
-    if not pairs_path.is_file():
-        raise UsageError(f"{directory} has no pairs yet: run `pop pairs {directory}` first")
-    return write_pairs(read_pairs(pairs_path), Path(out))
+    if pairs_path.is_file():
+        return write_pairs(read_pairs(pairs_path), Path(out))
+
+    def write(session: Session) -> int:
+        if not session.journal.tally.episodes:
+            raise UsageError(f"{directory} has no finished episode yet: go on with `pop run {directory}`")
+        return write_pairs(pairs_of(session, session.config.rounds), Path(out))
+
+    return read_session(Path(directory), write)

@@ -1,6 +1,7 @@
 """The whole configuration of a run, as one tree. Defaults are the paper's values; unions are told apart by `type`.
 
-A field here is a promise to users: one name, one meaning, a one-line description. Nothing in this module imports torch.
+A field here is a promise to users: one name, one meaning, a one-line description. Nothing in this module imports torch. The
+settings of synthesis are in `config_synthesis.py`; everybody imports them from here.
 """
 
 from collections.abc import Sequence
@@ -8,17 +9,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from pop_selfplay.config_synthesis import Config as Config
+from pop_selfplay.config_synthesis import EarlyStop as EarlyStop
+from pop_selfplay.config_synthesis import JudgeSampling as JudgeSampling
+from pop_selfplay.config_synthesis import Reuse as Reuse
+from pop_selfplay.config_synthesis import RubricWriterSampling as RubricWriterSampling
+from pop_selfplay.config_synthesis import Sampling as Sampling
+from pop_selfplay.config_synthesis import Synthesis as Synthesis
 from pop_selfplay.errors import ConfigError
 from pop_selfplay.records import Role
-
-
-class Config(BaseModel):
-    """Base of all config nodes: immutable, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
 
 # --- corpus -----------------------------------------------------------------------------------------------------------
 
@@ -114,64 +115,7 @@ class SimulatedModel(Config):
 ModelConfig = Annotated[LocalModel | PocketModel | EndpointModel | SimulatedModel, Field(discriminator="type")]
 
 
-# --- synthesis --------------------------------------------------------------------------------------------------------
-
-
-class Sampling(Config):
-    """How one role samples. `attempts` counts tries until a call parses; the solver's group tries together."""
-
-    temperature: float = Field(1.0, ge=0)
-    top_p: float = Field(1.0, gt=0, le=1)
-    max_tokens: int = Field(6144, ge=1)
-    attempts: int = Field(5, ge=1)
-    retry_temperature: float = Field(0.7, ge=0, description="used from the second attempt on by a role whose temperature is 0")
-
-
-class RubricWriterSampling(Sampling):
-    """The rubric writer is greedy, and writes longer than others."""
-
-    temperature: float = Field(0.0, ge=0)
-    max_tokens: int = Field(8192, ge=1)
-
-
-class JudgeSampling(Sampling):
-    """The judge is greedy."""
-
-    temperature: float = Field(0.0, ge=0)
-    max_tokens: int = Field(4096, ge=1)
-
-
-class Synthesis(Config):
-    """Documents to scored candidates (method, "One episode")."""
-
-    documents: int = Field(4096, ge=1, description="documents per round")
-    problems_per_document: int = Field(1, ge=1)
-    candidates: int = Field(32, ge=2, description="answers per problem, n")
-    min_valid_share: float = Field(0.25, ge=0, le=1, description="of n: this many answers must parse and be scored")
-    scoring: Literal["pointwise", "per_criterion"] = Field(
-        "pointwise", description="one judge call per candidate, or one per candidate and criterion"
-    )
-    share_identical: bool = Field(False, description="judge identical answers to one problem once")
-    document_for: list[Literal[Role.PROPOSER, Role.RUBRIC_WRITER]] = Field(
-        [Role.PROPOSER, Role.RUBRIC_WRITER],
-        description="roles that see the document; [proposer] and [] are the paper's ablations",
-    )
-    episodes_in_flight: int = Field(64, ge=1, description="documents worked on at once; results do not depend on it")
-    proposer: Sampling = Sampling()
-    solver: Sampling = Sampling()
-    rubric_writer: RubricWriterSampling = RubricWriterSampling()
-    judge: JudgeSampling = JudgeSampling()
-
-    def sampling(self, role: Role) -> Sampling:
-        sampling = getattr(self, role.value)
-        assert isinstance(sampling, Sampling)
-        return sampling
-
-    @model_validator(mode="after")
-    def _rubric_needs_a_written_problem(self) -> "Synthesis":
-        if Role.RUBRIC_WRITER in self.document_for and Role.PROPOSER not in self.document_for:
-            raise ValueError("document_for: [rubric_writer] makes no sense: the problem would not be about the document")
-        return self
+# --- pairing ----------------------------------------------------------------------------------------------------------
 
 
 class Pairing(Config):
@@ -179,6 +123,12 @@ class Pairing(Config):
 
     min_std: float = Field(0.001, ge=0, description="problems whose scores vary less are dropped")
     max_word_difference: int | None = Field(100, ge=0, description="guard against length bias; null switches it off")
+    near_duplicate_problems: float | None = Field(
+        0.8, gt=0, le=1, description="similarity from which on only one of two problems gives a pair; null keeps both"
+    )
+    reference_below_median: Literal["keep", "drop"] = Field(
+        "keep", description="problems whose reference answer scores below the median candidate"
+    )
 
 
 # --- training and measurement -----------------------------------------------------------------------------------------
@@ -247,6 +197,8 @@ class RunConfig(Config):
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> "RunConfig":
+        if self.pairing.reference_below_median == "drop" and not self.synthesis.score_reference:
+            raise ValueError("pairing.reference_below_median drop needs synthesis.score_reference true")
         if isinstance(self.measure, ExamMeasure) and not isinstance(self.corpus, PocketCorpus):
             raise ValueError("measure.type exam needs corpus.type pocket: only there the truth is known; use self_judged")
         if isinstance(self.training, NoTraining) and self.rounds > 1:

@@ -6,6 +6,8 @@
     │   ├── DomainError             2   a domain folder is incomplete or malformed
     │   └── CorpusError             2   documents cannot be read, or none are left
     ├── JournalError                2   a run directory cannot be opened, read or written
+    │   ├── JournalDamaged          2   its journal does not hold any more what was written
+    │   └── JournalStopped          4   it could be a moment ago, and can again: disk full, locked by another program
     ├── ModelError                  4   the model behind a role cannot answer
     │   ├── ModelRefused            2   it never will: bad key, unknown model, missing weights
     │   ├── RequestRefused          4   not this one request: too long for the context, say; a stage records it as a failure
@@ -46,6 +48,14 @@ class CorpusError(UsageError):
 
 class JournalError(PopError):
     exit_code = 2
+
+
+class JournalDamaged(JournalError):
+    exit_code = 2
+
+
+class JournalStopped(JournalError):
+    exit_code = 4
 
 
 class ModelError(PopError):

@@ -5,9 +5,12 @@ A new record goes here when two rooms need it; a type that only one room needs s
 
 import enum
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+REFERENCE: Final = -1
+"""Stands for the reference answer where a candidate's index is asked for."""
 
 
 class Record(BaseModel):
@@ -64,7 +67,7 @@ class Problem(Record):
 class Candidate(Record):
     """One answer to a problem. `completion` is all the solver wrote, `answer` the part inside its answer tag."""
 
-    index: int = Field(ge=0)
+    index: int = Field(ge=REFERENCE, description="−1 where the reference answer stands in a candidate's place")
     completion: str
     answer: str
 
@@ -92,16 +95,38 @@ class Rating(Record):
     """The judge's verdict on one criterion for one candidate: 0 bad, 1 medium, 2 good, with the thoughts behind it."""
 
     criterion: str
-    rating: float = Field(ge=0, le=2)
+    rating: float = Field(ge=0, le=2, description="the mean where the judge voted several times")
     thoughts: str = ""
 
 
-class Evaluation(Record):
-    """All ratings of one candidate and the score they make: Σ weight·rating / Σ weight, in [0, 2]."""
+class Comparison(Record):
+    """The judge's verdict on one candidate beside another, the mean over both orders (and all votes) of what it said.
 
-    candidate: int = Field(ge=0)
-    ratings: tuple[Rating, ...]
-    score: float = Field(ge=0, le=2)
+    Pairwise: 1 better, 0 worse, 0.5 a draw. Anchor: the candidate's rating minus the anchor's, −10 to 10.
+    """
+
+    against: int = Field(ge=0, description="index of the other candidate")
+    score: float = Field(ge=-10, le=10)
+
+
+class Evaluation(Record):
+    """What the judge made of one candidate, and the score that follows. What is filled and the score's range go by the mode.
+
+    | scoring | holds | score |
+    | --- | --- | --- |
+    | pointwise, per_criterion | `ratings`, one for each criterion | Σ weight·rating / Σ weight, in [0, 2] |
+    | pairwise | `comparisons`, one for each other candidate whose comparison is valid | mean win rate, in [0, 1] |
+    | anchor | `comparisons`, the one with the anchor | rating minus the anchor's, in [−10, 10] |
+    | verify | neither | 2 or 0 |
+
+    `verified` tells, where the domain has one final answer, whether the candidate's is the reference's; else it is None.
+    """
+
+    candidate: int = Field(ge=REFERENCE, description="the candidate's index; −1 for the reference answer")
+    ratings: tuple[Rating, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    score: float = Field(ge=-10, le=10)
+    verified: bool | None = None
 
 
 class Failure(Record):
@@ -122,6 +147,7 @@ class Episode(Record):
     candidates: tuple[Candidate, ...] = ()
     rubric: Rubric | None = None
     evaluations: tuple[Evaluation, ...] = ()
+    reference_evaluation: Evaluation | None = None
     failure: Failure | None = None
 
 

@@ -19,11 +19,11 @@ from typing import Any
 
 from pop_selfplay.config import DPOTraining, NoTraining, SelfJudgedMeasure
 from pop_selfplay.corpus import choose, read_documents
-from pop_selfplay.episode import pair_of, play_all, unfinished
+from pop_selfplay.episode import ToPlay, paired, play_all, unfinished
 from pop_selfplay.errors import CorpusError, UsageError
 from pop_selfplay.evaluation.measure import comparison, measure
 from pop_selfplay.journal.export import read_pairs, write_pairs
-from pop_selfplay.records import Document, PreferencePair, Role
+from pop_selfplay.records import PreferencePair, Role
 from pop_selfplay.report.result import write_result
 from pop_selfplay.session import Session, weights_of
 
@@ -52,7 +52,7 @@ def play_synthesis(session: Session) -> dict[str, Any]:
 def choose_documents(session: Session) -> None:
     """Choose the documents of every round, once, and fix them in the journal. Round 0 is held out for measurement."""
     config, journal = session.config, session.journal
-    if journal.documents(1):
+    if journal.document_ids(1):
         return
     session.observer.phase("reading the corpus")
     measured = config.applied_measure
@@ -78,24 +78,22 @@ def synthesise(session: Session, round_: int) -> None:
             session.play(dict.fromkeys(Role, round_), lambda cast: play_all(cast, todo, round_))
 
 
-def left_to_play(session: Session, round_: int) -> list[tuple[Document, str]]:
-    """Return document and id of every episode of the round that is not finished."""
-    documents, each = session.journal.documents(round_), session.config.synthesis.problems_per_document
-    return list(unfinished(session.journal, documents, each, round_))
+def left_to_play(session: Session, round_: int) -> list[ToPlay]:
+    """Return every episode of the round that is not finished."""
+    return unfinished(session.journal, session.config.synthesis.problems_per_document, round_)
 
 
-def pair(session: Session, round_: int) -> None:
-    """Write the preference pairs of all rounds up to `round_` to pairs.parquet."""
-
-    def pairs() -> Iterator[PreferencePair]:
-        for number in range(1, round_ + 1):
-            for episode in session.journal.episodes(number):
-                made = pair_of(episode, session.domain, session.config.pairing, session.config.seed)
-                if isinstance(made, PreferencePair):
-                    yield made
-
+def pair(session: Session, round_: int) -> int:
+    """Write the preference pairs of all rounds up to `round_` to pairs.parquet and return how many there are."""
     session.observer.phase(f"round {round_}: pairs")
-    write_pairs(pairs(), session.directory.pairs_path)
+    return write_pairs(pairs_of(session, round_), session.directory.pairs_path)
+
+
+def pairs_of(session: Session, round_: int) -> Iterator[PreferencePair]:
+    """Yield the preference pairs of all finished episodes up to `round_`."""
+    for _, made in paired(session.journal, round_, session.domain, session.config.pairing, session.config.seed):
+        if isinstance(made, PreferencePair):
+            yield made
 
 
 def train(session: Session, round_: int) -> None:
@@ -123,6 +121,6 @@ def next_to_train(session: Session) -> int:
     round_ = next((r for r in rounds if not session.directory.model_path(r).exists()), None)
     if round_ is None:
         raise UsageError(f"every round of {path} is trained: the models are under models/")
-    if left_to_play(session, round_) or not session.journal.documents(round_):
+    if left_to_play(session, round_) or not session.journal.document_ids(round_):
         raise UsageError(f"synthesis of round {round_} is not finished: go on with `pop run {path}`")
     return round_

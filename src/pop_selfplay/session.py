@@ -1,29 +1,43 @@
 """What every phase of a run needs: the directory, the open journal, the domain, who watches, and how models are opened.
 
-The policy of round k is the model trained in round k−1; the policy of round 1 is the one in the config.
+The policy of round k is the model trained in round k−1; the policy of round 1 is the one in the config. `open_session` is for
+the one process that works on a run, `watch_session` for whoever looks at it, `read_session` for whoever wants what is left.
 """
 
 import asyncio
 import contextlib
+import json
+import logging
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from pop_selfplay.config import EndpointModel, LocalModel, ModelConfig, PocketModel, RunConfig, SimulatedModel, Synthesis
 from pop_selfplay.core.seeds import derive_seed
 from pop_selfplay.domains import Domain, load_domain
-from pop_selfplay.errors import ConfigError
+from pop_selfplay.errors import ConfigError, DomainError, JournalDamaged, UsageError
 from pop_selfplay.journal import Journal, RunDirectory, Tally
+from pop_selfplay.journal.fork import finish_fork, fork
 from pop_selfplay.journal.rundir import write_atomically
+from pop_selfplay.journal.salvage import salvage
 from pop_selfplay.models import POCKET_WEIGHTS, open_model
 from pop_selfplay.models.base import ChatModel
 from pop_selfplay.records import Role
 from pop_selfplay.stages.asking import Cast
+from pop_selfplay.stages.reuse import open_earlier
 from pop_selfplay.training import TrainingStep
 
 T = TypeVar("T")
+
+_LOG: Final = logging.getLogger(__name__)
+_OPERATIONAL: Final = {
+    *("base_url", "api_key_env", "weights", "max_in_flight", "timeout_s", "patience_s"),
+    *("device", "batch_tokens", "seconds_per_call"),
+}
+"""Settings of a model that say where and how fast it works, not what it writes."""
 
 
 class Observer(Protocol):
@@ -83,7 +97,7 @@ class Session:
             role: self.config.teachers[role] if role in self.config.teachers and role != measured else self.policy(round_)
             for role, round_ in policies.items()
         }
-        names = {role: self._name_of(role, player, policies[role]) for role, player in players.items()}
+        names = {role: self._name_of(player, policies[role]) for role, player in players.items()}
 
         async def opened() -> T:
             models: dict[str, ChatModel] = {}
@@ -92,19 +106,25 @@ class Session:
                     if names[role] not in models:
                         models[names[role]] = open_model(player, name=names[role])
                 by_role = {role: models[name] for role, name in names.items()}
-                cast = Cast(by_role, self.domain, self.config.synthesis, self.journal, self.config.seed)
-                return await self._watched(work(cast))
+                with open_earlier(self.config.synthesis.reuse, self.journal, self.config.rounds) as earlier:
+                    cast = Cast(by_role, self.domain, self.config.synthesis, self.journal, self.config.seed, earlier)
+                    return await self._watched(work(cast))
             finally:
                 for model in models.values():
                     await model.close()
 
         return asyncio.run(opened())
 
-    def _name_of(self, role: Role, player: ModelConfig, round_: int) -> str:
-        """Return a name that stays the same when the run directory moves: a stored call counts only for the same name."""
-        if player == self.policy(round_):
-            return f"policy-{round_}"
-        return f"teacher-{derive_seed(player.model_dump_json()):016x}"
+    def _name_of(self, player: ModelConfig, round_: int) -> str:
+        """Return the name under which a model's calls are stored: a stored call counts only for the same name.
+
+        A model that this run trained is named after the run, wherever its directory moves, and no other run has it. Any other
+        is named after the settings that decide what it writes, so that a fork to another server keeps its calls.
+        """
+        if round_ > 1 and player == self.policy(round_):
+            return f"policy-{round_}-{self.journal.run_id}"
+        settings = player.model_dump(mode="json", exclude=_OPERATIONAL)
+        return f"{player.type}-{derive_seed(json.dumps(settings, sort_keys=True)):016x}"
 
     async def _watched(self, work: Awaitable[T]) -> T:
         async def tick() -> None:
@@ -145,44 +165,91 @@ def weights_of(model: ModelConfig) -> str | None:
 
 
 @contextlib.contextmanager
-def open_session(path: Path, config: RunConfig | None = None, observer: Observer | None = None) -> Iterator[Session]:
+def open_session(
+    path: Path, config: RunConfig | None = None, observer: Observer | None = None, *, fork_from: Path | None = None
+) -> Iterator[Session]:
     """Open the run directory at `path`, made for `config` when it is new, and hold its lock for the time of the session.
 
-    The domain's prompts are kept in the run directory, so that a run goes on with the ones it began with. Raises
-    ConfigError when the domain lacks a prompt that the run will need, or has changed since the run began.
+    The domain's prompts are kept in the run directory, so that a run goes on with the ones it began with. With `fork_from`,
+    another run directory, a new run inherits the calls of that run. Raises ConfigError when the domain lacks a prompt that the
+    run will need, or has changed since the run began; UsageError when the directory is no fork of `fork_from`.
     """
     domain = None if config is None else load_domain(config.domain)
     if config is not None and domain is not None:
         domain.require(prompts_needed(config.synthesis))
+        if config.synthesis.scoring == "verify" and not domain.boxed:
+            raise DomainError(
+                f"scoring verify needs final answers in a box, and domain {domain.name!r} asks for none: use another"
+            )
+    source = None if fork_from is None else RunDirectory.open(fork_from).journal_path
+    if fork_from is not None and path.resolve() == fork_from.resolve():
+        raise UsageError(f"a fork of {fork_from} needs a run directory of its own: name a new one by --out")
     directory = RunDirectory.open(path) if config is None else RunDirectory.create(path, config)
     with directory, directory.journal() as journal:
-        yield Session(directory, journal, _kept_domain(directory, domain), observer or Unwatched())
+        session = Session(directory, journal, _kept_domain(directory, domain), observer or Unwatched())
+        if source is not None:
+            fork(journal, source)
+        finish_fork(journal)
+        session.observer.refresh(journal.tally)
+        yield session
 
 
 @contextlib.contextmanager
 def watch_session(path: Path) -> Iterator[Session]:
-    """Open the run directory at `path` without its lock, to read while another process may be writing."""
+    """Open the run directory at `path` to read only: on a read-only disk, or while another process may be writing."""
     directory = RunDirectory.open(path)
-    with directory.journal() as journal:
-        yield Session(directory, journal, _kept_domain(directory, None))
+    with Journal.open_to_read(directory.journal_path) as journal:
+        yield Session(directory, journal, _read_domain(directory) or load_domain(directory.config.domain))
+
+
+def read_session(path: Path, work: Callable[[Session], T]) -> T:
+    """Do `work`, which only reads, on the run at `path`; where its journal is damaged, on what can still be read of it.
+
+    What is damaged is found only by reading, so `work` may begin twice. The part that is whole goes into a temporary directory,
+    which needs as much room as the journal.
+    """
+    try:
+        with watch_session(path) as session:
+            return work(session)
+    except JournalDamaged as error:
+        _LOG.warning("%s", error)
+    directory = RunDirectory.open(path)
+    with tempfile.TemporaryDirectory(prefix="pop-salvage-") as folder:
+        whole = Path(folder) / "run.db"
+        _LOG.warning("%d finished episodes can still be read", salvage(directory.journal_path, whole))
+        with Journal.open_to_read(whole) as journal:
+            return work(Session(directory, journal, _read_domain(directory) or load_domain(directory.config.domain)))
 
 
 def prompts_needed(synthesis: Synthesis) -> tuple[str, ...]:
     """Return the names of the domain's prompts that a run with these settings uses."""
+    judged_by = {
+        "pointwise": ("rate",),
+        "per_criterion": ("rate_criterion",),
+        "pairwise": ("compare", "rate"),  # the self-judged measure rates: comparisons within a group say nothing on its level
+        "anchor": ("anchor", "rate"),
+        "verify": (),
+    }
     propose = "propose" if Role.PROPOSER in synthesis.document_for else "propose_without_document"
     rubric = "rubric" if Role.RUBRIC_WRITER in synthesis.document_for else "rubric_without_document"
-    return propose, "solve", rubric, {"pointwise": "rate", "per_criterion": "rate_criterion"}[synthesis.scoring]
+    return propose, "solve", *(() if synthesis.scoring == "verify" else (rubric,)), *judged_by[synthesis.scoring]
 
 
 def _kept_domain(directory: RunDirectory, now: Domain | None) -> Domain:
-    if not directory.domain_path.is_file():
+    kept = _read_domain(directory)
+    if kept is None:
         domain = now or load_domain(directory.config.domain)
         write_atomically(directory.domain_path, domain.model_dump_json(indent=1))
         return domain
-    kept = Domain.model_validate_json(directory.domain_path.read_text(encoding="utf-8"))
     if now is not None and now != kept:
         raise ConfigError(
-            f"the prompts of domain {kept.name!r} have changed since the run in {directory.path} began: go on with the old ones by "
-            f"`pop run {directory.path}`, or give the changed ones a run directory of their own"
+            f"the prompts of domain {kept.name!r} have changed since the run in {directory.path} began: go on with the old "
+            f"ones by `pop run {directory.path}`, or give the changed ones a run directory of their own"
         )
     return kept
+
+
+def _read_domain(directory: RunDirectory) -> Domain | None:
+    if not directory.domain_path.is_file():
+        return None
+    return Domain.model_validate_json(directory.domain_path.read_text(encoding="utf-8"))

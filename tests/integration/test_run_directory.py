@@ -17,6 +17,7 @@ from pop_selfplay.config import dump_config
 from pop_selfplay.errors import ConfigError, JournalError
 from pop_selfplay.journal import RunDirectory
 from pop_selfplay.models.simulated import SimulatedChatModel
+from tests.integration.faults import count_calls
 from tests.integration.runs import simulated_config, write_texts
 
 
@@ -95,11 +96,7 @@ def test_the_run_directory_explains_itself(tmp_path: Path) -> None:
 
 
 def calls_made(run: Path) -> set[tuple[str, ...]]:
-    if not (run / "run.db").exists():
-        return set()
     with closing(sqlite3.connect(run / "run.db", timeout=30)) as db:
-        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'calls'").fetchone():
-            return set()
         return set(db.execute("SELECT episode, role, item, attempt, text FROM calls"))
 
 
@@ -107,7 +104,7 @@ def play_until(run: Path, config: Path, calls: int) -> bool:
     """Start the run in a process of its own and kill it once the journal holds `calls` calls; tell whether it was killed."""
     command = [sys.executable, "-m", "pop_selfplay", "run", str(config), "--out", str(run)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        while process.poll() is None and len(calls_made(run)) < calls:
+        while process.poll() is None and count_calls(run) < calls:
             time.sleep(0.005)
         killed = process.poll() is None
         process.send_signal(signal.SIGKILL)

@@ -8,19 +8,16 @@ import yaml
 
 from pop_selfplay.config import (
     DocumentFilter,
-    DPOTraining,
     EndpointModel,
-    ExamMeasure,
     HuggingFaceCorpus,
     Pairing,
-    PocketCorpus,
-    PocketModel,
     RunConfig,
     SelfJudgedMeasure,
     Synthesis,
     load_config,
 )
 from pop_selfplay.domains import load_domain
+from pop_selfplay.pocket.quickstart import quickstart_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 HEALTH_CARE = HuggingFaceCorpus(path="m42-health/HC4")
@@ -38,13 +35,6 @@ def paper_run(domain: str, corpus: HuggingFaceCorpus, documents: int, model: str
     )
 
 
-POCKET = RunConfig(
-    domain="pocket",
-    corpus=PocketCorpus(editions=3),
-    model=PocketModel(),
-    filter=DocumentFilter(min_words=5),
-    measure=ExamMeasure(),
-)
 EXPECTED = {
     f"{prefix}_{domain}": paper_run(domain, corpus, documents, model)
     for prefix, model in {
@@ -76,12 +66,7 @@ def missing_keys(written: Any, resolved: Any, path: str = "") -> list[str]:
 def test_a_config_file_becomes_what_its_name_says(file: Path) -> None:
     config = load_config(file)
     if file.stem == "pocket":
-        training = config.training
-        assert isinstance(training, DPOTraining) and all(not isinstance(value, str) for value in training.dpo.values())
-        synthesis = config.synthesis
-        assert (synthesis.documents, synthesis.candidates, synthesis.scoring) == (300, 8, "per_criterion")
-        assert synthesis.share_identical
-        assert config == POCKET.model_copy(update={"synthesis": synthesis, "training": training})
+        assert config == quickstart_config()
     else:
         assert config == EXPECTED[file.stem]
     assert load_domain(config.domain).name == config.domain

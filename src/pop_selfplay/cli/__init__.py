@@ -13,12 +13,13 @@ import typer
 from pop_selfplay.cli.commands import app
 from pop_selfplay.errors import PopError
 
-_RESUME = "stopped; everything finished is saved. Go on with `pop run` on the same run directory."
+_TYPERS_INTERRUPT = 130
+_STOPPED = "stopped; what a run had finished is saved, and `pop run DIR` goes on with it"
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)  # a scheduler's SIGTERM ends a run as gently as Ctrl-C does
+    signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run(sys.argv[1:]))
 
 
@@ -26,17 +27,21 @@ def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; errors go to standard error. A bug's traceback passes through."""
     try:
         code = app(arguments, prog_name="pop", standalone_mode=False)
+        if code == _TYPERS_INTERRUPT:
+            return _complain(_STOPPED, 4)
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):
-        return _complain(_RESUME, 4)
+        return _complain(_STOPPED, 4)
     except typer.TyperException as error:
         return _complain(f"{error.format_message()} (see `pop --help`)", 2)
     except PopError as error:
-        return _complain(f"{type(error).__name__}: {error}", error.exit_code)
+        said = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]
+        return _complain("\n  ".join(said), error.exit_code)
 
 
 def _interrupt(signal_number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    """End a scheduler's SIGTERM as gently as Ctrl-C: whoever handles that now, asyncio say, handles this, too."""
+    signal.raise_signal(signal.SIGINT)
 
 
 def _complain(message: str, code: int) -> int:

@@ -1,12 +1,15 @@
 """One function per command. Heavy imports stay inside, so that `pop --help` answers at once."""
 
 import json
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pop_selfplay.errors import ConfigError, UsageError
+from pop_selfplay.errors import ConfigError, PopError, Stopped, UsageError
 
 if TYPE_CHECKING:
     from pop_selfplay.config import RunConfig
@@ -23,6 +26,9 @@ app.add_typer(pocket_app, name="pocket")
 Directory = Annotated[Path, typer.Argument(help="a run directory", metavar="DIR")]
 ConfigFile = Annotated[Path, typer.Argument(help="a run config (YAML)", metavar="CONFIG")]
 Out = Annotated[Path | None, typer.Option("--out", help="the run directory; default runs/<config name>")]
+ForkFrom = Annotated[
+    Path | None, typer.Option("--fork-from", help="take over from this run every model call that stays the same", metavar="DIR")
+]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="override one setting", metavar="a.b=value")]
 
 
@@ -56,33 +62,36 @@ def run(
     config: Annotated[Path, typer.Argument(help="a run config, or a run directory to go on with", metavar="CONFIG|DIR")],
     out: Out = None,
     set_: Overrides = None,
+    fork_from: ForkFrom = None,
 ) -> None:
     """Play a whole run: synthesise, pair, train, measure. On a run directory: go on where it stopped."""
     if config.is_dir():
-        if out or set_:
-            raise UsageError(f"{config} is a run directory and keeps its config: --out and --set go with a config file")
+        if out or set_ or fork_from:
+            raise UsageError(
+                f"{config} is a run directory and keeps its config: --out, --set and --fork-from go with a config file, "
+                f"such as {config / 'config.yaml'}"
+            )
         _play(config, None)
     else:
-        _play(_out(config, out), _load(config, set_))
+        _play(_out(config, out), _load(config, set_), fork_from=fork_from)
 
 
 @app.command()
-def synth(config: ConfigFile, out: Out = None, set_: Overrides = None) -> None:
+def synth(config: ConfigFile, out: Out = None, set_: Overrides = None, fork_from: ForkFrom = None) -> None:
     """Synthesise and pair only: documents in, pairs out. `pop train` or `pop run` on the directory go on from there."""
-    _play(_out(config, out), _load(config, set_), synthesis_only=True)
+    _play(_out(config, out), _load(config, set_), synthesis_only=True, fork_from=fork_from)
 
 
 @app.command()
 def pairs(directory: Directory) -> None:
     """Make pairs.parquet again from the scored candidates of a run."""
     from pop_selfplay import selfplay
-    from pop_selfplay.journal.export import read_pairs
-    from pop_selfplay.session import open_session
+    from pop_selfplay.journal import RunDirectory
+    from pop_selfplay.session import read_session
 
-    with open_session(directory) as session:
-        selfplay.pair(session, session.config.rounds)
-        count = sum(1 for _ in read_pairs(session.directory.pairs_path))
-    typer.echo(f"{count:,} pairs in {session.directory.pairs_path}")
+    with RunDirectory.open(directory) as run_directory:
+        count = read_session(directory, lambda session: selfplay.pair(session, session.config.rounds))
+    typer.echo(f"{count:,} pairs in {run_directory.pairs_path}")
 
 
 @app.command()
@@ -94,7 +103,8 @@ def train(directory: Directory) -> None:
     from pop_selfplay.report.live import LiveView
     from pop_selfplay.session import open_session
 
-    with LiveView(Console()) as view, open_session(directory, observer=view) as session:
+    view = LiveView(Console())
+    with _resumable(directory, f"pop train {_quoted(directory)}"), view, open_session(directory, observer=view) as session:
         round_ = selfplay.next_to_train(session)
         selfplay.pair(session, round_)
         selfplay.train(session, round_)
@@ -109,10 +119,9 @@ def status(directory: Directory, as_json: Annotated[bool, typer.Option("--json",
     from pop_selfplay.evaluation.measure import comparison
     from pop_selfplay.report.result import compute_result
     from pop_selfplay.report.tables import result_tables
-    from pop_selfplay.session import watch_session
+    from pop_selfplay.session import read_session
 
-    with watch_session(directory) as session:
-        result = compute_result(session, comparison(session))
+    result = read_session(directory, lambda session: compute_result(session, comparison(session)))
     if as_json:
         typer.echo(json.dumps(result, indent=1, ensure_ascii=False))
     else:
@@ -153,18 +162,41 @@ def _out(config: Path, out: Path | None) -> Path:
     return out or Path("runs") / config.stem
 
 
-def _play(directory: Path, config: "RunConfig | None", *, synthesis_only: bool = False) -> dict[str, Any]:
-    from rich.console import Console
-
-    from pop_selfplay.report.live import LiveView
-    from pop_selfplay.report.tables import print_result
-    from pop_selfplay.selfplay import play_rounds, play_synthesis
-    from pop_selfplay.session import open_session
-
+def _play(
+    directory: Path, config: "RunConfig | None", *, synthesis_only: bool = False, fork_from: Path | None = None
+) -> dict[str, Any]:
     if config is None and not (directory / "config.yaml").is_file():
         raise ConfigError(f"{directory} is not a run directory: it has no config.yaml")
-    console = Console()
-    with LiveView(console) as view, open_session(directory, config, view) as session:
-        result = play_synthesis(session) if synthesis_only else play_rounds(session)
-    print_result(console, result, str(directory))
+    run = _quoted(directory)
+    with _resumable(directory, f"pop synth {run}/config.yaml --out {run}" if synthesis_only else f"pop run {run}"):
+        from rich.console import Console
+
+        from pop_selfplay.report.live import LiveView
+        from pop_selfplay.report.tables import print_result
+        from pop_selfplay.selfplay import play_rounds, play_synthesis
+        from pop_selfplay.session import open_session
+
+        console = Console()
+        with LiveView(console) as view, open_session(directory, config, view, fork_from=fork_from) as session:
+            result = play_synthesis(session) if synthesis_only else play_rounds(session)
+        print_result(console, result, str(directory))
     return result
+
+
+@contextmanager
+def _resumable(directory: Path, command: str) -> Iterator[None]:
+    """Whatever stops this for now, an interrupt or an error of exit code 4, tells the `command` that goes on."""
+    go_on = f"everything finished is saved in {directory}; go on with: {command}"
+    try:
+        yield
+    except KeyboardInterrupt:
+        begun = (directory / "config.yaml").is_file()
+        raise Stopped(f"on request; {go_on}" if begun else "on request, before anything was done") from None
+    except PopError as error:
+        if error.exit_code == Stopped.exit_code:
+            error.add_note(go_on)
+        raise
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))

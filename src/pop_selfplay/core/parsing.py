@@ -12,6 +12,7 @@ No function here raises on any input text. Reasons are short stable words that a
 | missing_key, wrong_type | a criterion or rating lacks a key, or has a value of the wrong type |
 | no_criteria, too_many_criteria, duplicate_name, bad_weight | the rubric breaks a rule of the method |
 | missing_rating, unknown_criterion, duplicate_rating, bad_rating | the evaluation does not rate each criterion once, 0 to 2 |
+| bad_verdict, bad_rating | a comparison names neither A nor B, or rates an answer with no number from 0 to 10 |
 
 Difference from the paper: its reference code clips ratings into [0, 2], counts a left-out criterion as 0 and lets duplicate
 names overwrite each other; here each of these rejects the completion, and the stage asks again.
@@ -21,17 +22,19 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 import json_repair
 
 from pop_selfplay.records import Criterion, Rating, Rubric
 
 T = TypeVar("T")
+Side = Literal["A", "B"]
 
 MAX_CRITERIA: Final = 5
 MAX_JSON_CHARACTERS: Final = 65_536
 _PLACEHOLDERS: Final = frozenset({"...", "…"})
+_MARK: Final = re.compile(r"[0-9]{1,2}(?:\.[0-9]{1,3})?")
 _CODE_FENCE: Final = re.compile(r"\A\s*```[\w-]*[ \t]*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
 
 
@@ -52,6 +55,13 @@ class Parsed(NamedTuple, Generic[T]):
 class Proposal(NamedTuple):
     problem: str
     reference_answer: str
+
+
+class Marks(NamedTuple):
+    """How the two answers of a comparison were rated, each from 0 to 10."""
+
+    a: float
+    b: float
 
 
 def valid_unicode(text: str) -> str:
@@ -107,9 +117,12 @@ def parse_answer(completion: str) -> Parsed[str] | Rejection:
     return answer if isinstance(answer, Rejection) else Parsed(answer)
 
 
-def parse_rubric(completion: str) -> Parsed[Rubric] | Rejection:
-    """Return the rubric of a rubric writer's completion: 1 to 5 criteria, unique names, finite positive weights."""
-    items = _tagged_items(completion, "rubric")
+def parse_rubric(completion: str, *, bare: bool = False) -> Parsed[Rubric] | Rejection:
+    """Return the rubric of a rubric writer's completion: 1 to 5 criteria, unique names, finite positive weights.
+
+    `bare` completions were decoded by a schema: they are JSON without a tag.
+    """
+    items = _items(completion, None if bare else "rubric")
     if isinstance(items, Rejection):
         return items
     entries, repaired = items
@@ -129,9 +142,11 @@ def parse_rubric(completion: str) -> Parsed[Rubric] | Rejection:
     return Parsed(Rubric(criteria=tuple(criteria)), repaired)
 
 
-def parse_evaluation(completion: str, criteria: Sequence[Criterion]) -> Parsed[tuple[Rating, ...]] | Rejection:
-    """Return one rating for each of `criteria`, in their order."""
-    items = _tagged_items(completion, "evaluation")
+def parse_evaluation(
+    completion: str, criteria: Sequence[Criterion], *, bare: bool = False
+) -> Parsed[tuple[Rating, ...]] | Rejection:
+    """Return one rating for each of `criteria`, in their order. `bare` completions are JSON without a tag."""
+    items = _items(completion, None if bare else "evaluation")
     if isinstance(items, Rejection):
         return items
     entries, repaired = items
@@ -152,6 +167,37 @@ def parse_evaluation(completion: str, criteria: Sequence[Criterion]) -> Parsed[t
     if missing:
         return Rejection("missing_rating", f"no rating for {missing!r:.400}")
     return Parsed(tuple(ratings[criterion.name] for criterion in criteria), repaired)
+
+
+def parse_better(completion: str) -> Parsed[Side] | Rejection:
+    """Return which answer of a comparison the judge calls the better one."""
+    text = cut_reasoning(completion)
+    verdict = text if isinstance(text, Rejection) else extract_tag(text, "better_answer")
+    if isinstance(verdict, Rejection):
+        return verdict
+    if verdict == "A":
+        return Parsed("A")
+    return Parsed("B") if verdict == "B" else Rejection("bad_verdict", f"{verdict!r:.80} is neither A nor B")
+
+
+def parse_marks(completion: str) -> Parsed[Marks] | Rejection:
+    """Return the ratings of both answers of a comparison, plain numbers from 0 to 10."""
+    text = cut_reasoning(completion)
+    if isinstance(text, Rejection):
+        return text
+    a, b = _mark(text, "rating_A"), _mark(text, "rating_B")
+    if isinstance(a, Rejection):
+        return a
+    return b if isinstance(b, Rejection) else Parsed(Marks(a, b))
+
+
+def _mark(text: str, tag: str) -> float | Rejection:
+    written = extract_tag(text, tag)
+    if isinstance(written, Rejection):
+        return written
+    if not _MARK.fullmatch(written) or float(written) > 10:
+        return Rejection("bad_rating", f"{written!r:.80} in <{tag}> is no number from 0 to 10")
+    return float(written)
 
 
 def _key(name: str) -> str:
@@ -198,13 +244,13 @@ def _finite(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _tagged_items(completion: str, tag: str) -> tuple[list[tuple[str, Mapping[str, Any]]], bool] | Rejection:
-    """Return the labelled objects of the JSON inside `<tag>`, and whether it had to be repaired.
+def _items(completion: str, tag: str | None) -> tuple[list[tuple[str, Mapping[str, Any]]], bool] | Rejection:
+    """Return the labelled objects of the JSON inside `<tag>`, or of the whole text, and whether it had to be repaired.
 
     Accepted shapes: {"criterion_1": {…}, …}, [{…}, …], {"criteria": [{…}, …]} and one bare {…} with a "name".
     """
     text = cut_reasoning(completion)
-    body = text if isinstance(text, Rejection) else extract_tag(text, tag)
+    body = text if isinstance(text, Rejection) or tag is None else extract_tag(text, tag)
     if isinstance(body, Rejection):
         return body
     if len(body) > MAX_JSON_CHARACTERS:

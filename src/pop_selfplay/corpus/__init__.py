@@ -4,12 +4,16 @@
     choice = choose(entries, seed=config.seed, count=4096, filter=config.filter)
 
 Reading is streamed and choosing keeps only what it may choose, so a corpus can be far larger than memory. A text that
-cannot be used is a `Skipped` with a reason, and is counted. A new source of documents gets a file beside `files.py`, a
-config type and a line in `reader.py`; a new ground for dropping a document goes into `sampling.py`.
+cannot be used is a `Skipped` with a reason, and is counted. Files come from `finding.py` (this machine) and `remote.py`
+(URLs), compressed or not (`compression.py`); benchmark files for the contamination check from `benchmarks.py`.
+
+A new source of documents gets a file beside `files.py`, a config type and a line in `reader.py`; a new ground for
+dropping a document goes into `sampling.py`, its arithmetic into `core/`.
 """
 
+from pop_selfplay.corpus.benchmarks import read_benchmarks
 from pop_selfplay.corpus.reader import read_documents
 from pop_selfplay.corpus.rows import Entry, Skipped
 from pop_selfplay.corpus.sampling import Choice, choose
 
-__all__ = ["Choice", "Entry", "Skipped", "choose", "read_documents"]
+__all__ = ["Choice", "Entry", "Skipped", "choose", "read_benchmarks", "read_documents"]

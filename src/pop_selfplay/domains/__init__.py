@@ -14,6 +14,7 @@ in one pass and every filled value is fenced, so nothing inside a document or an
 | rubric_without_document.md | problem, candidates |
 | rate.md | problem, rubric, answer |
 | rate_criterion.md | problem, criterion, answer |
+| compare.md, anchor.md | problem, rubric, answer_a, answer_b |
 
 Besides these, every key under `values:` in domain.yaml can be used in every prompt.
 """
@@ -38,6 +39,8 @@ PLACES: Final[dict[str, frozenset[str]]] = {
     "rubric_without_document": frozenset({"problem", "candidates"}),
     "rate": frozenset({"problem", "rubric", "answer"}),
     "rate_criterion": frozenset({"problem", "criterion", "answer"}),
+    "compare": frozenset({"problem", "rubric", "answer_a", "answer_b"}),
+    "anchor": frozenset({"problem", "rubric", "answer_a", "answer_b"}),
 }
 BUILT_IN: Final = Path(__file__).parent
 _PLACE: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}")
@@ -76,6 +79,9 @@ class Domain(Record):
     description: str
     spread: Spread = Spread()
     boxed: bool = Field(default=False, description="the reference answer must end in exactly one \\boxed{} value")
+    problem_checks: bool = Field(
+        default=True, description="refuse problems that point at a text, repeat the reference answer or nearly each other"
+    )
     values: dict[str, str] = Field(default_factory=dict)
     prompts: dict[str, Prompt] = Field(default_factory=dict)
 

@@ -23,8 +23,7 @@ def measure(session: Session, round_: int) -> None:
         if isinstance(config, ExamMeasure):
             outcome = play(policies, partial(exam.sit_exam, label=label, config=config))
         elif round_ == 0:
-            held_out = session.journal.documents(self_judged.HELD_OUT_ROUND)
-            outcome = play(dict.fromkeys(Role, 1), partial(self_judged.score_start, documents=held_out, config=config))
+            outcome = play(dict.fromkeys(Role, 1), partial(self_judged.score_start, config=config))
         else:
             outcome = play(policies, partial(self_judged.score_trained, label=label, config=config))
     session.journal.note(key, json.dumps(outcome))

@@ -13,7 +13,7 @@ from typing import Any, Final
 from pop_selfplay.config import SelfJudgedMeasure
 from pop_selfplay.core.stats import clustered_mean, paired_difference
 from pop_selfplay.episode import play_all, unfinished
-from pop_selfplay.records import Document, Episode, Evaluation, Failure
+from pop_selfplay.records import Episode, Evaluation, Failure
 from pop_selfplay.stages.asking import Cast, together
 from pop_selfplay.stages.rate import rate
 from pop_selfplay.stages.solve import solve
@@ -24,10 +24,10 @@ ProblemScores = dict[str, float]
 """Problem id → mean score of its candidates in [0, 2], for the problems that could be scored."""
 
 
-async def score_start(cast: Cast, documents: Sequence[Document], config: SelfJudgedMeasure) -> ProblemScores:
+async def score_start(cast: Cast, config: SelfJudgedMeasure) -> ProblemScores:
     """Play the held-out documents with the starting model and return its mean score on each problem."""
     cast = _with_samples(cast, config)
-    await play_all(cast, list(unfinished(cast.journal, documents, 1, HELD_OUT_ROUND)), HELD_OUT_ROUND)
+    await play_all(cast, unfinished(cast.journal, 1, HELD_OUT_ROUND), HELD_OUT_ROUND)
     return {e.id: _mean(e.evaluations) for e in cast.journal.episodes(HELD_OUT_ROUND) if not e.failure}
 
 
@@ -55,11 +55,15 @@ def compare(before: ProblemScores, after: ProblemScores) -> dict[str, Any]:
 
 
 def _with_samples(cast: Cast, config: SelfJudgedMeasure) -> Cast:
-    return replace(cast, synthesis=cast.synthesis.model_copy(update={"candidates": config.samples}))
+    """Every answer is needed and rated by itself: a win rate within a group says nothing about the group's level."""
+    changed: dict[str, Any] = {"candidates": config.samples, "early_stop": None, "score_reference": False}
+    if cast.synthesis.scoring in ("pairwise", "anchor"):
+        changed["scoring"] = "pointwise"
+    return replace(cast, synthesis=cast.synthesis.model_copy(update=changed))
 
 
 async def _answer_again(cast: Cast, episode: Episode, label: str) -> float | None:
-    assert episode.problem is not None and episode.rubric is not None  # the episode did not fail
+    assert episode.problem is not None  # the episode did not fail
     problem = episode.problem.model_copy(update={"id": f"measure/{label}/{episode.id}"})
     candidates = await solve(cast, problem, HELD_OUT_ROUND)
     if isinstance(candidates, Failure):

@@ -1,11 +1,15 @@
 """The run directory: what was done, durably, so that nothing finished is ever done again.
 
-    journal.py   SQLite in WAL mode: one row per model call and per finished episode
-    tally.py     running counts of calls, tokens and episodes, for live views and status
+    journal.py   one row per model call and per finished episode
+    schema.py    the SQLite tables, and how the file is opened to write or to read
+    tally.py     counts of calls, tokens and episodes, for live views and status
     rundir.py    the directory itself: resolved config, lock, file names
+    fork.py      a new run that takes over the calls of another one
+    salvage.py   what a damaged journal still holds
+    trouble.py   full disks, read-only places, foreign locks and damage, in words
     export.py    preference pairs to and from Parquet and JSONL
 
-A new thing to remember gets a table in journal.py; a new file of a run gets its name in rundir.py.
+A new thing to remember gets a table in schema.py; a new file of a run gets its name in rundir.py.
 """
 
 from pop_selfplay.journal.journal import CallKey, Journal, StoredCall

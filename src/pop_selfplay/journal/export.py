@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from pop_selfplay.errors import JournalError, UsageError
+from pop_selfplay.journal.trouble import explain
 from pop_selfplay.records import Message, PreferencePair
 
 Format = Literal["parquet", "jsonl"]
@@ -59,7 +60,7 @@ def write_pairs(pairs: Iterable[PreferencePair], path: Path, format: Format | No
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise JournalError(f"cannot write {path}: {error.strerror or error}; choose a writable place with room left") from error
+        raise explain(error, path, "write") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

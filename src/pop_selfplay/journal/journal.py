@@ -4,42 +4,32 @@ A call is stored the moment it returns, under the key of what it was for, togeth
 run plays its unfinished episodes again from the start, but every call that is in the journal under the same key and digest is
 answered from there, so `kill -9` loses calls in flight and nothing else. Finished episodes are not played again at all.
 
-WAL with synchronous=NORMAL: a killed process loses nothing; a power cut may lose the last moments but never corrupts.
+A forked run begins with the calls of another one as its inheritance. Such a call is the run's own, and counted, from the moment
+that the run makes the very same request and so takes it over; what it never asks for again stays behind.
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
 from pop_selfplay.core.parsing import Rejection, parse_answer
-from pop_selfplay.errors import JournalError
+from pop_selfplay.journal.schema import connect, connect_to_read
 from pop_selfplay.journal.tally import Tally
+from pop_selfplay.journal.trouble import damaged, explain
 from pop_selfplay.records import Candidate, Completion, Document, Episode
 
-SCHEMA_VERSION: Final = 1
-_SCHEMA: Final = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE documents (
-    round INTEGER NOT NULL, position INTEGER NOT NULL, id TEXT NOT NULL, record TEXT NOT NULL, PRIMARY KEY (round, position)
-) WITHOUT ROWID;
-CREATE TABLE corpus_drops (
-    round INTEGER NOT NULL, reason TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (round, reason)
-) WITHOUT ROWID;
-CREATE TABLE calls (
-    episode TEXT NOT NULL, role TEXT NOT NULL, item TEXT NOT NULL, attempt INTEGER NOT NULL, round INTEGER NOT NULL,
-    digest TEXT NOT NULL, reason TEXT NOT NULL, text TEXT NOT NULL, finish_reason TEXT NOT NULL,
-    prompt_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL, generated_tokens INTEGER NOT NULL,
-    PRIMARY KEY (episode, role, item, attempt)
-);
-CREATE TABLE episodes (
-    id TEXT PRIMARY KEY, round INTEGER NOT NULL, stage TEXT NOT NULL, reason TEXT NOT NULL, record TEXT NOT NULL
-);
-CREATE INDEX episodes_by_round ON episodes (round, id);
-"""
+R = TypeVar("R", Document, Episode)
+
+INHERITED: Final = "inherited"
+"""The reason of a call that a forked run found in its inheritance: it has to be parsed, and recorded, by this run."""
+
+_EPISODES_AT_ONCE: Final = 1000
+_CALL: Final = "episode = ? AND role = ? AND item = ? AND attempt = ?"
+_COMPLETION: Final = "text, finish_reason, prompt_tokens, generated_tokens, cached_tokens"
 
 
 class CallKey(NamedTuple):
@@ -61,29 +51,25 @@ class StoredCall(NamedTuple):
 
 
 class Journal:
-    """Open with `Journal.open(path)`; use from one thread; close with `close()` or a with statement."""
+    """Open with `open` or `open_to_read`; use from one thread; close with `close()` or a with statement.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    Every method raises JournalError when the file cannot be read or written, by the kinds that `trouble` tells apart.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._db = connection
-        self.tally = self._load_tally()
+        self._path = path
+        self._inherits = self._one("SELECT 1 FROM inherited_calls LIMIT 1") is not None
 
     @classmethod
     def open(cls, path: Path) -> "Journal":
         """Open the journal at `path`, or make it. Raises JournalError when it cannot be read or has another schema."""
-        try:
-            db = sqlite3.connect(path, isolation_level=None)
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=NORMAL")
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
-            elif version != SCHEMA_VERSION:
-                raise JournalError(
-                    f"{path} has schema {version}, this version reads {SCHEMA_VERSION}: use the version that made it"
-                )
-            return cls(db)
-        except sqlite3.Error as error:
-            raise JournalError(f"cannot open the journal {path}: {error}") from error
+        return cls(connect(path), path)
+
+    @classmethod
+    def open_to_read(cls, path: Path) -> "Journal":
+        """Open the journal at `path` without changing anything, beside whoever writes it; one not yet made reads as empty."""
+        return cls(connect_to_read(path), path)
 
     def close(self) -> None:
         self._db.close()
@@ -94,128 +80,181 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _write(self, statement: str, values: tuple[object, ...]) -> None:
-        try:
-            self._db.execute(statement, values)
-        except sqlite3.Error as error:
-            raise JournalError(f"cannot write to the journal ({error}); what was written before is safe") from error
-
     # --- notes --------------------------------------------------------------------------------------------------------
 
     def note(self, key: str, value: str) -> None:
         """Remember `value` under `key`, replacing an earlier one."""
-        self._write("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+        self._write("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (key, value))
 
     def noted(self, key: str) -> str | None:
-        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        row = self._one("SELECT value FROM meta WHERE key = ?", key)
         return None if row is None else str(row[0])
+
+    @property
+    def run_id(self) -> str:
+        """What tells this run from every other one, wherever its directory moves. A fork gets one of its own."""
+        return str(self.noted("run_id"))
 
     # --- documents ----------------------------------------------------------------------------------------------------
 
     def store_documents(self, rounds: Sequence[Sequence[Document]], drops: dict[str, int]) -> None:
         """Fix the documents of all rounds, all or none; `rounds[0]` are the held-out ones. `drops` count for round 1."""
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany(
-                "INSERT OR REPLACE INTO documents VALUES (?, ?, ?, ?)",
-                (
-                    (round_, n, document.id, document.model_dump_json())
-                    for round_, documents in enumerate(rounds)
-                    for n, document in enumerate(documents)
-                ),
-            )
-            self._db.executemany("INSERT OR REPLACE INTO corpus_drops VALUES (?, ?, ?)", [(1, *drop) for drop in drops.items()])
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            self._db.execute("ROLLBACK")
-            raise JournalError(f"cannot write documents to the journal: {error}") from error
+        rows = (
+            (round_, n, document.id, document.model_dump_json())
+            for round_, documents in enumerate(rounds)
+            for n, document in enumerate(documents)
+        )
+        with self._transaction():
+            self._db.executemany("INSERT INTO documents VALUES (?, ?, ?, ?)", rows)
+            self._db.executemany("INSERT INTO corpus_drops VALUES (?, ?, ?)", [(1, *drop) for drop in drops.items()])
 
     def documents(self, round_: int) -> list[Document]:
         """Return the documents of a round in their chosen order; empty when none were stored yet."""
-        rows = self._db.execute("SELECT record FROM documents WHERE round = ? ORDER BY position", (round_,))
-        return [Document.model_validate_json(record) for (record,) in rows]
+        rows = self._rows("SELECT record FROM documents WHERE round = ? ORDER BY position", round_)
+        return [self._parsed(Document, record) for (record,) in rows]
+
+    def document_ids(self, round_: int) -> list[str]:
+        """Return the ids of a round's documents in their chosen order, without reading the documents."""
+        return [id_ for (id_,) in self._rows("SELECT id FROM documents WHERE round = ? ORDER BY position", round_)]
+
+    def document(self, round_: int, id_: str) -> Document:
+        """Return one document of a round."""
+        row = self._one("SELECT record FROM documents WHERE round = ? AND id = ?", round_, id_)
+        if row is None:
+            raise damaged(self._path, f"document {id_} of round {round_} is missing")
+        return self._parsed(Document, row[0])
 
     def corpus_drops(self, round_: int) -> dict[str, int]:
-        rows = self._db.execute("SELECT reason, count FROM corpus_drops WHERE round = ? ORDER BY reason", (round_,))
-        return dict(rows.fetchall())
+        return dict(self._rows("SELECT reason, count FROM corpus_drops WHERE round = ? ORDER BY reason", round_))
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
     def find_call(self, key: CallKey) -> StoredCall | None:
-        row = self._db.execute(
-            "SELECT digest, reason, text, finish_reason, prompt_tokens, generated_tokens, cached_tokens"
-            " FROM calls WHERE episode = ? AND role = ? AND item = ? AND attempt = ?",
-            (key.episode, key.role, key.item, key.attempt),
-        ).fetchone()
+        """Return the finished call under `key`, of this run or else, with reason INHERITED, of its inheritance."""
+        row = self._one(f"SELECT digest, reason, {_COMPLETION} FROM calls WHERE {_CALL}", *key[1:])
+        if row is None and self._inherits:
+            row = self._one(f"SELECT digest, '{INHERITED}', {_COMPLETION} FROM inherited_calls WHERE {_CALL}", *key[1:])
         return None if row is None else StoredCall(row[0], row[1], Completion(*row[2:]))
 
     def record_call(self, key: CallKey, call: StoredCall) -> None:
         """Store a finished call; it survives a kill from the moment this returns."""
         done = call.completion
         self._write(
-            "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET round = excluded.round,"
+            " digest = excluded.digest, reason = excluded.reason, text = excluded.text, finish_reason = excluded.finish_reason,"
+            " prompt_tokens = excluded.prompt_tokens, cached_tokens = excluded.cached_tokens,"
+            " generated_tokens = excluded.generated_tokens",
             (
                 *(key.episode, key.role, key.item, key.attempt, key.round, call.digest, call.reason),
                 *(done.text, done.finish_reason, done.prompt_tokens, done.cached_tokens, done.generated_tokens),
             ),
         )
-        self.tally.add_call(key.round, key.role, call.reason, done.prompt_tokens, done.cached_tokens, done.generated_tokens)
+
+    def inherit(self, calls: Iterable[tuple[Any, ...]]) -> None:
+        """Add `calls`, rows in the order of the table's columns, to the inheritance. Calls of this run stay as they are."""
+        with self._transaction():
+            self._db.executemany("INSERT OR IGNORE INTO inherited_calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", calls)
+        self._inherits = True
 
     # --- episodes -----------------------------------------------------------------------------------------------------
 
     def record_episode(self, episode: Episode) -> None:
-        """Store a finished episode. Completions stay in their call rows and are not stored twice."""
+        """Store a finished episode, once. Completions stay in their call rows and are not stored twice."""
         lean = episode.model_copy(
             update={"candidates": tuple(c.model_copy(update={"completion": "", "answer": ""}) for c in episode.candidates)}
         )
         failure = episode.failure
         stage, reason = (failure.stage, failure.reason) if failure else ("", "")
         self._write(
-            "INSERT OR REPLACE INTO episodes VALUES (?, ?, ?, ?, ?)",
-            (episode.id, episode.round, stage, reason, lean.model_dump_json()),
+            "INSERT INTO episodes VALUES (?, ?, ?, ?, ?)", (episode.id, episode.round, stage, reason, lean.model_dump_json())
         )
-        self.tally.episodes[episode.round, stage, reason] += 1
 
     def finished_episodes(self, round_: int) -> set[str]:
         """Return the ids of all episodes of a round that need no more work, scored or failed."""
-        return {id_ for (id_,) in self._db.execute("SELECT id FROM episodes WHERE round = ?", (round_,))}
+        return {id_ for (id_,) in self._rows("SELECT id FROM episodes WHERE round = ?", round_)}
 
     def episodes(self, round_: int) -> Iterator[Episode]:
-        """Yield the finished episodes of a round in the order of their ids, with their completions."""
-        with closing(self._db.execute("SELECT record FROM episodes WHERE round = ? ORDER BY id", (round_,))) as rows:
-            for (record,) in rows:
-                try:
-                    episode = Episode.model_validate_json(record)
-                except ValidationError as error:
-                    raise JournalError(f"the journal holds a damaged episode: {error}") from error
-                yield episode.model_copy(update={"candidates": self._candidates(episode)})
+        """Yield the finished episodes of a round in the order of their ids, with their completions.
+
+        A thousand ids at a time and one episode at a time are in memory, and no read transaction stays open in between.
+        """
+        page, last = "SELECT id FROM episodes WHERE round = ? AND id > ? ORDER BY id LIMIT ?", ""
+        while ids := list(self._rows(page, round_, last, _EPISODES_AT_ONCE)):
+            for (last,) in ids:
+                yield self.episode(round_, last)
+
+    def episode(self, round_: int, id_: str) -> Episode:
+        """Return one finished episode of a round, with its completions."""
+        row = self._one("SELECT record FROM episodes WHERE round = ? AND id = ?", round_, id_)
+        if row is None:
+            raise damaged(self._path, f"episode {id_} is missing")
+        episode = self._parsed(Episode, row[0])
+        return episode.model_copy(update={"candidates": self._candidates(episode)})
 
     def _candidates(self, episode: Episode) -> tuple[Candidate, ...]:
         if not episode.candidates:
             return ()
-        rows = self._db.execute(
-            "SELECT item, text FROM calls WHERE episode = ? AND role = 'solver' AND reason = '' ORDER BY attempt",
-            (episode.id,),
-        )
-        texts = {int(item): str(text) for item, text in rows}
+        solved = "SELECT item, text FROM calls WHERE episode = ? AND role = 'solver' AND reason = '' ORDER BY attempt"
+        texts = {item: str(text) for item, text in self._rows(solved, episode.id)}
         found = []
         for candidate in episode.candidates:
-            answer = parse_answer(texts.get(candidate.index, ""))
+            text = texts.get(str(candidate.index), "")
+            answer = parse_answer(text)
             if isinstance(answer, Rejection):
-                raise JournalError(f"candidate {candidate.index} of episode {episode.id} is missing from the journal")
-            found.append(Candidate(index=candidate.index, completion=texts[candidate.index], answer=answer.value))
+                raise damaged(self._path, f"candidate {candidate.index} of episode {episode.id} is missing")
+            found.append(Candidate(index=candidate.index, completion=text, answer=answer.value))
         return tuple(found)
 
-    def _load_tally(self) -> Tally:
+    # --- counts -------------------------------------------------------------------------------------------------------
+
+    @property
+    def tally(self) -> Tally:
+        """The counts of this moment. Reading them takes as long for a hundred thousand episodes as for one."""
         tally = Tally()
-        for round_, role, reason, count, prompt, cached, generated in self._db.execute(
-            "SELECT round, role, reason, count(*), sum(prompt_tokens), sum(cached_tokens), sum(generated_tokens)"
-            " FROM calls GROUP BY round, role, reason"
-        ):
-            tally.add_call(round_, role, reason, prompt, cached, generated)
-            tally.calls[round_, role, reason] += count - 1
-        for round_, stage, reason, count in self._db.execute(
-            "SELECT round, stage, reason, count(*) FROM episodes GROUP BY round, stage, reason"
-        ):
-            tally.episodes[round_, stage, reason] += count
+        for row in self._rows("SELECT * FROM call_counts WHERE calls > 0"):
+            tally.add_calls(*row)
+        for round_, stage, reason, count in self._rows("SELECT * FROM episode_counts WHERE episodes > 0"):
+            tally.episodes[round_, stage, reason] = count
         return tally
+
+    # --- the database -------------------------------------------------------------------------------------------------
+
+    def _one(self, statement: str, *values: object) -> tuple[Any, ...] | None:
+        try:
+            row: tuple[Any, ...] | None = self._db.execute(statement, values).fetchone()
+        except sqlite3.Error as error:
+            raise explain(error, self._path, "read") from error
+        return row
+
+    def _rows(self, statement: str, *values: object) -> Iterator[tuple[Any, ...]]:
+        try:
+            with closing(self._db.execute(statement, values)) as rows:
+                yield from rows
+        except sqlite3.Error as error:
+            raise explain(error, self._path, "read") from error
+
+    def _write(self, statement: str, values: tuple[object, ...]) -> None:
+        try:
+            self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise explain(error, self._path, "write") from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:  # an error, or an interrupt
+                    self._db.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise explain(error, self._path, "write") from error
+
+    def _parsed(self, record: type[R], text: str) -> R:
+        try:
+            return record.model_validate_json(text)
+        except ValidationError as error:
+            detail = f"a {record.__name__.lower()} in it does not parse ({error.errors()[0]['msg']})"
+            raise damaged(self._path, detail) from error

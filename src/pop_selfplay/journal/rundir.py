@@ -11,6 +11,7 @@ result.json      the figures
 report.html      the same, to look at
 """
 
+import contextlib
 import difflib
 import fcntl
 import importlib.metadata
@@ -24,6 +25,7 @@ from typing import IO, Any, Final
 from pop_selfplay.config import RunConfig, dump_config, load_config
 from pop_selfplay.errors import ConfigError, JournalError
 from pop_selfplay.journal.journal import Journal
+from pop_selfplay.journal.trouble import explain
 
 _VERSIONED: Final = ("pop-selfplay", "torch", "transformers", "trl", "datasets", "pydantic")
 
@@ -47,18 +49,18 @@ class RunDirectory:
             run = cls.open(path)
             if run.config != config:
                 raise ConfigError(
-                    f"{path} holds a run with another config; give this one a directory of its own. The difference:\n"
-                    + _difference(run.config, config)
+                    f"{path} holds a run with another config; give this one a directory of its own, and --fork-from {path} to "
+                    f"take over every call that stays the same. The difference:\n{_difference(run.config, config)}"
                 )
             return run
-        if path.exists() and any(path.iterdir()):
-            raise ConfigError(f"{path} is not empty and holds no run (no config.yaml): choose an empty or new directory")
         try:
             path.mkdir(parents=True, exist_ok=True)
-            write_atomically(path / "versions.json", json.dumps(_versions(), indent=1) + "\n")
-            write_atomically(stored, dump_config(config))
+            if any(not _ours(entry) for entry in path.iterdir()):
+                raise ConfigError(f"{path} is not empty and holds no run (no config.yaml): choose an empty or new directory")
         except OSError as error:
-            raise JournalError(f"cannot make the run directory {path}: {error}") from error
+            raise explain(error, path, "make the run directory") from error
+        write_atomically(path / "versions.json", json.dumps(_versions(), indent=1) + "\n")
+        write_atomically(stored, dump_config(config))
         return cls(path, config)
 
     @classmethod
@@ -88,9 +90,13 @@ class RunDirectory:
         """Where the model trained in `round_` lies once it is finished."""
         return self.path / "models" / f"round-{round_}"
 
+    @property
+    def journal_path(self) -> Path:
+        return self.path / "run.db"
+
     def journal(self) -> Journal:
-        """Open the journal for reading, next to whoever writes it."""
-        return Journal.open(self.path / "run.db")
+        """Open the journal to write; only who holds the directory may. `Journal.open_to_read` is for everybody else."""
+        return Journal.open(self.journal_path)
 
     def read_result(self) -> dict[str, Any] | None:
         """Return result.json as written, or None while the run has none."""
@@ -104,7 +110,7 @@ class RunDirectory:
         try:
             lock = (self.path / "run.lock").open("w", encoding="utf-8")
         except OSError as error:
-            raise JournalError(f"cannot write in the run directory {self.path}: {error}") from error
+            raise explain(error, self.path / "run.lock", "write") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -120,10 +126,24 @@ class RunDirectory:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write `text` under a temporary name and rename it, so that readers see the old file or the whole new one."""
+    """Write `text` under a temporary name and rename it, so that readers see the old file or the whole new one.
+
+    Raises JournalError when that cannot be done; the old file is then as it was.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise explain(error, path, "write") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _ours(entry: Path) -> bool:
+    """Tell whether `entry` may lie in a directory whose making was cut short."""
+    return entry.name == "versions.json" or (entry.name.startswith(".") and entry.name.endswith(".tmp"))
 
 
 def _difference(old: RunConfig, new: RunConfig) -> str:

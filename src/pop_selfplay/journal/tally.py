@@ -1,4 +1,4 @@
-"""Running counts of a run, kept next to the journal so that a live view costs no queries."""
+"""Counts of a run, as the journal keeps them next to its rows, so that a live view and a budget cost a few rows to read."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Tally:
-    """Counts since the run directory was made, over all sessions.
+    """What the run directory holds at one moment, over all sessions: each call and episode in it counts once.
 
     calls[(round, role, reason)] counts model calls, reason "" where they parsed and
     "repaired" where they parsed after their JSON was mended. tokens[(round, role, kind)] counts prompt, cached
@@ -17,8 +17,8 @@ class Tally:
     tokens: Counter[tuple[int, str, str]] = field(default_factory=Counter)
     episodes: Counter[tuple[int, str, str]] = field(default_factory=Counter)
 
-    def add_call(self, round_: int, role: str, reason: str, prompt: int, cached: int, generated: int) -> None:
-        self.calls[round_, role, reason] += 1
+    def add_calls(self, round_: int, role: str, reason: str, calls: int, prompt: int, cached: int, generated: int) -> None:
+        self.calls[round_, role, reason] += calls
         for kind, count in (("prompt", prompt), ("cached", cached), ("generated", generated)):
             self.tokens[round_, role, kind] += count
 

@@ -4,8 +4,8 @@ To add a backend, write a class with `complete` and `close` in a file beside thi
 and a line in `models.open_model`.
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from pop_selfplay.records import Completion, Message, Role
 
@@ -18,7 +18,8 @@ class ChatRequest:
 
     temperature ≥ 0 (0 is greedy), 0 < top_p ≤ 1, max_tokens ≥ 1 counts generated tokens only. `stop` is the closing tag after
     which nothing more is needed: a backend may stop there, and then keeps the tag in the text. `group` names the episode, so
-    that a backend with several replicas can keep calls that share a prefix together.
+    that a backend with several replicas can keep calls that share a prefix together. `schema` is the JSON schema of the whole
+    completion, where one is asked for (then there is no `stop`): a backend that can decode by it must, others may ignore it.
     """
 
     role: Role
@@ -29,6 +30,7 @@ class ChatRequest:
     seed: int
     stop: str = ""
     group: str = ""
+    schema: dict[str, Any] | None = field(default=None, hash=False)
 
 
 class ChatModel(Protocol):

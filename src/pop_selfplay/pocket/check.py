@@ -96,8 +96,13 @@ def proposal_gates(generate: Generate, world: World, rng: random.Random, cases: 
 
 
 def rubric_gates(generate: Generate, world: World, rng: random.Random, cases: int) -> list[Gate]:
-    """Rubrics that parse, and for each attribute the share of asked facts whose gold is what the document says."""
-    subjects = _subjects(world, rng, cases)
+    """Rubrics that parse, and for each attribute the share of asked facts whose gold is what the document says.
+
+    As many rubrics are written as it takes to ask for every attribute at least `cases` times.
+    """
+    subjects: list[_Subject] = []
+    while any(sum(a in subject.attributes for subject in subjects) < cases for a in ATTRIBUTES):
+        subjects += _subjects(world, rng, max(1, cases // 10))
     prompts = [_rubric_prompt(subject, rng) for subject in subjects]
     parsed = 0
     asked: Counter[str] = Counter()
@@ -109,7 +114,7 @@ def rubric_gates(generate: Generate, world: World, rng: random.Random, cases: in
         asked.update(subject.attributes)
         right.update(a for a in subject.attributes if golds.get(a) == wording.gold(a, subject.facts[a]))
     return [
-        Gate("rubrics parsable", parsed / cases, 0.95, 1, cases),
+        Gate("rubrics parsable", parsed / len(subjects), 0.95, 1, len(subjects)),
         *(Gate(f"gold facts right: {a}", right[a] / max(1, asked[a]), 0.95, 1, asked[a]) for a in ATTRIBUTES),
     ]
 

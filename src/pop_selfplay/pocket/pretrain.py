@@ -4,6 +4,10 @@ First a comparator alone (what was said, what is gold, the rating), because mixe
 articles and all four roles in one mix. Muon for matrices, AdamW for the rest; the learning rate is constant at first, then
 falls to zero. On a CPU several processes of one thread each, averaging their gradients, are much faster than one process with
 as many threads.
+
+The shipped weights are 24 minutes of two busy cores: about 3540 steps, 19.5 million tokens. A budget in steps gives the same
+weights for the same seed and number of processes on one kind of machine; a budget in minutes does not, because the schedule
+follows the clock.
 """
 
 import argparse
@@ -54,7 +58,7 @@ class Recipe:
     """Everything that decides the weights. The budget is `minutes` of time, or `steps` where given."""
 
     seed: int = 0
-    minutes: float = 25.0
+    minutes: float = 24.0
     steps: int | None = None
     hidden: int = 128
     layers: int = 4

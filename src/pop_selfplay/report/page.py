@@ -82,9 +82,9 @@ def _roles(roles: dict[str, dict[str, int]]) -> str:
 
 
 def _episode(episode: Episode) -> str:
-    assert episode.problem is not None and episode.rubric is not None  # the episode did not fail
+    assert episode.problem is not None  # the episode did not fail
     scores = {evaluation.candidate: evaluation.score for evaluation in episode.evaluations}
-    criteria = [[c.name, c.weight, c.gold, c.description] for c in episode.rubric.criteria]
+    criteria = [[c.name, c.weight, c.gold, c.description] for c in (episode.rubric.criteria if episode.rubric else ())]
     scored = sorted((c for c in episode.candidates if c.index in scores), key=lambda c: -scores[c.index])
     answers = [[f"{scores[c.index]:.2f}", c.answer] for c in scored]
     return (

@@ -4,10 +4,11 @@ import json
 from collections import Counter
 from typing import Any, Final
 
-from pop_selfplay.episode import pair_of
+from pop_selfplay.episode import paired
 from pop_selfplay.journal.rundir import write_atomically
-from pop_selfplay.records import Failure, Role
+from pop_selfplay.records import Episode, Failure, PreferencePair, Role
 from pop_selfplay.report.page import render_page
+from pop_selfplay.report.quality import Quality
 from pop_selfplay.session import Session
 
 RESULT_SCHEMA: Final = 1
@@ -29,32 +30,49 @@ def compute_result(session: Session, measured: dict[str, Any]) -> dict[str, Any]
         "domain": session.domain.name,
         "seed": config.seed,
         "document": set(config.synthesis.document_for) == {Role.PROPOSER, Role.RUBRIC_WRITER},
-        "rounds": [_round(session, number) for number in range(1, config.rounds + 1)],
+        "rounds": _rounds(session),
         "roles": {role: dict(sorted(reasons.items())) for role, reasons in session.journal.tally.calls_by_role().items()},
         "measure": measured,
     }
 
 
-def _round(session: Session, number: int) -> dict[str, Any]:
-    journal, tally = session.journal, session.journal.tally
-    counts: Counter[str] = Counter()
-    dropped = Counter({f"corpus.{reason}": count for reason, count in journal.corpus_drops(number).items()})
-    for episode in journal.episodes(number):
-        counts["problems"] += episode.problem is not None
-        counts["candidates"] += len(episode.candidates)
-        counts["rubrics"] += episode.rubric is not None
-        counts["evaluations"] += len(episode.evaluations)
-        outcome = pair_of(episode, session.domain, session.config.pairing, session.config.seed)
+class _Found:
+    """What the episodes of one round came to."""
+
+    def __init__(self, corpus_drops: dict[str, int]) -> None:
+        self.counts: Counter[str] = Counter()
+        self.dropped = Counter({f"corpus.{reason}": count for reason, count in corpus_drops.items()})
+        self.quality = Quality()
+
+    def add(self, episode: Episode, outcome: PreferencePair | Failure) -> None:
+        self.counts["problems"] += episode.problem is not None
+        self.counts["candidates"] += len(episode.candidates)
+        self.counts["rubrics"] += episode.rubric is not None
+        self.counts["evaluations"] += len(episode.evaluations)
+        self.quality.add(episode)
         if isinstance(outcome, Failure):
-            dropped[f"{outcome.stage}.{outcome.reason}"] += 1
+            self.dropped[f"{outcome.stage}.{outcome.reason}"] += 1
         else:
-            counts["pairs"] += 1
+            self.counts["pairs"] += 1
+
+
+def _rounds(session: Session) -> list[dict[str, Any]]:
+    config = session.config
+    found = {number: _Found(session.journal.corpus_drops(number)) for number in range(1, config.rounds + 1)}
+    for episode, outcome in paired(session.journal, config.rounds, session.domain, config.pairing, config.seed):
+        found[episode.round].add(episode, outcome)
+    return [_round(session, number, found[number]) for number in found]
+
+
+def _round(session: Session, number: int, found: _Found) -> dict[str, Any]:
+    journal, tally = session.journal, session.journal.tally
     training = journal.noted(f"training/{number}")
     return {
         "round": number,
-        "documents": len(journal.documents(number)),
-        **{what: counts[what] for what in ("problems", "candidates", "rubrics", "evaluations", "pairs")},
-        "dropped": dict(sorted(dropped.items())),
+        "documents": len(journal.document_ids(number)),
+        **{what: found.counts[what] for what in ("problems", "candidates", "rubrics", "evaluations", "pairs")},
+        "dropped": dict(sorted(found.dropped.items())),
+        **found.quality.as_json(),
         "tokens": {kind: tally.total_tokens(kind, number) for kind in ("prompt", "cached", "generated")},
         "training": json.loads(training) if training else None,
         "seconds": {

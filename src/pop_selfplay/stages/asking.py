@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeVar
@@ -14,6 +15,7 @@ from pop_selfplay.errors import PopError, RequestRefused
 from pop_selfplay.journal import CallKey, Journal, StoredCall
 from pop_selfplay.models.base import ChatModel, ChatRequest, Completion
 from pop_selfplay.records import Failure, Message, Role
+from pop_selfplay.stages.reuse import Earlier
 
 T = TypeVar("T")
 
@@ -34,19 +36,31 @@ class Cast:
     synthesis: Synthesis
     journal: Journal
     seed: int
+    earlier: Earlier | None = None
 
     def sees_document(self, role: Role) -> bool:
         return role in self.synthesis.document_for
 
 
 class Question(NamedTuple):
-    """One thing to ask a role. `item` tells apart what is asked of one role in one episode, such as the candidate's number."""
+    """One thing to ask a role. `item` tells apart what is asked of one role in one episode, such as the candidate's number.
+
+    `stop` is the closing tag that ends the answer, where it is not the role's usual one. With a `schema` the answer is bare
+    JSON, without tags.
+    """
 
     round: int
     episode: str
     role: Role
     item: str
     messages: tuple[Message, ...]
+    stop: str = ""
+    schema: dict[str, Any] | None = None
+
+
+def voted(item: str, vote: int) -> str:
+    """Return the item of the `vote`-th judgement of `item`; the first one is the item itself."""
+    return f"{item}#{vote}" if vote else item
 
 
 async def ask(
@@ -75,8 +89,9 @@ async def ask(
             top_p=sampling.top_p,
             max_tokens=sampling.max_tokens,
             seed=derive_seed(cast.seed, question.episode, question.role, question.item, attempt),
-            stop=CLOSING_TAG[question.role],
+            stop="" if question.schema is not None else question.stop or CLOSING_TAG[question.role],
             group=question.episode,
+            schema=question.schema,
         )
         key = CallKey(question.round, question.episode, question.role.value, question.item, attempt)
         try:
@@ -103,6 +118,8 @@ async def _completion(cast: Cast, key: CallKey, request: ChatRequest) -> Complet
     stored = cast.journal.find_call(key)
     if stored is not None and stored.digest == _digest(cast, request):
         return stored.completion
+    if cast.earlier is not None and (taken_over := cast.earlier.completion(key)) is not None:
+        return taken_over
     completion = await cast.models[request.role].complete(request)
     # Replay must see the very text that was parsed now, so what no database can hold is replaced before parsing.
     return Completion(
@@ -125,6 +142,8 @@ def _digest(cast: Cast, request: ChatRequest) -> str:
     model = cast.models[request.role].name
     settings = (model, request.temperature, request.top_p, request.max_tokens, request.seed, request.stop)
     text = repr(settings) + "".join(f"\0{message.role}\0{message.content}" for message in request.messages)
+    if request.schema is not None:
+        text += f"\0schema\0{json.dumps(request.schema)}"
     return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
 
 

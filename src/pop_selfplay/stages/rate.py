@@ -1,74 +1,156 @@
-"""Rate: the judge gives each criterion of the rubric 0, 1 or 2, without the document (method, "score").
+"""Rate: the judge scores the candidates of a problem by its rubric, without the document (method, "score").
 
-`pointwise` asks once per candidate for all criteria, `per_criterion` once per candidate and criterion: more calls, each so
-short and simple that even a very small judge gets it right. When the judge fails, the candidate has no score; it never gets a
-low one for it.
+| scoring | asked | file |
+| --- | --- | --- |
+| pointwise | once per candidate, for 0, 1 or 2 on each criterion | here |
+| per_criterion | once per candidate and criterion: more calls, so simple that even a very small judge gets it right | here |
+| pairwise, anchor | two answers at a time, in both orders | compare.py |
+| verify | nobody: the boxed answer is compared with the reference's | core/verifying.py |
+
+When the judge fails, the candidate has no score; it never gets a low one for it. docs/scoring.md compares the modes.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from pop_selfplay.core.parsing import parse_evaluation
-from pop_selfplay.core.scoring import score
-from pop_selfplay.records import Candidate, Criterion, Evaluation, Failure, Problem, Rating, Role, Rubric
-from pop_selfplay.stages.asking import Cast, Question, ask, together
+from pop_selfplay.core.schemas import evaluation_schema
+from pop_selfplay.core.scoring import mean_ratings, score
+from pop_selfplay.core.verifying import same_final_answer
+from pop_selfplay.records import REFERENCE, Candidate, Criterion, Evaluation, Failure, Problem, Rating, Role, Rubric
+from pop_selfplay.stages.asking import Cast, Question, ask, together, voted
+from pop_selfplay.stages.compare import Match, anchor, pairwise
+
+_Ratings = tuple[Rating, ...] | Failure
 
 
 async def rate(
-    cast: Cast, problem: Problem, rubric: Rubric, candidates: Sequence[Candidate], round_: int
+    cast: Cast,
+    problem: Problem,
+    rubric: Rubric | None,
+    candidates: Sequence[Candidate],
+    round_: int,
+    *,
+    asked: int | None = None,
 ) -> tuple[Evaluation, ...] | Failure:
-    """Return an evaluation for every candidate that the judge managed to rate on every criterion.
+    """Return an evaluation for every candidate that the judge managed to score. `rubric` is None only for `verify`.
 
-    Fewer than `min_valid_share` of the candidates asked for make a Failure. With `share_identical`, candidates with the same
-    answer share one evaluation.
+    Fewer than `min_valid_share` of the candidates `asked` for (by default `synthesis.candidates`), or fewer than 2, make a
+    Failure.
     """
-    judged: dict[str, int] = {}
-    for candidate in candidates:
-        judged.setdefault(candidate.answer if cast.synthesis.share_identical else str(candidate.index), candidate.index)
-    representative = {
-        candidate.index: judged[candidate.answer if cast.synthesis.share_identical else str(candidate.index)]
-        for candidate in candidates
-    }
-    firsts = [candidate for candidate in candidates if representative[candidate.index] == candidate.index]
-    outcomes = await together(_evaluate(cast, problem, rubric, candidate, round_) for candidate in firsts)
-    by_first = {first.index: outcome for first, outcome in zip(firsts, outcomes, strict=True)}
-    evaluations = tuple(
-        evaluation.model_copy(update={"candidate": candidate.index})
-        for candidate in candidates
-        if isinstance(evaluation := by_first[representative[candidate.index]], Evaluation)
-    )
-    if len(evaluations) < max(2, cast.synthesis.min_valid_share * cast.synthesis.candidates):
+    outcomes = await _outcomes(cast, problem, rubric, candidates, candidates, round_)
+    evaluations = tuple(outcome for outcome in outcomes if isinstance(outcome, Evaluation))
+    wanted = cast.synthesis.candidates if asked is None else asked
+    if len(evaluations) < max(2, cast.synthesis.min_valid_share * wanted):
         last = next((outcome for outcome in reversed(outcomes) if isinstance(outcome, Failure)), None)
         detail = f"{len(evaluations)} of {len(candidates)} candidates scored; the last failure: {last}"
         return Failure(stage=Role.JUDGE.value, reason="too_few_scored", detail=detail)
-    return evaluations
+    if not cast.domain.boxed:
+        return evaluations
+    answers = {candidate.index: candidate.answer for candidate in candidates}
+    return tuple(
+        evaluation.model_copy(update={"verified": same_final_answer(answers[evaluation.candidate], problem.reference_answer)})
+        for evaluation in evaluations
+    )
+
+
+async def rate_reference(
+    cast: Cast, problem: Problem, rubric: Rubric, candidates: Sequence[Candidate], round_: int
+) -> Evaluation | None:
+    """Return the evaluation of the reference answer by the same rubric, as of candidate −1; None where the judge failed.
+
+    In the modes that compare it is compared with the candidates; their own scores do not change by it.
+    """
+    answer = problem.reference_answer
+    reference = Candidate(index=REFERENCE, completion=answer, answer=answer)
+    (outcome,) = await _outcomes(cast, problem, rubric, [reference], candidates, round_)
+    return outcome if isinstance(outcome, Evaluation) else None
+
+
+async def _outcomes(
+    cast: Cast,
+    problem: Problem,
+    rubric: Rubric | None,
+    judged: Sequence[Candidate],
+    group: Sequence[Candidate],
+    round_: int,
+) -> list[Evaluation | Failure]:
+    """Return for each of `judged` its evaluation, or why it has none. The modes that compare do so with `group`."""
+    mode = cast.synthesis.scoring
+    if mode == "verify":
+        return [_verify(problem, candidate) for candidate in judged]
+    assert rubric is not None  # every other mode judges by one
+    if mode == "pairwise" or mode == "anchor":
+        match = Match(cast, problem, rubric_json(rubric), round_)
+        return await (pairwise if mode == "pairwise" else anchor)(match, judged, group)
+    return await _pointwise(cast, problem, rubric, judged, round_)
+
+
+def _verify(problem: Problem, candidate: Candidate) -> Evaluation:
+    right = same_final_answer(candidate.answer, problem.reference_answer)
+    return Evaluation(candidate=candidate.index, score=2.0 if right else 0.0)
+
+
+async def _pointwise(
+    cast: Cast, problem: Problem, rubric: Rubric, candidates: Sequence[Candidate], round_: int
+) -> list[Evaluation | Failure]:
+    """Evaluate each candidate by itself. With `share_identical`, candidates with the same answer share one evaluation."""
+    first: dict[str, Candidate] = {}
+    for candidate in candidates:
+        first.setdefault(_likeness(cast, candidate), candidate)
+    outcomes = await together(_evaluate(cast, problem, rubric, candidate, round_) for candidate in first.values())
+    by_likeness = dict(zip(first, outcomes, strict=True))
+    return [_as_of(by_likeness[_likeness(cast, candidate)], candidate) for candidate in candidates]
+
+
+def _likeness(cast: Cast, candidate: Candidate) -> str:
+    return candidate.answer if cast.synthesis.share_identical else str(candidate.index)
+
+
+def _as_of(outcome: Evaluation | Failure, candidate: Candidate) -> Evaluation | Failure:
+    return outcome if isinstance(outcome, Failure) else outcome.model_copy(update={"candidate": candidate.index})
 
 
 async def _evaluate(cast: Cast, problem: Problem, rubric: Rubric, candidate: Candidate, round_: int) -> Evaluation | Failure:
-    def asking(item: str, prompt: str, **values: str) -> Question:
-        messages = cast.domain.render(prompt, problem=problem.text, answer=candidate.answer, **values)
-        return Question(round_, problem.id, Role.JUDGE, item, messages)
+    """Return the mean of the candidate's valid votes, or the last failure where there is none."""
+    votes = await together(_vote(cast, problem, rubric, candidate, round_, vote) for vote in range(cast.synthesis.votes))
+    valid = [vote for vote in votes if not isinstance(vote, Failure)]
+    if not valid:
+        return next(vote for vote in reversed(votes) if isinstance(vote, Failure))
+    ratings = mean_ratings(valid)
+    return Evaluation(candidate=candidate.index, ratings=ratings, score=score(rubric, ratings))
 
-    asked: list[tuple[Question, Sequence[Criterion]]]
-    if cast.synthesis.scoring == "pointwise":
-        asked = [(asking(str(candidate.index), "rate", rubric=rubric_json(rubric)), rubric.criteria)]
-    else:
+
+async def _vote(cast: Cast, problem: Problem, rubric: Rubric, candidate: Candidate, round_: int, vote: int) -> _Ratings:
+    """Return one rating for each criterion of the rubric."""
+
+    def asking(criteria: Sequence[Criterion], item: str, prompt: str, **values: str) -> Coroutine[Any, Any, _Ratings]:
+        messages = cast.domain.render(prompt, problem=problem.text, answer=candidate.answer, **values)
+        return _ratings(cast, Question(round_, problem.id, Role.JUDGE, voted(item, vote), messages), criteria)
+
+    index = candidate.index
+    if cast.synthesis.scoring == "per_criterion":
         asked = [
-            (asking(f"{candidate.index}.{n}", "rate_criterion", criterion=criterion_json(criterion)), (criterion,))
+            asking((criterion,), f"{index}.{n}", "rate_criterion", criterion=criterion_json(criterion))
             for n, criterion in enumerate(rubric.criteria)
         ]
-    outcomes = await together(_ratings(cast, question, criteria) for question, criteria in asked)
+    else:
+        asked = [asking(rubric.criteria, str(index), "rate", rubric=rubric_json(rubric))]
+    outcomes = await together(asked)
     ratings: list[Rating] = []
     for outcome in outcomes:
         if isinstance(outcome, Failure):
             return outcome
         ratings.extend(outcome)
-    return Evaluation(candidate=candidate.index, ratings=tuple(ratings), score=score(rubric, ratings))
+    return tuple(ratings)
 
 
-async def _ratings(cast: Cast, question: Question, criteria: Sequence[Criterion]) -> tuple[Rating, ...] | Failure:
-    return await ask(cast, question, lambda completion: parse_evaluation(completion, criteria))
+async def _ratings(cast: Cast, question: Question, criteria: Sequence[Criterion]) -> _Ratings:
+    bare = cast.synthesis.json_schema
+    if bare:
+        question = question._replace(schema=evaluation_schema(criteria))
+    return await ask(cast, question, lambda completion: parse_evaluation(completion, criteria, bare=bare))
 
 
 def rubric_json(rubric: Rubric) -> str:

@@ -5,17 +5,18 @@ from pop_selfplay.records import Candidate, Failure, Problem, Role
 from pop_selfplay.stages.asking import Cast, Question, ask, together
 
 
-async def solve(cast: Cast, problem: Problem, round_: int) -> tuple[Candidate, ...] | Failure:
-    """Return the valid candidates of `synthesis.candidates` tries, in the order of their indices.
+async def solve(cast: Cast, problem: Problem, round_: int, indices: range | None = None) -> tuple[Candidate, ...] | Failure:
+    """Return the valid candidates of the `indices` asked for, by default all `synthesis.candidates`, in their order.
 
     While no more than `min_valid_share` of them are valid, those that failed are tried again, up to the solver's attempts.
     """
-    wanted = cast.synthesis.candidates
+    asked = range(cast.synthesis.candidates) if indices is None else indices
+    wanted = len(asked)
     messages = cast.domain.render("solve", problem=problem.text)
     found: dict[int, Candidate] = {}
     last = Failure(stage=Role.SOLVER.value, reason="not_asked")
     for attempt in range(cast.synthesis.solver.attempts):
-        missing = [index for index in range(wanted) if index not in found]
+        missing = [index for index in asked if index not in found]
         questions = [Question(round_, problem.id, Role.SOLVER, str(index), messages) for index in missing]
         for outcome in await together(_answer(cast, question, attempt) for question in questions):
             if isinstance(outcome, Candidate):

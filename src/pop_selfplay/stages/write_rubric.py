@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+from pop_selfplay.core.fencing import quote_lines
 from pop_selfplay.core.filtering import cut_words, spread
 from pop_selfplay.core.parsing import parse_rubric
+from pop_selfplay.core.schemas import rubric_schema
 from pop_selfplay.records import Candidate, Document, Failure, Problem, Role, Rubric
 from pop_selfplay.stages.asking import Cast, Question, ask
 
@@ -24,10 +26,12 @@ async def write_rubric(
         )
     else:
         messages = cast.domain.render("rubric_without_document", problem=problem.text, candidates=shown)
-    return await ask(cast, Question(round_, problem.id, Role.RUBRIC_WRITER, "", messages), parse_rubric)
+    bare = cast.synthesis.json_schema
+    question = Question(round_, problem.id, Role.RUBRIC_WRITER, "", messages, schema=rubric_schema() if bare else None)
+    return await ask(cast, question, lambda completion: parse_rubric(completion, bare=bare))
 
 
 def _numbered(answers: Sequence[str], max_words: int | None) -> str:
-    cut = [answer if max_words is None else cut_words(answer, max_words) for answer in answers]
+    cut = [quote_lines(answer if max_words is None else cut_words(answer, max_words)) for answer in answers]
     separator = "\n\n" if any("\n" in answer for answer in cut) else "\n"
     return separator.join(f"Candidate {number}: {answer}" for number, answer in enumerate(cut, 1))

@@ -9,12 +9,15 @@ from hypothesis import strategies as st
 
 from pop_selfplay.core.parsing import (
     MAX_JSON_CHARACTERS,
+    Marks,
     Parsed,
     Rejection,
     cut_reasoning,
     extract_tag,
     parse_answer,
+    parse_better,
     parse_evaluation,
+    parse_marks,
     parse_proposal,
     parse_rubric,
     valid_unicode,
@@ -48,7 +51,8 @@ def reason_of(parsed: Any) -> str:
 
 @given(SOUP)
 def test_no_text_makes_any_parser_raise(text: str) -> None:
-    for outcome in (parse_proposal(text), parse_answer(text), parse_rubric(text), parse_evaluation(text, CRITERIA)):
+    outcomes = [parse(text) for parse in (parse_proposal, parse_answer, parse_rubric, parse_better, parse_marks)]
+    for outcome in (*outcomes, parse_evaluation(text, CRITERIA), parse_evaluation(text, CRITERIA, bare=True)):
         assert isinstance(outcome, Parsed) or outcome.reason
 
 
@@ -189,3 +193,27 @@ def test_escaped_surrogates_inside_json_become_storable() -> None:
     parsed = parse_rubric('<rubric>[{"name":"\\ud800","description":"d","weight":1,"gold":"\\udfff"}]</rubric>')
     assert isinstance(parsed, Parsed)
     parsed.value.model_dump_json()
+
+
+def test_a_comparison_names_one_answer_and_nothing_else() -> None:
+    assert parse_better("B is worse.\n<better_answer> A </better_answer>") == Parsed("A")
+    assert parse_better("<think><better_answer>A</better_answer></think><better_answer>B</better_answer>") == Parsed("B")
+    for verdict, reason in {"C": "bad_verdict", "A or B": "bad_verdict", "a": "bad_verdict", "": "empty_tag"}.items():
+        assert reason_of(parse_better(f"<better_answer>{verdict}</better_answer>")) == reason
+    assert reason_of(parse_better("<better_answer>A</better_answer><better_answer>B</better_answer>")) == "repeated_tag"
+
+
+def test_marks_are_plain_numbers_from_0_to_10() -> None:
+    assert parse_marks("<rating_A>10</rating_A>\n<rating_B>7.5</rating_B>") == Parsed(Marks(10, 7.5))
+    for mark in ("11", "-1", "7/10", "1e1", "nan", "ten"):
+        assert reason_of(parse_marks(f"<rating_A>3</rating_A><rating_B>{mark}</rating_B>")) == "bad_rating"
+    assert reason_of(parse_marks("<rating_A>3</rating_A>")) == "no_tag"
+
+
+def test_bare_json_parses_only_where_it_is_asked_for() -> None:
+    body = json.dumps({"thoughts": "t", "criteria": [criterion()]})
+    assert isinstance(parse_rubric(body, bare=True), Parsed)
+    assert reason_of(parse_rubric(body)) == "no_tag"
+    assert isinstance(parse_rubric("<think>hm</think>" + body, bare=True), Parsed)
+    ratings = json.dumps({f"criterion_{n}": {"name": c.name, "thoughts": "", "rating": 2} for n, c in enumerate(CRITERIA, 1)})
+    assert isinstance(parse_evaluation(ratings, CRITERIA, bare=True), Parsed)

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pop_selfplay.core.scoring import score
-from pop_selfplay.records import Criterion, Rating, Rubric
+from pop_selfplay.core.parsing import Marks
+from pop_selfplay.core.scoring import comparison_score, lead, mean_ratings, score, win
+from pop_selfplay.records import Comparison, Criterion, Rating, Rubric
 
 
 def rubric_with(*weights: float) -> Rubric:
@@ -41,3 +42,23 @@ def test_every_score_lies_between_its_worst_and_best_rating(weights: list[float]
 def test_all_good_is_two_and_all_bad_is_zero(weights: list[float]) -> None:
     assert score(rubric_with(*weights), rated(*[2] * len(weights))) == pytest.approx(2)
     assert score(rubric_with(*weights), rated(*[0] * len(weights))) == 0
+
+
+def test_the_score_of_mean_ratings_is_the_mean_of_the_scores() -> None:
+    votes = [rated(2, 0), rated(1, 2), rated(2, 2)]
+    rubric = rubric_with(3, 1)
+    assert score(rubric, mean_ratings(votes)) == pytest.approx(sum(score(rubric, vote) for vote in votes) / 3)
+
+
+def test_an_answer_wins_only_where_both_orders_prefer_it() -> None:
+    assert (win("A", "B"), win("B", "A"), win("A", "A"), win("B", "B")) == (1, 0, 0.5, 0.5)
+
+
+def test_a_lead_is_the_mean_over_both_orders_and_turns_round_with_the_answers() -> None:
+    assert lead(as_a=Marks(8, 4), as_b=Marks(5, 7)) == 3
+    assert lead(as_a=Marks(5, 7), as_b=Marks(8, 4)) == -3
+    assert lead(as_a=Marks(9, 2), as_b=Marks(9, 2)) == 0  # the judge favours a place, not an answer
+
+
+def test_the_score_of_comparisons_is_their_mean() -> None:
+    assert comparison_score([Comparison(against=n, score=s) for n, s in enumerate((1, 0.5, 0))]) == 0.5

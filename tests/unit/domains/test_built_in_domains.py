@@ -6,7 +6,7 @@ import re
 import pytest
 
 from pop_selfplay.core.fencing import TAGS
-from pop_selfplay.core.parsing import parse_rubric
+from pop_selfplay.core.parsing import Marks, Parsed, parse_better, parse_marks, parse_rubric
 from pop_selfplay.domains import BUILT_IN, PLACES, Domain, load_domain
 from pop_selfplay.records import Message, Rubric
 
@@ -90,6 +90,8 @@ def test_every_pasted_text_stands_between_tags_of_its_name(domain: Domain, promp
         ("rubric_without_document", ("<rubric>", "</rubric>", '"gold"'), ("<evaluation>",)),
         ("rate", ("<evaluation>", "</evaluation>"), ()),
         ("rate_criterion", ("<evaluation>", "</evaluation>"), ()),
+        ("compare", ("<better_answer>", "</better_answer>"), ("<evaluation>", "<rating_A>")),
+        ("anchor", ("<rating_A>", "</rating_A>", "<rating_B>", "</rating_B>"), ("<evaluation>", "<better_answer>")),
     ],
 )
 def test_a_role_is_told_its_own_output_tags_only(
@@ -112,6 +114,11 @@ def test_the_example_of_an_evaluation_is_json_of_the_right_shape(domain: Domain,
     items = list(json.loads(example[1]).values())
     assert all(set(item) == {"name", "thoughts", "rating"} and item["rating"] in (0, 1, 2) for item in items)
     assert list(items[0]) == ["name", "thoughts", "rating"], "thoughts come before the rating"
+
+
+def test_the_examples_of_a_comparison_parse(domain: Domain) -> None:
+    assert parse_better(system_of(domain, "compare")) == Parsed("A")
+    assert parse_marks(system_of(domain, "anchor")) == Parsed(Marks(4, 7))
 
 
 @pytest.mark.parametrize("prompt", ["propose_without_document", "rubric_without_document"])

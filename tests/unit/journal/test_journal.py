@@ -5,11 +5,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pop_selfplay.episode import unfinished
 from pop_selfplay.errors import JournalError
-from pop_selfplay.journal import CallKey, Journal, StoredCall
+from pop_selfplay.journal import CallKey, Journal, StoredCall, Tally
+from pop_selfplay.journal.journal import INHERITED
 from pop_selfplay.records import (
     Candidate,
     Completion,
@@ -57,6 +59,7 @@ def store_calls_of(journal: Journal, episode: Episode) -> None:
         journal.record_call(key, StoredCall("x", "", Completion(candidate.completion, "stop", 3, 2)))
 
 
+@settings(deadline=None)
 @given(st.dictionaries(KEYS, CALLS, max_size=12))
 def test_calls_come_back_as_they_were_stored(calls: dict[CallKey, StoredCall]) -> None:
     with Journal.open(Path(":memory:")) as journal:
@@ -66,6 +69,101 @@ def test_calls_come_back_as_they_were_stored(calls: dict[CallKey, StoredCall]) -
         for key in calls:
             assert journal.find_call(key) == by_place[key[1:]]
         assert journal.find_call(CallKey(1, "never", "solver", "0", 77)) is None
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(KEYS, CALLS), max_size=12))
+def test_the_tally_counts_each_call_in_the_journal_once_also_those_that_were_replaced(
+    calls: list[tuple[CallKey, StoredCall]],
+) -> None:
+    expected = Tally()
+    with Journal.open(Path(":memory:")) as journal:
+        for key, call in calls:
+            journal.record_call(key, call)
+        for key, call in {key[1:]: (key, call) for key, call in calls}.values():
+            done = call.completion
+            tokens = (done.prompt_tokens, done.cached_tokens, done.generated_tokens)
+            expected.add_calls(key.round, key.role, call.reason, 1, *tokens)
+        assert journal.tally == expected
+
+
+def test_an_inherited_call_is_found_but_counts_only_once_it_is_recorded() -> None:
+    key, call = CallKey(1, "1/d1/0", "solver", "0", 0), StoredCall("x", "", Completion("text", "stop", 3, 2, 1))
+    done = call.completion
+    with Journal.open(Path(":memory:")) as journal:
+        journal.inherit([(*key[1:], "x", done.text, done.finish_reason, 3, 1, 2)])
+        assert journal.find_call(key) == call._replace(reason=INHERITED)
+        assert not journal.tally.calls
+        journal.record_call(key, call)
+        assert journal.find_call(key) == call
+        assert journal.tally.calls == {(1, "solver", ""): 1}
+
+
+def test_an_episode_is_stored_once() -> None:
+    with Journal.open(Path(":memory:")) as journal:
+        journal.record_episode(played(1))
+        with pytest.raises(JournalError, match="UNIQUE"):
+            journal.record_episode(played(1))
+
+
+def test_every_run_has_an_id_that_stays(tmp_path: Path) -> None:
+    ids = []
+    for name in ("one", "one", "two"):
+        with Journal.open(tmp_path / name) as journal:
+            ids.append(journal.run_id)
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_a_reader_changes_nothing_and_takes_a_journal_that_is_not_there_for_empty(tmp_path: Path) -> None:
+    with Journal.open_to_read(tmp_path / "run.db") as journal:
+        assert journal.tally == Tally() and list(journal.episodes(1)) == []
+    assert list(tmp_path.iterdir()) == []
+    with Journal.open(tmp_path / "run.db") as journal:
+        journal.record_episode(played(1, Failure(stage="judge", reason="lost")))
+    before = (tmp_path / "run.db").read_bytes()
+    with Journal.open_to_read(tmp_path / "run.db") as journal:
+        assert journal.finished_episodes(1) == {"1/d1/0"}
+        with pytest.raises(JournalError, match="writable place"):
+            journal.note("a", "b")
+    assert (tmp_path / "run.db").read_bytes() == before
+
+
+def test_episodes_are_read_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, one = list[str](), Journal.episode
+
+    def counted(journal: Journal, round_: int, id_: str) -> Episode:
+        read.append(id_)
+        return one(journal, round_, id_)
+
+    monkeypatch.setattr(Journal, "episode", counted)
+    monkeypatch.setattr("pop_selfplay.journal.journal._EPISODES_AT_ONCE", 2)
+    with Journal.open(tmp_path / "run.db") as journal:
+        for number in range(5):
+            journal.record_episode(
+                played(number, Failure(stage="proposer", reason="lost")).model_copy(update={"candidates": ()})
+            )
+        episodes = journal.episodes(1)
+        for number in range(5):
+            assert next(episodes).id == f"1/d{number}/0"
+            assert len(read) == number + 1
+            journal.note("written", "meanwhile")
+        assert list(episodes) == []
+
+
+def test_planning_reads_ids_and_no_document(tmp_path: Path) -> None:
+    documents = [Document(id=name, text=name) for name in ("b", "a", "c")]
+    with Journal.open(tmp_path / "run.db") as journal:
+        journal.store_documents([[], documents], {})
+        journal.record_episode(played(1).model_copy(update={"id": "1/a/0"}))
+        statements: list[str] = []
+        journal._db.set_trace_callback(statements.append)
+        assert unfinished(journal, 2, 1) == [("b", "1/b/0"), ("b", "1/b/1"), ("a", "1/a/1"), ("c", "1/c/0"), ("c", "1/c/1")]
+        assert journal.document_ids(1) == ["b", "a", "c"] and not any("record" in statement for statement in statements)
+        plans = [row[3] for s in statements for row in journal._db.execute(f"EXPLAIN QUERY PLAN {s}")]
+        assert plans and all("COVERING INDEX" in plan for plan in plans), plans
+        assert journal.document(1, "c") == documents[2]
+        with pytest.raises(JournalError, match="document x"):
+            journal.document(1, "x")
 
 
 def test_episodes_come_back_whole_from_a_reopened_journal(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_all_sampling_parameters_are_sent_and_the_seed_fits_31_bits() -> None:
     assert "stop" not in bodies[1]
     assert bodies[0] == {
         "model": "small",
-        "messages": [{"role": "system", "content": "be"}, {"role": "user", "content": "hi \ud800"}],
+        "messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hi \ud800"}],
         "temperature": 0.5,
         "top_p": 0.9,
         "max_tokens": 11,

@@ -47,12 +47,16 @@ class Scripted:
 
 
 def play(
-    model: Scripted, work: Callable[[Cast], Coroutine[Any, Any, T]], journal: Path | str = ":memory:", **synthesis: Any
+    model: Scripted,
+    work: Callable[[Cast], Coroutine[Any, Any, T]],
+    journal: Path | str = ":memory:",
+    domain: str = "health_care",
+    **synthesis: Any,
 ) -> T:
     """Run `work` with `model` in every role."""
     settings = Synthesis.model_validate({"candidates": 4, **synthesis})
     with Journal.open(Path(journal)) as opened:
-        cast = Cast(dict.fromkeys(Role, model), load_domain("health_care"), settings, opened, seed=7)
+        cast = Cast(dict.fromkeys(Role, model), load_domain(domain), settings, opened, seed=7)
         return asyncio.run(work(cast))
 
 

@@ -10,15 +10,16 @@
 | cache.py | keys and values that grow in place |
 
 Requests are answered in waves: once no caller has anything more to ask, all that wait are sorted by content, cut into batches,
-generated in a worker thread and answered together. So the same requests make the same batches, and on one machine the same
+generated in worker threads and answered together. So the same requests make the same batches, and on one machine the same
 texts, however the event loop happened to interleave their callers.
 
-The decoding loop is our own and not `transformers.generate`: with rows leaving the batch as they end, identical prompts read
-once and a cache that is not copied at each step it is about twice as fast for small models (see benchmarks), and nothing of a
-model's generation_config (top-k, repetition penalty) slips into the sampling.
+The decoding loop is our own and not `transformers.generate`: rows leave the batch as they end, equal prompts are read once, and
+the cache is not copied at each step, which makes small models about twice as fast. And nothing of a model's generation_config
+(top-k, repetition penalty) slips into the sampling.
 """
 
 import asyncio
+import functools
 import gc
 import threading
 from collections.abc import Sequence
@@ -53,7 +54,13 @@ class LocalChatModel:
         self._loaded: Loaded | None = load(config)
         self._queue: list[_Waiting] = []
         self._server: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="generate")
+        self._torch_threads = torch.get_num_threads()
+        self._threads = ThreadPoolExecutor(
+            max_workers=self._loaded.batches_at_once,
+            thread_name_prefix="generate",
+            initializer=torch.set_num_threads,
+            initargs=(max(1, self._torch_threads // self._loaded.batches_at_once),),
+        )
         self._closing = threading.Event()
 
     @property
@@ -77,9 +84,10 @@ class LocalChatModel:
     async def close(self) -> None:
         """End the batch in the making within a step, fail what still waits, and free the weights."""
         self._closing.set()
-        if self._server is not None:
+        if self._server is not None and not self._server.done():
             await asyncio.wait([self._server])
-        self._thread.shutdown()
+        self._threads.shutdown()
+        torch.set_num_threads(self._torch_threads)  # what a worker sets is also what new threads start with
         self._loaded = None
         gc.collect()
         if torch.cuda.is_available():
@@ -87,15 +95,13 @@ class LocalChatModel:
 
     async def _serve(self, loaded: Loaded) -> None:
         """Answer wave after wave until nothing waits."""
-        loop = asyncio.get_running_loop()
         while self._queue:
             await self._until_quiet()
             wave, self._queue = [waiting for waiting in self._queue if not waiting.answer.done()], []
             requests = [waiting.request for waiting in wave]
-            generating = loop.run_in_executor(self._thread, self._generate, loaded, requests)
-            await asyncio.wait([generating])
-            error = generating.exception()
-            outcomes = [error] * len(wave) if error is not None else generating.result()
+            (outcomes,) = await asyncio.gather(self._outcomes(loaded, requests), return_exceptions=True)
+            if isinstance(outcomes, BaseException):
+                outcomes = [outcomes] * len(wave)
             for waiting, outcome in zip(wave, outcomes, strict=True):
                 if waiting.answer.done():
                     continue  # its caller was cancelled meanwhile
@@ -111,23 +117,29 @@ class LocalChatModel:
             quiet = quiet + 1 if len(self._queue) == known else 0
             known = len(self._queue)
 
-    def _generate(self, loaded: Loaded, requests: Sequence[ChatRequest]) -> list[Completion | RequestRefused]:
-        """Return one outcome per request, in order. Runs in the worker thread."""
-        outcomes: list[Completion | RequestRefused | None] = [None] * len(requests)
+    async def _outcomes(self, loaded: Loaded, requests: Sequence[ChatRequest]) -> list[Completion | BaseException]:
+        """Return what becomes of each request, in order: its completion, or the error that its caller gets."""
+        in_thread = functools.partial(asyncio.get_running_loop().run_in_executor, self._threads)
+        outcomes: dict[int, Completion | BaseException] = {}
         rows: list[Row] = []
-        for place, (request, prompt) in enumerate(zip(requests, encode(loaded, requests), strict=True)):
+        prompts = await in_thread(encode, loaded, requests)
+        for place, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
             if isinstance(prompt, RequestRefused):
                 outcomes[place] = prompt
             else:
                 rows.append(Row(place, request, prompt, min(request.max_tokens, loaded.context - len(prompt))))
-        for batch in cut_into_batches(rows, self._config.batch_tokens, loaded.max_rows):
-            try:
-                completions = decode(loaded, batch, self._closing)
-            except torch.OutOfMemoryError as error:
-                raise ModelUnavailable(
-                    f"{self._name}: memory ran out with {len(batch)} rows in a batch: lower model.batch_tokens "
-                    f"(now {self._config.batch_tokens}), then resume with `pop run DIR`: {error}"
-                ) from error
-            for row, completion in zip(batch, completions, strict=True):
-                outcomes[row.place] = completion
-        return [outcome for outcome in outcomes if outcome is not None]
+        batches = list(cut_into_batches(rows, self._config.batch_tokens, loaded.max_rows))
+        done = await asyncio.gather(*(in_thread(self._decode, loaded, batch) for batch in batches), return_exceptions=True)
+        for batch, completions in zip(batches, done, strict=True):
+            for number, row in enumerate(batch):
+                outcomes[row.place] = completions if isinstance(completions, BaseException) else completions[number]
+        return [outcomes[place] for place in range(len(requests))]
+
+    def _decode(self, loaded: Loaded, batch: Sequence[Row]) -> list[Completion]:
+        try:
+            return decode(loaded, batch, self._closing)
+        except torch.OutOfMemoryError as error:
+            raise ModelUnavailable(
+                f"{self._name}: memory ran out on a batch of {len(batch)} rows: lower model.batch_tokens "
+                f"(now {self._config.batch_tokens}), then resume with `pop run DIR`: {error}"
+            ) from error

@@ -4,7 +4,6 @@ A row ends at an end token, when its text holds the request's stop tag, or when 
 the batch as soon as they are a quarter of it.
 """
 
-import functools
 import threading
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -132,7 +131,6 @@ class _StopWatch:
         return stop in self._tokenizer.decode(tail, skip_special_tokens=True)
 
 
-@functools.lru_cache(maxsize=8)
 def _tokens_with(tokenizer: Any, character: str) -> frozenset[int]:
     """The tokens whose text holds `character`, which must be ASCII: vocabularies write other characters in several ways."""
     return frozenset(token for piece, token in tokenizer.get_vocab().items() if character in piece)

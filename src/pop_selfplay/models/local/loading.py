@@ -1,22 +1,31 @@
 """Weights, tokenizer, device and dtype, as the config names them."""
 
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
 from pop_selfplay.config import LocalModel
 from pop_selfplay.errors import ModelRefused
 
-# More rows at once than this make small models slower on a CPU: keys and values no longer fit its caches.
-_MAX_ROWS_ON_CPU: Final = 96
-_MAX_ROWS: Final = 1024
+_MAX_ROWS_ON_CPU: Final = 96  # more make small models slower: keys and values no longer fit the processor's caches
+_MAX_ROWS: Final = 512
+_SMALL: Final = 50_000_000  # parameters; below, cores gain more from a batch each than from sharing every small product
 _NO_LIMIT: Final = 2**31
+_LOCAL_PATH: Final = ("/", "./", "../", "~")
 
 
 class Loaded(NamedTuple):
-    """A model ready to generate. `context` is the most tokens of prompt and answer together, `max_rows` of one batch."""
+    """A model ready to generate.
+
+    `context` is the most tokens of prompt and answer together, `max_rows` the most rows of a batch, `batches_at_once` how many
+    batches are best generated side by side.
+    """
 
     model: Any
     tokenizer: Any
@@ -24,28 +33,47 @@ class Loaded(NamedTuple):
     end_ids: frozenset[int]
     context: int
     max_rows: int
+    batches_at_once: int
 
 
 def load(config: LocalModel) -> Loaded:
     """Load what `config` names, ready for inference. Raises ModelRefused with the reason when that cannot be done."""
     device = _device(config.device)
+    path = str(Path(config.path).expanduser()) if config.path.startswith(_LOCAL_PATH) else config.path
+    if config.path.startswith(_LOCAL_PATH) and not Path(path).is_dir():
+        raise ModelRefused(f"model.path {config.path!r} is not a directory: check the path")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(config.path, revision=config.revision)
-        model = AutoModelForCausalLM.from_pretrained(config.path, revision=config.revision, dtype=_dtype(config, device))
+        with _without_progress_bars():
+            tokenizer = AutoTokenizer.from_pretrained(path, revision=config.revision)
+            model = AutoModelForCausalLM.from_pretrained(path, revision=config.revision, dtype=_dtype(config, device))
         model = model.to(device).eval()
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise ModelRefused(
             f"cannot load model {config.path!r} on {device}: {error}\n"
             "model.path must be a directory with config.json, tokenizer and safetensors weights, or a hub name"
         ) from error
+    on_cpu = device.type == "cpu"
     return Loaded(
         model=model,
         tokenizer=tokenizer,
         device=device,
         end_ids=_end_ids(model, tokenizer),
-        context=getattr(model.config, "max_position_embeddings", None) or _NO_LIMIT,
-        max_rows=_MAX_ROWS_ON_CPU if device.type == "cpu" else _MAX_ROWS,
+        context=getattr(model.config.get_text_config(), "max_position_embeddings", None) or _NO_LIMIT,
+        max_rows=_MAX_ROWS_ON_CPU if on_cpu else _MAX_ROWS,
+        batches_at_once=torch.get_num_threads() if on_cpu and model.num_parameters() < _SMALL else 1,
     )
+
+
+@contextlib.contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """Keep the library from drawing over our own display."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _device(wanted: str) -> torch.device:

@@ -1,0 +1,111 @@
+"""The settings of synthesis: documents to scored candidates. A part of the config tree of `config.py`, which re-exports it."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pop_selfplay.records import Role
+
+
+class Config(BaseModel):
+    """Base of all config nodes: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Sampling(Config):
+    """How one role samples. `attempts` counts tries until a call parses; the solver's group tries together."""
+
+    temperature: float = Field(1.0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_tokens: int = Field(6144, ge=1)
+    attempts: int = Field(5, ge=1)
+    retry_temperature: float = Field(0.7, ge=0, description="used from the second attempt on by a role whose temperature is 0")
+
+
+class RubricWriterSampling(Sampling):
+    """The rubric writer is greedy, and writes longer than others."""
+
+    temperature: float = Field(0.0, ge=0)
+    max_tokens: int = Field(8192, ge=1)
+
+
+class JudgeSampling(Sampling):
+    """The judge is greedy."""
+
+    temperature: float = Field(0.0, ge=0)
+    max_tokens: int = Field(4096, ge=1)
+
+
+class EarlyStop(Config):
+    """Score a few candidates; solve more only while best and worst don't stand apart."""
+
+    first_share: float = Field(0.25, gt=0, le=1, description="of n: this many candidates at a time, at least 2")
+    gap: float = Field(1.0, gt=0, description="no more are solved once best and worst score differ by this much")
+
+
+class Reuse(Config):
+    """Problems, candidates or rubrics of another run on the same documents, so that only one role changes."""
+
+    run: str = Field(description="the other run's directory")
+    problems: bool = True
+    candidates: bool = True
+    rubrics: bool = False
+
+    @model_validator(mode="after")
+    def _whatever_follows_from_a_problem_needs_it(self) -> "Reuse":
+        if (self.candidates or self.rubrics) and not self.problems:
+            raise ValueError("reuse: candidates and rubrics belong to their problems: set problems to true, too")
+        return self
+
+
+class Synthesis(Config):
+    """Documents to scored candidates (method, "One episode")."""
+
+    documents: int = Field(4096, ge=1, description="documents per round")
+    problems_per_document: int = Field(1, ge=1)
+    candidates: int = Field(32, ge=2, description="answers per problem, n")
+    min_valid_share: float = Field(0.25, ge=0, le=1, description="of n: this many answers must parse and be scored")
+    scoring: Literal["pointwise", "per_criterion", "pairwise", "anchor", "verify"] = Field(
+        "pointwise", description="how candidates are scored; docs/scoring.md compares the modes"
+    )
+    votes: int = Field(1, ge=1, description="judgements per candidate or comparison; the score is their mean")
+    early_stop: EarlyStop | None = Field(None, description="score a few candidates before solving more")
+    score_reference: bool = Field(False, description="score the reference answer, too; it is never paired")
+    json_schema: bool = Field(False, description="ask the server to decode rubrics and evaluations by their JSON schema")
+    reuse: Reuse | None = Field(None, description="take problems, candidates or rubrics from another run")
+    share_identical: bool = Field(False, description="judge identical answers to one problem once")
+    document_for: list[Literal[Role.PROPOSER, Role.RUBRIC_WRITER]] = Field(
+        [Role.PROPOSER, Role.RUBRIC_WRITER],
+        description="roles that see the document; [proposer] and [] are the paper's ablations",
+    )
+    episodes_in_flight: int = Field(64, ge=1, description="documents worked on at once; results do not depend on it")
+    proposer: Sampling = Sampling()
+    solver: Sampling = Sampling()
+    rubric_writer: RubricWriterSampling = RubricWriterSampling()
+    judge: JudgeSampling = JudgeSampling()
+
+    def sampling(self, role: Role) -> Sampling:
+        sampling = getattr(self, role.value)
+        assert isinstance(sampling, Sampling)
+        return sampling
+
+    @model_validator(mode="after")
+    def _rubric_needs_a_written_problem(self) -> "Synthesis":
+        if Role.RUBRIC_WRITER in self.document_for and Role.PROPOSER not in self.document_for:
+            raise ValueError("document_for: [rubric_writer] makes no sense: the problem would not be about the document")
+        return self
+
+    @model_validator(mode="after")
+    def _scoring_fits_together(self) -> "Synthesis":
+        if self.votes > 1 and self.judge.temperature == 0:
+            raise ValueError(f"votes: {self.votes} of a greedy judge would all be alike: set judge.temperature, 0.7 say")
+        if self.early_stop is not None and self.scoring in ("pairwise", "anchor"):
+            raise ValueError(
+                f"early_stop needs scores that stand by themselves: scoring {self.scoring} compares the whole group"
+            )
+        if self.score_reference and self.scoring == "verify":
+            raise ValueError(
+                "score_reference makes no sense with scoring verify: the reference answer is what is verified against"
+            )
+        return self

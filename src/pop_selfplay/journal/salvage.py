@@ -1,0 +1,97 @@
+"""What can still be read of a journal, damaged or not: its rows one by one, or all of it as a sound journal elsewhere.
+
+A damaged page loses the rows on it; a damaged page of an index, or high up in a table's tree, makes others hard to reach. So
+rows are first read in one go, and from the first error on each by its number.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+from pop_selfplay.errors import JournalDamaged
+from pop_selfplay.journal.journal import Journal
+from pop_selfplay.journal.schema import connect_to_read
+
+_MISSES_AT_THE_END: Final = 20_000
+"""So many row numbers in a row that give nothing count as the end of a table whose last number cannot be read."""
+_COLUMNS: Final = {
+    "meta": "key, value",
+    "documents": "round, position, id, record",
+    "corpus_drops": "round, reason, count",
+    "calls": "episode, role, item, attempt, round, digest, reason, text, finish_reason, prompt_tokens, cached_tokens,"
+    " generated_tokens",
+    "inherited_calls": "episode, role, item, attempt, digest, text, finish_reason, prompt_tokens, cached_tokens,"
+    " generated_tokens",
+    "episodes": "id, round, stage, reason, record",
+}
+
+
+def readable_rows(db: sqlite3.Connection, table: str, columns: str) -> Iterator[tuple[Any, ...]]:
+    """Yield `columns` of every row of `table` that can be read, in the order of their numbers."""
+    seen = 0
+    try:
+        with closing(db.execute(f"SELECT rowid, {columns} FROM {table} NOT INDEXED ORDER BY rowid")) as rows:
+            for row in rows:
+                seen = row[0]
+                yield row[1:]
+    except sqlite3.Error:
+        yield from _one_by_one(db, table, columns, seen + 1)
+
+
+def _one_by_one(db: sqlite3.Connection, table: str, columns: str, first: int) -> Iterator[tuple[Any, ...]]:
+    last, missed, number = _last_number(db, table), 0, first
+    while number <= last if last is not None else missed < _MISSES_AT_THE_END:
+        try:
+            row = db.execute(f"SELECT {columns} FROM {table} NOT INDEXED WHERE rowid = ?", (number,)).fetchone()
+        except sqlite3.Error:
+            row = None
+        if row is not None:
+            yield row
+        missed = 0 if row is not None else missed + 1
+        number += 1
+
+
+def _last_number(db: sqlite3.Connection, table: str) -> int | None:
+    try:
+        return int(db.execute(f"SELECT coalesce(max(rowid), 0) FROM {table} NOT INDEXED").fetchone()[0])
+    except sqlite3.Error:
+        return None
+
+
+def salvage(path: Path, target: Path) -> int:
+    """Make a sound journal at `target` from what can be read of the one at `path`; return how many episodes it holds.
+
+    An episode is left out when a completion that it needs is gone. Raises JournalError when not even the list of tables can be
+    read.
+    """
+    Journal.open(target).close()
+    with closing(connect_to_read(path)) as source, closing(sqlite3.connect(target, isolation_level=None)) as copy:
+        for table, columns in _COLUMNS.items():
+            _copy(source, copy, table, columns)
+        whole = _drop_broken_episodes(copy, Journal(copy, target))
+    return whole
+
+
+def _copy(source: sqlite3.Connection, copy: sqlite3.Connection, table: str, columns: str) -> None:
+    insert = f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' for _ in columns.split(','))})"
+    copy.execute("BEGIN")
+    copy.execute(f"DELETE FROM {table}")
+    for row in readable_rows(source, table, columns):
+        with contextlib.suppress(sqlite3.IntegrityError):  # a row that lost a value, or that damage shows twice
+            copy.execute(insert, row)
+    copy.execute("COMMIT")
+
+
+def _drop_broken_episodes(db: sqlite3.Connection, journal: Journal) -> int:
+    rows = db.execute("SELECT id, round FROM episodes ORDER BY id").fetchall()
+    whole = 0
+    for id_, round_ in rows:
+        try:
+            journal.episode(round_, id_)
+            whole += 1
+        except JournalDamaged:
+            db.execute("DELETE FROM episodes WHERE id = ?", (id_,))
+    return whole

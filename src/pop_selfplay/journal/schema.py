@@ -1,0 +1,146 @@
+"""The tables of a journal, and how its file is opened: to write by the one process that works on the run, to read by anybody.
+
+WAL with synchronous=NORMAL: a killed process loses nothing; a power cut may lose the last half minute but never corrupts.
+Counts are kept by triggers, in the very transaction of the row they count, so that they are exact after any kill and opening a
+journal of millions of calls sums up nothing.
+"""
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from pop_selfplay.errors import JournalError
+from pop_selfplay.journal.trouble import explain
+
+SCHEMA_VERSION: Final = 2
+BUSY_SECONDS: Final = 10.0
+"""How long to wait for another program that holds the journal locked."""
+
+_PAGES_BEFORE_CHECKPOINT: Final = 8192
+"""32 MB of log: the disk is waited for only then, so that a thousand calls a second cost next to nothing."""
+
+_ADD: Final = """
+    INSERT INTO call_counts VALUES
+        (new.round, new.role, new.reason, 1, new.prompt_tokens, new.cached_tokens, new.generated_tokens)
+    ON CONFLICT DO UPDATE SET calls = calls + 1, prompt_tokens = prompt_tokens + excluded.prompt_tokens,
+        cached_tokens = cached_tokens + excluded.cached_tokens, generated_tokens = generated_tokens + excluded.generated_tokens;
+"""
+_SCHEMA: Final = f"""
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE documents (
+    round INTEGER NOT NULL, position INTEGER NOT NULL, id TEXT NOT NULL, record TEXT NOT NULL
+);
+CREATE UNIQUE INDEX documents_in_order ON documents (round, position, id);
+CREATE UNIQUE INDEX documents_by_id ON documents (round, id);
+CREATE TABLE corpus_drops (
+    round INTEGER NOT NULL, reason TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (round, reason)
+);
+CREATE TABLE calls (
+    episode TEXT NOT NULL, role TEXT NOT NULL, item TEXT NOT NULL, attempt INTEGER NOT NULL, round INTEGER NOT NULL,
+    digest TEXT NOT NULL, reason TEXT NOT NULL, text TEXT NOT NULL, finish_reason TEXT NOT NULL,
+    prompt_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL, generated_tokens INTEGER NOT NULL,
+    PRIMARY KEY (episode, role, item, attempt)
+);
+CREATE TABLE episodes (
+    id TEXT PRIMARY KEY, round INTEGER NOT NULL, stage TEXT NOT NULL, reason TEXT NOT NULL, record TEXT NOT NULL
+);
+CREATE INDEX episodes_by_round ON episodes (round, id);
+CREATE TABLE inherited_calls (
+    episode TEXT NOT NULL, role TEXT NOT NULL, item TEXT NOT NULL, attempt INTEGER NOT NULL,
+    digest TEXT NOT NULL, text TEXT NOT NULL, finish_reason TEXT NOT NULL,
+    prompt_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL, generated_tokens INTEGER NOT NULL,
+    PRIMARY KEY (episode, role, item, attempt)
+);
+CREATE TABLE call_counts (
+    round INTEGER NOT NULL, role TEXT NOT NULL, reason TEXT NOT NULL, calls INTEGER NOT NULL,
+    prompt_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL, generated_tokens INTEGER NOT NULL,
+    PRIMARY KEY (round, role, reason)
+) WITHOUT ROWID;
+CREATE TABLE episode_counts (
+    round INTEGER NOT NULL, stage TEXT NOT NULL, reason TEXT NOT NULL, episodes INTEGER NOT NULL,
+    PRIMARY KEY (round, stage, reason)
+) WITHOUT ROWID;
+CREATE TRIGGER call_added AFTER INSERT ON calls BEGIN
+    {_ADD}
+    DELETE FROM inherited_calls
+    WHERE episode = new.episode AND role = new.role AND item = new.item AND attempt = new.attempt;
+END;
+CREATE TRIGGER call_replaced AFTER UPDATE ON calls BEGIN
+    UPDATE call_counts SET calls = calls - 1, prompt_tokens = prompt_tokens - old.prompt_tokens,
+        cached_tokens = cached_tokens - old.cached_tokens, generated_tokens = generated_tokens - old.generated_tokens
+    WHERE round = old.round AND role = old.role AND reason = old.reason;
+    {_ADD}
+END;
+CREATE TRIGGER episode_added AFTER INSERT ON episodes BEGIN
+    INSERT INTO episode_counts VALUES (new.round, new.stage, new.reason, 1)
+    ON CONFLICT DO UPDATE SET episodes = episodes + 1;
+END;
+CREATE TRIGGER episode_removed AFTER DELETE ON episodes BEGIN
+    UPDATE episode_counts SET episodes = episodes - 1
+    WHERE round = old.round AND stage = old.stage AND reason = old.reason;
+END;
+INSERT INTO meta VALUES ('run_id', lower(hex(randomblob(8))));
+"""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the journal at `path` to read and write, or make it. Raises JournalError when that cannot be."""
+    try:
+        db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=NORMAL")
+            db.execute(f"PRAGMA wal_autocheckpoint={_PAGES_BEFORE_CHECKPOINT}")
+            if _version(db) == 0:
+                db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+            _check_version(db, path)
+        except BaseException:
+            db.close()
+            raise
+    except sqlite3.Error as error:
+        raise explain(error, path, "open") from error
+    return db
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open the journal at `path` without ever changing a byte of it, on a read-only disk or beside the process that writes.
+
+    A journal that is not there yet, or was only just made, reads as an empty one. Raises JournalError when it cannot be read.
+    """
+    try:
+        db = _open_read_only(path) if path.exists() else None
+        if db is None or _version(db) == 0:
+            return connect(Path(":memory:"))
+        try:
+            _check_version(db, path)
+        except BaseException:
+            db.close()
+            raise
+    except sqlite3.Error as error:
+        raise explain(error, path, "read") from error
+    return db
+
+
+def _open_read_only(path: Path) -> sqlite3.Connection:
+    address = f"{path.absolute().as_uri()}?mode=ro"
+    log = path.with_name(f"{path.name}-wal")
+    db = sqlite3.connect(address, uri=True, isolation_level=None, timeout=BUSY_SECONDS)
+    try:
+        _version(db)
+    except sqlite3.OperationalError:
+        db.close()
+        if log.exists() and log.stat().st_size > 0:
+            raise
+        # SQLite wants its two side files even to read; where they cannot be made nobody writes, and the file alone is whole.
+        db = sqlite3.connect(f"{address}&immutable=1", uri=True, isolation_level=None)
+    return db
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _check_version(db: sqlite3.Connection, path: Path) -> None:
+    version = _version(db)
+    if version != SCHEMA_VERSION:
+        raise JournalError(f"{path} has schema {version}, this version reads {SCHEMA_VERSION}: use the version that made it")

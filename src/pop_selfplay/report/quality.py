@@ -1,0 +1,49 @@
+"""How good the rubrics of a round were: their power to separate, and their word on verified and on reference answers."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pop_selfplay.core.quality import below_median, criterion_power, verify_agreement
+from pop_selfplay.core.stats import clustered_mean
+from pop_selfplay.records import Episode
+
+
+@dataclass
+class Quality:
+    """Figures of one round, gathered episode by episode. All means are over problems, with 95 % intervals."""
+
+    stds: list[float] = field(default_factory=list)
+    differences: list[float] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)  # the problem of each criterion in stds and differences
+    agreements: list[float] = field(default_factory=list)
+    agreeing: list[str] = field(default_factory=list)
+    references: int = 0
+    below_median: int = 0
+
+    def add(self, episode: Episode) -> None:
+        """Take in one episode; one that failed adds nothing."""
+        if episode.rubric is not None:
+            for power in criterion_power(episode.rubric, episode.evaluations):
+                self.stds.append(power.std)
+                self.differences.append(power.difference)
+                self.problems.append(episode.id)
+        agreement = verify_agreement(episode.evaluations)
+        if agreement is not None:
+            self.agreements.append(agreement)
+            self.agreeing.append(episode.id)
+        if episode.reference_evaluation is not None:
+            self.references += 1
+            self.below_median += below_median(episode.reference_evaluation, episode.evaluations)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the figures for result.json; a figure over nothing has n 0 and no mean."""
+        alike = [float(std == 0) for std in self.stds]
+        return {
+            "criteria": {
+                "std": clustered_mean(self.stds, self.problems).as_json(),
+                "difference": clustered_mean(self.differences, self.problems).as_json(),
+                "rate_all_alike": clustered_mean(alike, self.problems).as_json(),
+            },
+            "verify_agreement": clustered_mean(self.agreements, self.agreeing).as_json(),
+            "reference_answers": {"scored": self.references, "below_median": self.below_median},
+        }
