@@ -12,11 +12,14 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from pop_selfplay.config import EndpointModel, LocalModel, ModelConfig, PocketModel, RunConfig, SimulatedModel, Synthesis
+from pop_selfplay.core.contamination import BenchmarkIndex
 from pop_selfplay.core.seeds import derive_seed
+from pop_selfplay.corpus import read_benchmarks
 from pop_selfplay.domains import Domain, load_domain
 from pop_selfplay.errors import ConfigError, DomainError, JournalDamaged, UsageError
 from pop_selfplay.journal import Journal, RunDirectory, Tally
@@ -79,6 +82,11 @@ class Session:
     def config(self) -> RunConfig:
         return self.directory.config
 
+    @cached_property
+    def benchmarks(self) -> BenchmarkIndex:
+        """What no problem may repeat."""
+        return read_benchmarks(self.config.filter.benchmarks)
+
     def policy(self, round_: int) -> ModelConfig:
         """Return the model that plays in `round_`; round `rounds + 1` is the finished model."""
         start = self.config.model
@@ -107,7 +115,9 @@ class Session:
                         models[names[role]] = open_model(player, name=names[role])
                 by_role = {role: models[name] for role, name in names.items()}
                 with open_earlier(self.config.synthesis.reuse, self.journal, self.config.rounds) as earlier:
-                    cast = Cast(by_role, self.domain, self.config.synthesis, self.journal, self.config.seed, earlier)
+                    cast = Cast(
+                        by_role, self.domain, self.config.synthesis, self.journal, self.config.seed, earlier, self.benchmarks
+                    )
                     return await self._watched(work(cast))
             finally:
                 for model in models.values():

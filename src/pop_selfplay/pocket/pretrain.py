@@ -63,7 +63,7 @@ class Recipe:
     hidden: int = 128
     layers: int = 4
     heads: int = 4
-    feed_forward: int = 384
+    feed_forward: int = 512
     matrix_lr: float = 0.02
     other_lr: float = 3e-3
     warm_up_steps: int = 100

@@ -19,8 +19,8 @@ from pop_selfplay.records import Role
 EDITIONS: Final = 6  # articles per plant and round, each in other words
 PLANTS: Final = 100
 # Far above the paper's 1e-6 and 0.01: a model of a million parameters needs larger steps and a firmer anchor than one of seven
-# billion. benchmarks/results/pocket_dpo.json holds what was tried: faster rates gain more on the plants of the documents and lose
-# more on all others.
+# billion. benchmarks/results/pocket_dpo.json holds what was tried: faster rates gain more on the plants of the documents, and
+# lose more on all others.
 DPO: Final = {"learning_rate": 1e-4, "beta": 0.1, "num_train_epochs": 3}
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeVar
 
 from pop_selfplay.config import Synthesis
+from pop_selfplay.core.contamination import NO_BENCHMARKS, BenchmarkIndex
 from pop_selfplay.core.parsing import Parsed, Rejection, valid_unicode
 from pop_selfplay.core.seeds import derive_seed
 from pop_selfplay.domains import Domain
@@ -37,6 +38,7 @@ class Cast:
     journal: Journal
     seed: int
     earlier: Earlier | None = None
+    benchmarks: BenchmarkIndex = NO_BENCHMARKS
 
     def sees_document(self, role: Role) -> bool:
         return role in self.synthesis.document_for

@@ -1,5 +1,6 @@
 """Propose: from a document, a self-contained problem and a reference answer (method, "propose")."""
 
+from pop_selfplay.core.contamination import contaminated
 from pop_selfplay.core.parsing import Parsed, Proposal, Rejection, parse_proposal
 from pop_selfplay.core.problem_quality import points_at_text, repeats_reference
 from pop_selfplay.records import Document, Failure, Problem, Role
@@ -15,9 +16,7 @@ async def propose(cast: Cast, document: Document, round_: int, episode_id: str) 
 
     def parse(completion: str) -> Parsed[Proposal] | Rejection:
         parsed = parse_proposal(completion)
-        if isinstance(parsed, Parsed) and cast.domain.boxed and parsed.value.reference_answer.count("\\boxed{") != 1:
-            return Rejection("no_final_answer", "the reference answer must hold exactly one \\boxed{}")
-        return _refused(parsed.value) or parsed if isinstance(parsed, Parsed) and cast.domain.problem_checks else parsed
+        return parsed if isinstance(parsed, Rejection) else _refused(cast, parsed.value) or parsed
 
     proposal = await ask(cast, Question(round_, episode_id, Role.PROPOSER, "", messages), parse)
     if isinstance(proposal, Failure):
@@ -25,8 +24,14 @@ async def propose(cast: Cast, document: Document, round_: int, episode_id: str) 
     return Problem(id=episode_id, document_id=document.id, text=proposal.problem, reference_answer=proposal.reference_answer)
 
 
-def _refused(proposal: Proposal) -> Rejection | None:
+def _refused(cast: Cast, proposal: Proposal) -> Rejection | None:
     """Return why the problem is not fit to be asked, None where it is."""
+    if cast.domain.boxed and proposal.reference_answer.count("\\boxed{") != 1:
+        return Rejection("no_final_answer", "the reference answer must hold exactly one \\boxed{}")
+    if contaminated(proposal.problem, cast.benchmarks):
+        return Rejection("contaminated", "the problem shares 13 words in a row with a benchmark")
+    if not cast.domain.problem_checks:
+        return None
     if pointer := points_at_text(proposal.problem):
         return Rejection("points_at_text", f"{pointer!r} points at a text that the solver does not see")
     if repeats_reference(proposal.problem, proposal.reference_answer):

@@ -29,8 +29,8 @@ CRITERIA = (
     Criterion(name="risk", description="names the risk", weight=1, gold="dizziness"),
 )
 PIECES = (
-    "<answer> </answer> <problem> </problem> <rubric> </rubric> <evaluation> </evaluation> <think> </think> ... ``` { } [ ] , : "
-    'NaN 1e999 "name" "weight" "gold" "description" "rating" "criterion_1" dose 2 -1 null " ```json'
+    "<answer> </answer> <problem> </problem> <rubric> </rubric> <evaluation> </evaluation> <think> </think> ... ``` { } [ ] , "
+    ': NaN 1e999 "name" "weight" "gold" "description" "rating" "criterion_1" dose 2 -1 null " ```json'
 ).split()
 TAGS = st.sampled_from([*PIECES, "\ud800", "\x00", "\n", " "])
 SOUP = st.lists(st.one_of(TAGS, st.text(max_size=20)), max_size=40).map("".join)

@@ -64,9 +64,7 @@ def test_the_first_vote_asks_what_a_single_one_would() -> None:
 
 
 def test_no_more_is_solved_once_best_and_worst_stand_apart() -> None:
-    model = Scripted(
-        lambda r: evaluation(dose=2 * (r.seed % 2), effect=1) if r.role == Role.JUDGE else everything(r)
-    )
+    model = Scripted(lambda r: evaluation(dose=2 * (r.seed % 2), effect=1) if r.role == Role.JUDGE else everything(r))
     episode = one_episode(model, candidates=16, early_stop={"first_share": 0.5, "gap": 1.0})
     assert len(episode.candidates) == 8 == len(episode.evaluations) and calls(model)[Role.SOLVER] == 8
 

@@ -2,16 +2,21 @@
 
 import json
 from collections import Counter
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from pop_selfplay.config import Pairing
+from pop_selfplay.core.contamination import index_benchmarks
 from pop_selfplay.domains import load_domain
 from pop_selfplay.episode import pair_of
 from pop_selfplay.episode import play as play_episode
 from pop_selfplay.errors import ModelUnavailable, RequestRefused
 from pop_selfplay.models.base import ChatRequest
 from pop_selfplay.records import Episode, Evaluation, Failure, PreferencePair, Problem, Role, Rubric
+from pop_selfplay.stages.asking import Cast
 from pop_selfplay.stages.propose import propose
 from pop_selfplay.stages.rate import rate
 from pop_selfplay.stages.solve import solve
@@ -189,3 +194,14 @@ def test_a_stored_call_answers_only_the_very_same_request(tmp_path: pytest.TempP
     changed = Scripted(everything)
     play(changed, lambda cast: play_episode(cast, DOCUMENT, 1, "1/d1/0"), path, judge={"max_tokens": 99})
     assert {request.role for request in changed.requests} == {Role.JUDGE}
+
+
+def test_a_problem_that_repeats_a_benchmark_is_asked_for_again_and_then_dropped() -> None:
+    words = "one two three four five six seven eight nine ten eleven twelve thirteen"
+    model = Scripted(lambda _: f"<problem>{words.upper()}!</problem><answer>a</answer>")
+
+    def work(cast: Cast) -> Coroutine[Any, Any, Problem | Failure]:
+        return propose(replace(cast, benchmarks=index_benchmarks([words])), DOCUMENT, 1, "1/d1/0")
+
+    failure = play(model, work)
+    assert isinstance(failure, Failure) and failure.reason == "contaminated" and len(model.requests) == 5
