@@ -168,7 +168,7 @@ def paired(
 
 
 def pair_of(episode: Episode, domain: Domain, rules: Pairing, seed: int) -> PreferencePair | Failure:
-    """Return the preference pair of a finished episode taken by itself: the solver's conversation with its best and worst completion."""
+    """Return the pair of a finished episode taken by itself: the solver's conversation with its best and worst completion."""
     if episode.failure is not None:
         return episode.failure
     assert episode.problem is not None  # the episode did not fail

@@ -230,6 +230,7 @@ def _authorization(config: EndpointModel) -> dict[str, str]:
 
 
 def _payload(model: str, request: ChatRequest) -> dict[str, Any]:
+    schema = {"name": request.role.value, "schema": request.schema, "strict": True}
     return {
         "model": model,
         "messages": [{"role": message.role, "content": message.content} for message in request.messages],
@@ -239,6 +240,7 @@ def _payload(model: str, request: ChatRequest) -> dict[str, Any]:
         # Our seeds have up to 63 bits, servers take 31. Modulo a Mersenne prime, every bit of ours still counts.
         "seed": request.seed % _SEED_RANGE,
         **({"stop": [request.stop]} if request.stop else {}),
+        **({"response_format": {"type": "json_schema", "json_schema": schema}} if request.schema else {}),
     }
 
 

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,6 +44,8 @@ MIX: Final = {
     "rate": Kind(20, 0.7),
     "comparison": Kind(3, 0.4),
 }
+SECOND_CYCLE: Final = 0.36
+"""Length of the second cycle, as a share of the first."""
 MALLOC_SETTINGS: Final = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": "20000000000",
@@ -58,7 +60,7 @@ class Recipe:
     """Everything that decides the weights. The budget is `minutes` of time, or `steps` where given."""
 
     seed: int = 0
-    minutes: float = 24.0
+    minutes: float = 22.0
     steps: int | None = None
     hidden: int = 128
     layers: int = 4
@@ -74,6 +76,22 @@ class Recipe:
     gates_every_minutes: float = 4.0
     gate_cases: int = 60
 
+    def second_cycle(self) -> "Recipe":
+        """Return the recipe that goes on from the finished weights: a third of the time, half the learning rates, other data.
+
+        What the plants are like is learned last, long after the roles, and this is where most of it comes.
+        """
+        return replace(
+            self,
+            seed=self.seed + 1,
+            minutes=self.minutes * SECOND_CYCLE,
+            steps=None if self.steps is None else max(1, round(self.steps * SECOND_CYCLE)),
+            matrix_lr=self.matrix_lr / 2,
+            other_lr=self.other_lr / 2,
+            comparator_share=0.0,
+            constant_share=0.25,
+        )
+
     def lr_factor(self, progress: float, step: int) -> float:
         """Return the learning rate's factor at `progress` in [0, 1): warm up, stay, fall to zero."""
         falling = (1 - progress) / (1 - self.constant_share)
@@ -83,12 +101,13 @@ class Recipe:
 class Trainer:
     """One process of a training run."""
 
-    def __init__(self, recipe: Recipe, out: Path, rank: int, processes: int) -> None:
+    def __init__(self, recipe: Recipe, out: Path, rank: int, processes: int, start: Path | None = None) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.out, self.rank, self.processes = recipe, out, rank, processes
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.tokenizer = build_tokenizer(World())
-        self.model = new_model(recipe, self.tokenizer).to(self.device).train()
+        model = new_model(recipe, self.tokenizer) if start is None else LlamaForCausalLM.from_pretrained(start)
+        self.model: Any = model.to(self.device).train()
         self.feeder = Feeder(World(), self.tokenizer, recipe.seed * 1000 + rank)
         matrices = [p for name, p in self.model.named_parameters() if p.ndim == 2 and "embed" not in name]
         chosen = {id(matrix) for matrix in matrices}
@@ -194,22 +213,28 @@ def new_model(recipe: Recipe, tokenizer: Any) -> Any:
 
 
 def train(recipe: Recipe, out: Path, processes: int = 1) -> None:
-    """Train by `recipe` and write an ordinary model directory to `out`."""
+    """Train both cycles of `recipe` and write an ordinary model directory to `out`."""
+    train_cycle(recipe, out, processes)
+    train_cycle(recipe.second_cycle(), out, processes, start=out)
+
+
+def train_cycle(recipe: Recipe, out: Path, processes: int, start: Path | None = None) -> None:
+    """Train one cycle, from nothing or from the weights at `start`, and write the model to `out`."""
     if processes == 1:
-        _work(0, recipe, out, 1)
+        _work(0, recipe, out, 1, start)
         return
     os.environ.update(MALLOC_SETTINGS)  # read by the C library when the processes start
     with tempfile.TemporaryDirectory() as folder:
-        args = (recipe, out, processes, f"file://{folder}/meeting")
+        args = (recipe, out, processes, start, f"file://{folder}/meeting")
         multiprocessing.spawn(_work, args=args, nprocs=processes)  # type: ignore[attr-defined, no-untyped-call]
 
 
-def _work(rank: int, recipe: Recipe, out: Path, processes: int, meeting: str = "") -> None:
+def _work(rank: int, recipe: Recipe, out: Path, processes: int, start: Path | None, meeting: str = "") -> None:
     if processes > 1:
         logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
         torch.set_num_threads(1)
         distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=processes)
-    Trainer(recipe, out, rank, processes).run()
+    Trainer(recipe, out, rank, processes, start).run()
     if processes > 1:
         distributed.barrier()
         distributed.destroy_process_group()

@@ -4,7 +4,9 @@
     solve.py          problem → candidates (the solver never sees the document)
     write_rubric.py   document, problem, candidates → rubric
     rate.py           problem, rubric, candidate → evaluation (the judge never sees the document)
+    compare.py        rate, by comparing two candidates at a time: pairwise, anchor
     asking.py         how every stage calls its model: seeds, attempts, parsing, the journal
+    reuse.py          calls of another run in the place of a model's
 
 A stage returns its value or a `Failure`, never a sentinel, and raises nothing for bad model output. The next stage goes into a
 file named by its verb, and into `episode.play`.

@@ -1,6 +1,7 @@
 """The client of OpenAI-compatible servers, against replies made by hand."""
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
@@ -77,6 +78,20 @@ def test_all_sampling_parameters_are_sent_and_the_seed_fits_31_bits() -> None:
         "max_tokens": 11,
         "stop": ["</a>"],
     }
+
+
+def test_a_schema_is_sent_as_the_response_format() -> None:
+    bodies: list[dict[str, Any]] = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        bodies.append(json.loads(request.content))
+        return reply("{}")
+
+    schema = {"type": "object"}
+    ask(handler, dataclasses.replace(make_request("hi"), schema=schema), make_request("hi"))
+    assert bodies[0]["response_format"]["type"] == "json_schema"
+    assert bodies[0]["response_format"]["json_schema"]["schema"] == schema
+    assert "response_format" not in bodies[1]
 
 
 def test_token_counts_are_the_servers_own_and_zero_where_it_gives_none() -> None:

@@ -205,7 +205,7 @@ def test_a_schema_goes_with_rubric_and_judge_requests_and_bare_json_comes_back()
 
 def test_what_the_schemas_allow_the_parsers_read() -> None:
     written = {"thoughts": "", "criteria": [{"name": "n", "gold": "", "description": "d", "weight": 5}]}
-    assert set(written["criteria"][0]) == set(rubric_schema()["properties"]["criteria"]["items"]["required"])  # type: ignore[arg-type]
+    assert set(written["criteria"][0]) == set(rubric_schema()["properties"]["criteria"]["items"]["required"])
     assert isinstance(parse_rubric(json.dumps(written), bare=True), Parsed)
     asked = evaluation_schema(RUBRIC.criteria)["properties"]
     rated = {key: {"name": part["properties"]["name"]["enum"][0], "thoughts": "", "rating": 0} for key, part in asked.items()}
