@@ -32,7 +32,7 @@ def finished(tmp_path: Path, config: RunConfig) -> Path:
 
 def slow(config: RunConfig, path: Path) -> Path:
     """Write `config` with a model that takes its time, so that there is a middle of the run."""
-    model = config.model.model_copy(update={"seconds_per_call": 0.02})
+    model = config.model.model_copy(update={"seconds_per_call": 0.1})
     path.write_text(dump_config(config.model_copy(update={"model": model})), encoding="utf-8")
     return path
 

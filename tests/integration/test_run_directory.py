@@ -117,7 +117,7 @@ def test_kill_9_at_any_moment_loses_only_calls_in_flight(tmp_path: Path) -> None
     texts = write_texts(tmp_path / "texts", 20)
     config = simulated_config(texts)
     pop.run(config, tmp_path / "undisturbed")
-    slow = config.model_copy(update={"model": config.model.model_copy(update={"seconds_per_call": 0.02})})
+    slow = config.model_copy(update={"model": config.model.model_copy(update={"seconds_per_call": 0.06})})
     (tmp_path / "slow.yaml").write_text(dump_config(slow), encoding="utf-8")
     run, before, kills = tmp_path / "run", set[tuple[str, ...]](), 0
     for calls in (1, 10, 35, 36, 70, 120):

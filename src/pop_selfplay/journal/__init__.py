@@ -7,6 +7,7 @@
     fork.py      a new run that takes over the calls of another one
     salvage.py   what a damaged journal still holds
     trouble.py   full disks, read-only places, foreign locks and damage, in words
+    replacing.py files written whole or not at all
     export.py    preference pairs to and from Parquet and JSONL
 
 A new thing to remember gets a table in schema.py; a new file of a run gets its name in rundir.py.

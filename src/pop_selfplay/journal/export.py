@@ -6,10 +6,8 @@ always give the same bytes, and a file under its own name is always whole. Anoth
 and a reader below.
 """
 
-import contextlib
 import itertools
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Final, Literal
@@ -19,7 +17,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from pop_selfplay.errors import JournalError, UsageError
-from pop_selfplay.journal.trouble import explain
+from pop_selfplay.journal.replacing import replacing
 from pop_selfplay.records import Message, PreferencePair
 
 Format = Literal["parquet", "jsonl"]
@@ -52,19 +50,8 @@ def write_pairs(pairs: Iterable[PreferencePair], path: Path, format: Format | No
     names no format and JournalError when the file cannot be written; whatever was at `path` before then stays as it was.
     """
     write = {"parquet": _write_parquet, "jsonl": _write_jsonl}[format or _format_of(path)]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            count = write((row_of(pair) for pair in pairs), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise explain(error, path, "write") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    return count
+    with replacing(path) as file:
+        return write((row_of(pair) for pair in pairs), file)
 
 
 def read_pairs(path: Path, format: Format | None = None) -> Iterator[PreferencePair]:

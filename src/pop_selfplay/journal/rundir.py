@@ -11,12 +11,10 @@ result.json      the figures
 report.html      the same, to look at
 """
 
-import contextlib
 import difflib
 import fcntl
 import importlib.metadata
 import json
-import os
 import platform
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +23,7 @@ from typing import IO, Any, Final
 from pop_selfplay.config import RunConfig, dump_config, load_config
 from pop_selfplay.errors import ConfigError, JournalError
 from pop_selfplay.journal.journal import Journal
+from pop_selfplay.journal.replacing import replacing
 from pop_selfplay.journal.trouble import explain
 
 _VERSIONED: Final = ("pop-selfplay", "torch", "transformers", "trl", "datasets", "pydantic")
@@ -126,19 +125,9 @@ class RunDirectory:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write `text` under a temporary name and rename it, so that readers see the old file or the whole new one.
-
-    Raises JournalError when that cannot be done; the old file is then as it was.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise explain(error, path, "write") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    """Write `text`, whole or not at all (`replacing`)."""
+    with replacing(path) as file:
+        file.write(text.encode("utf-8"))
 
 
 def _ours(entry: Path) -> bool:

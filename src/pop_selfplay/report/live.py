@@ -57,7 +57,8 @@ class LiveView:
     def _finish_phase(self) -> None:
         if self._phase:
             seconds = time.monotonic() - self._began
-            self._console.print(f"[green]✓[/green] {self._phase}  {seconds:.1f} s  {self._progress()}", highlight=False)
+            done = f"[green]✓[/green] {self._phase}  {seconds:.1f} s  {self._progress()}"
+            self._console.print(done, highlight=False, soft_wrap=True)
         self._phase = ""
 
     def _draw(self) -> None:
@@ -67,7 +68,7 @@ class LiveView:
                 self._live.update(Group(self._headline(), self._table()), refresh=True)
         elif now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = now
-            self._console.print(f"  {self._headline()}", highlight=False)
+            self._console.print(f"  {self._headline()}", highlight=False, soft_wrap=True)
 
     def _headline(self) -> Text:
         return Text(f"{self._phase}  {time.monotonic() - self._began:.0f} s  {self._progress()}")
