@@ -21,7 +21,7 @@ from typer.main import get_command
 
 import pop_selfplay as pop
 from pop_selfplay import errors
-from pop_selfplay.cli.commands import app
+from pop_selfplay.cli import app
 from pop_selfplay.config import RunConfig, parse_config
 from pop_selfplay.corpus.rows import Reason
 from pop_selfplay.domains import PLACES as PROMPT_PLACES

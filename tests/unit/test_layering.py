@@ -15,7 +15,6 @@ MAY_IMPORT = {
     "errors": set(),
     "core": BASE,
     "config": BASE | {"core"},
-    "config_synthesis": BASE,
     "corpus": BASE | {"config", "core", "pocket.world"},
     "domains": BASE | {"config", "core"},
     "journal": BASE | {"config", "core"},

@@ -1,7 +1,12 @@
 """The command `pop`: parse the arguments, import the rest only then, and turn errors into exit codes.
 
 Exit codes: 0 done, 1 our bug, 2 wrong usage or config, 3 a quality gate failed, 4 stopped with work saved and resumable.
-The commands are in `commands.py`; a new one is a function there.
+
+    app.py       what all commands share
+    commands.py  the commands that make and use a run
+    pocket.py    the commands about the pocket model
+
+A new command is a function in one of these files, or in a file of its own that is imported below.
 """
 
 import signal
@@ -10,8 +15,11 @@ from types import FrameType
 
 import typer
 
-from pop_selfplay.cli.commands import app
+from pop_selfplay.cli import commands, pocket
+from pop_selfplay.cli.app import app
 from pop_selfplay.errors import PopError
+
+__all__ = ["app", "commands", "main", "pocket", "run"]
 
 _TYPERS_INTERRUPT = 130
 _STOPPED = "stopped; what a run had finished is saved, and `pop run DIR` goes on with it"

@@ -1,35 +1,25 @@
-"""One function per command. Heavy imports stay inside, so that `pop --help` answers at once."""
+"""The commands that make and use a run, one function each. Heavy imports stay inside, so that `pop --help` answers at once."""
 
 import json
-import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from pop_selfplay.errors import ConfigError, PopError, Stopped, UsageError
-
-if TYPE_CHECKING:
-    from pop_selfplay.config import RunConfig
-
-app = typer.Typer(
-    help="Rubric-based self-play on raw text: a language model makes its own post-training signal.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+from pop_selfplay.cli.app import (
+    ConfigFile,
+    Directory,
+    ForkFrom,
+    Out,
+    Overrides,
+    app,
+    load,
+    play,
+    quoted,
+    resumable,
+    run_directory,
 )
-pocket_app = typer.Typer(help="The embedded pocket model.", no_args_is_help=True)
-app.add_typer(pocket_app, name="pocket")
-
-Directory = Annotated[Path, typer.Argument(help="a run directory", metavar="DIR")]
-ConfigFile = Annotated[Path, typer.Argument(help="a run config (YAML)", metavar="CONFIG")]
-Out = Annotated[Path | None, typer.Option("--out", help="the run directory; default runs/<config name>")]
-ForkFrom = Annotated[
-    Path | None, typer.Option("--fork-from", help="take over from this run every model call that stays the same", metavar="DIR")
-]
-Overrides = Annotated[list[str] | None, typer.Option("--set", help="override one setting", metavar="a.b=value")]
+from pop_selfplay.errors import UsageError
 
 
 @app.command()
@@ -43,7 +33,7 @@ def quickstart(
     from pop_selfplay.pocket.quickstart import quickstart_config
 
     name = f"quickstart-seed{seed}" + ("-no-document" if no_document else "") + (f"-{rounds}rounds" if rounds > 1 else "")
-    _play(out or Path("runs") / name, quickstart_config(seed=seed, rounds=rounds, document=not no_document))
+    play(out or Path("runs") / name, quickstart_config(seed=seed, rounds=rounds, document=not no_document))
 
 
 @app.command()
@@ -71,15 +61,15 @@ def run(
                 f"{config} is a run directory and keeps its config: --out, --set and --fork-from go with a config file, "
                 f"such as {config / 'config.yaml'}"
             )
-        _play(config, None)
+        play(config, None)
     else:
-        _play(_out(config, out), _load(config, set_), fork_from=fork_from)
+        play(run_directory(config, out), load(config, set_), fork_from=fork_from)
 
 
 @app.command()
 def synth(config: ConfigFile, out: Out = None, set_: Overrides = None, fork_from: ForkFrom = None) -> None:
     """Synthesise and pair only: documents in, pairs out. `pop train` or `pop run` on the directory go on from there."""
-    _play(_out(config, out), _load(config, set_), synthesis_only=True, fork_from=fork_from)
+    play(run_directory(config, out), load(config, set_), synthesis_only=True, fork_from=fork_from)
 
 
 @app.command()
@@ -104,7 +94,7 @@ def train(directory: Directory) -> None:
     from pop_selfplay.session import open_session
 
     view = LiveView(Console())
-    with _resumable(directory, f"pop train {_quoted(directory)}"), view, open_session(directory, observer=view) as session:
+    with resumable(directory, f"pop train {quoted(directory)}"), view, open_session(directory, observer=view) as session:
         round_ = selfplay.next_to_train(session)
         selfplay.pair(session, round_)
         selfplay.train(session, round_)
@@ -138,65 +128,3 @@ def export(
     from pop_selfplay.api import export as export_pairs
 
     typer.echo(f"{export_pairs(directory, out, format_):,} pairs in {out}")
-
-
-@pocket_app.command("check")
-def pocket_check(
-    model: Annotated[Path | None, typer.Option(help="a model directory; default: the shipped one")] = None,
-    cases: Annotated[int, typer.Option(min=1, help="fresh cases per gate")] = 300,
-) -> None:
-    """Measure the pocket model's quality gates on fresh cases; exit code 3 when one is missed."""
-    from pop_selfplay.models import POCKET_WEIGHTS
-    from pop_selfplay.pocket.check import check_and_print
-
-    check_and_print(model or POCKET_WEIGHTS, cases)
-
-
-def _load(path: Path, overrides: list[str] | None) -> "RunConfig":
-    from pop_selfplay.config import load_config
-
-    return load_config(path, overrides or ())
-
-
-def _out(config: Path, out: Path | None) -> Path:
-    return out or Path("runs") / config.stem
-
-
-def _play(
-    directory: Path, config: "RunConfig | None", *, synthesis_only: bool = False, fork_from: Path | None = None
-) -> dict[str, Any]:
-    if config is None and not (directory / "config.yaml").is_file():
-        raise ConfigError(f"{directory} is not a run directory: it has no config.yaml")
-    run = _quoted(directory)
-    with _resumable(directory, f"pop synth {run}/config.yaml --out {run}" if synthesis_only else f"pop run {run}"):
-        from rich.console import Console
-
-        from pop_selfplay.report.live import LiveView
-        from pop_selfplay.report.tables import print_result
-        from pop_selfplay.selfplay import play_rounds, play_synthesis
-        from pop_selfplay.session import open_session
-
-        console = Console()
-        with LiveView(console) as view, open_session(directory, config, view, fork_from=fork_from) as session:
-            result = play_synthesis(session) if synthesis_only else play_rounds(session)
-        print_result(console, result, str(directory))
-    return result
-
-
-@contextmanager
-def _resumable(directory: Path, command: str) -> Iterator[None]:
-    """Whatever stops this for now, an interrupt or an error of exit code 4, tells the `command` that goes on."""
-    go_on = f"everything finished is saved in {directory}; go on with: {command}"
-    try:
-        yield
-    except KeyboardInterrupt:
-        begun = (directory / "config.yaml").is_file()
-        raise Stopped(f"on request; {go_on}" if begun else "on request, before anything was done") from None
-    except PopError as error:
-        if error.exit_code == Stopped.exit_code:
-            error.add_note(go_on)
-        raise
-
-
-def _quoted(path: Path) -> str:
-    return shlex.quote(str(path))

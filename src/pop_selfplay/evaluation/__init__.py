@@ -5,5 +5,5 @@
     self_judged.py  held-out documents of any corpus, judged by the starting model with its own rubrics
 
 A measure asks the same fixed questions of the model before and after, so that differences are paired. The next one goes into a
-file of its own, with a config type in `config.py` and a branch in `measure.py`.
+file of its own, with a config type in `config/` and a branch in `measure.py`.
 """

@@ -8,7 +8,7 @@
 | simulated/ | the shipped fake: seeded pseudo-text, in process or as a server |
 
 Importing this module loads no backend: torch, transformers and the HTTP client come in with the first model that needs them.
-A new backend gets a file here, a config type in `config.py` and a case in `open_model`.
+A new backend gets a file here, a config type in `config/` and a case in `open_model`.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """The one seam to language models: `ChatModel`. Everything above it is plain async Python, everything below is a backend.
 
-To add a backend, write a class with `complete` and `close` in a file beside this one, give it a config type in `config.py`
+To add a backend, write a class with `complete` and `close` in a file beside this one, give it a config type in `config/`
 and a line in `models.open_model`.
 """
 

@@ -9,7 +9,7 @@
 
 From the paper: offline DPO of the best answer against the worst, reference policy = the starting model. Changed: pairs longer
 than the limits are dropped and counted instead of cut, and pairs are held out by document. Another method (online RL) gets a
-file beside dpo.py, a config type in `config.py` and a branch in `selfplay.train`.
+file beside dpo.py, a config type in `config/` and a branch in `selfplay.train`.
 """
 
 from pop_selfplay.training.outcome import HeldOut, TrainingResult, TrainingStep

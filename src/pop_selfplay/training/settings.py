@@ -15,7 +15,7 @@ from pop_selfplay.config import DPOTraining
 from pop_selfplay.errors import ConfigError
 
 PAPER: Final[dict[str, Any]] = {
-    # method, "Pairs to a better model". Batch 16, 4 % held out and seed 42 are defaults in `config.py`.
+    # method, "Pairs to a better model". Batch 16, 4 % held out and seed 42 are defaults in `config/`.
     "beta": 0.01,
     "learning_rate": 1e-6,
     "lr_scheduler_type": "cosine",

@@ -51,7 +51,7 @@ def test_an_interrupt_is_4_and_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "_play", interrupted)
+    monkeypatch.setattr(commands, "play", interrupted)
     assert run(["quickstart"]) == 4
     assert "pop run" in capfd.readouterr().err
 

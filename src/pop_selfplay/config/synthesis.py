@@ -1,16 +1,11 @@
-"""The settings of synthesis: documents to scored candidates. A part of the config tree of `config.py`, which re-exports it."""
+"""Documents to scored candidates, and scored candidates to pairs."""
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from pop_selfplay.config.base import Config
 from pop_selfplay.records import Role
-
-
-class Config(BaseModel):
-    """Base of all config nodes: immutable, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Sampling(Config):
@@ -109,3 +104,16 @@ class Synthesis(Config):
                 "score_reference makes no sense with scoring verify: the reference answer is what is verified against"
             )
         return self
+
+
+class Pairing(Config):
+    """Best against worst, and what is dropped (method, "Episodes to preference pairs")."""
+
+    min_std: float = Field(0.001, ge=0, description="problems whose scores vary less are dropped")
+    max_word_difference: int | None = Field(100, ge=0, description="guard against length bias; null switches it off")
+    near_duplicate_problems: float | None = Field(
+        0.8, gt=0, le=1, description="similarity from which on only one of two problems gives a pair; null keeps both"
+    )
+    reference_below_median: Literal["keep", "drop"] = Field(
+        "keep", description="problems whose reference answer scores below the median candidate"
+    )

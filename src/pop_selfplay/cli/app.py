@@ -1,0 +1,79 @@
+"""What all commands share: the app, the options they have in common, and how a run is played and resumed from a terminal."""
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pop_selfplay.errors import ConfigError, PopError, Stopped
+
+if TYPE_CHECKING:
+    from pop_selfplay.config import RunConfig
+
+app = typer.Typer(
+    help="Rubric-based self-play on raw text: a language model makes its own post-training signal.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Directory = Annotated[Path, typer.Argument(help="a run directory", metavar="DIR")]
+ConfigFile = Annotated[Path, typer.Argument(help="a run config (YAML)", metavar="CONFIG")]
+Out = Annotated[Path | None, typer.Option("--out", help="the run directory; default runs/<config name>")]
+ForkFrom = Annotated[
+    Path | None, typer.Option("--fork-from", help="take over from this run every model call that stays the same", metavar="DIR")
+]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="override one setting", metavar="a.b=value")]
+
+
+def load(path: Path, overrides: list[str] | None) -> "RunConfig":
+    from pop_selfplay.config import load_config
+
+    return load_config(path, overrides or ())
+
+
+def run_directory(config: Path, out: Path | None) -> Path:
+    return out or Path("runs") / config.stem
+
+
+def play(
+    directory: Path, config: "RunConfig | None", *, synthesis_only: bool = False, fork_from: Path | None = None
+) -> dict[str, Any]:
+    if config is None and not (directory / "config.yaml").is_file():
+        raise ConfigError(f"{directory} is not a run directory: it has no config.yaml")
+    run = quoted(directory)
+    with resumable(directory, f"pop synth {run}/config.yaml --out {run}" if synthesis_only else f"pop run {run}"):
+        from rich.console import Console
+
+        from pop_selfplay.report.live import LiveView
+        from pop_selfplay.report.tables import print_result
+        from pop_selfplay.selfplay import play_rounds, play_synthesis
+        from pop_selfplay.session import open_session
+
+        console = Console()
+        with LiveView(console) as view, open_session(directory, config, view, fork_from=fork_from) as session:
+            result = play_synthesis(session) if synthesis_only else play_rounds(session)
+        print_result(console, result, str(directory))
+    return result
+
+
+@contextmanager
+def resumable(directory: Path, command: str) -> Iterator[None]:
+    """Whatever stops this for now, an interrupt or an error of exit code 4, tells the `command` that goes on."""
+    go_on = f"everything finished is saved in {directory}; go on with: {command}"
+    try:
+        yield
+    except KeyboardInterrupt:
+        begun = (directory / "config.yaml").is_file()
+        raise Stopped(f"on request; {go_on}" if begun else "on request, before anything was done") from None
+    except PopError as error:
+        if error.exit_code == Stopped.exit_code:
+            error.add_note(go_on)
+        raise
+
+
+def quoted(path: Path) -> str:
+    return shlex.quote(str(path))

@@ -1,0 +1,55 @@
+"""The whole configuration of a run, as one tree. Defaults are the paper's values; unions are told apart by `type`.
+
+    base.py       what every node is made of
+    corpus.py     where documents come from, and which are used
+    models.py     which model plays, and where it works
+    synthesis.py  documents to scored candidates to pairs
+    training.py   pairs to a better model
+    measure.py    what is measured before and after
+    run.py        RunConfig, the root
+    files.py      YAML in and out
+
+A field here is a promise to users: one name, one meaning, a one-line description. Nothing in this room imports torch.
+Everybody imports from the room, not from its files.
+"""
+
+from pop_selfplay.config.base import Config
+from pop_selfplay.config.corpus import CorpusConfig, DocumentFilter, FilesCorpus, HuggingFaceCorpus, PocketCorpus
+from pop_selfplay.config.files import dump_config, load_config, parse_config
+from pop_selfplay.config.measure import ExamMeasure, MeasureConfig, NoMeasure, SelfJudgedMeasure
+from pop_selfplay.config.models import EndpointModel, LocalModel, ModelConfig, PocketModel, SimulatedModel
+from pop_selfplay.config.run import RunConfig
+from pop_selfplay.config.synthesis import EarlyStop, JudgeSampling, Pairing, Reuse, RubricWriterSampling, Sampling, Synthesis
+from pop_selfplay.config.training import DPOTraining, NoTraining, TrainingConfig
+
+__all__ = [
+    "Config",
+    "CorpusConfig",
+    "DPOTraining",
+    "DocumentFilter",
+    "EarlyStop",
+    "EndpointModel",
+    "ExamMeasure",
+    "FilesCorpus",
+    "HuggingFaceCorpus",
+    "JudgeSampling",
+    "LocalModel",
+    "MeasureConfig",
+    "ModelConfig",
+    "NoMeasure",
+    "NoTraining",
+    "Pairing",
+    "PocketCorpus",
+    "PocketModel",
+    "Reuse",
+    "RubricWriterSampling",
+    "RunConfig",
+    "Sampling",
+    "SelfJudgedMeasure",
+    "SimulatedModel",
+    "Synthesis",
+    "TrainingConfig",
+    "dump_config",
+    "load_config",
+    "parse_config",
+]

@@ -1,0 +1,53 @@
+"""Where documents come from, and which of them are used."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pop_selfplay.config.base import Config
+
+
+class FilesCorpus(Config):
+    """Text, Markdown, JSONL or Parquet files, also compressed, on this machine or behind URLs."""
+
+    type: Literal["files"] = "files"
+    paths: list[str] = Field(min_length=1, description="files, folders (searched recursively), globs, URLs")
+    text_field: str = Field("text", description="field or column with the text (JSONL, Parquet)")
+    title_field: str | None = Field(None, description="field or column with a title")
+    id_field: str | None = Field(None, description="field or column with a unique id; default: file and line")
+
+
+class HuggingFaceCorpus(Config):
+    """A Hugging Face dataset, by hub name or local path, streamed."""
+
+    type: Literal["hugging_face"] = "hugging_face"
+    path: str = Field(description="hub name (openai/gsm8k) or a local dataset directory")
+    name: str | None = Field(None, description="dataset config")
+    split: str = "train"
+    revision: str | None = None
+    text_field: str = "text"
+    title_field: str | None = None
+    id_field: str | None = Field(None, description="column with a unique id; default: row number")
+
+
+class PocketCorpus(Config):
+    """The embedded encyclopedia of fictional plants."""
+
+    type: Literal["pocket"] = "pocket"
+    editions: int = Field(3, ge=1, description="differently worded true articles per plant")
+
+
+CorpusConfig = Annotated[FilesCorpus | HuggingFaceCorpus | PocketCorpus, Field(discriminator="type")]
+
+
+class DocumentFilter(Config):
+    """Which documents are used, and how much of them (method, "Tasks and corpora")."""
+
+    min_words: int = Field(50, ge=0, description="shorter documents are dropped")
+    max_words: int = Field(1024, ge=1, description="longer documents are cut to their first words")
+    near_duplicates: float | None = Field(
+        0.8, gt=0, le=1, description="similarity from which on only one of two documents is used; null keeps both"
+    )
+    benchmarks: list[str] = Field(
+        [], description="benchmark files, folders, globs or URLs; a document that shares 13 words in a row is dropped"
+    )

@@ -1,0 +1,68 @@
+"""Run configs from files and plain data, and back."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from pop_selfplay.config.run import RunConfig
+from pop_selfplay.errors import ConfigError
+
+
+def parse_config(data: Any, source: str = "config") -> RunConfig:
+    """Validate plain data into a RunConfig. Raises ConfigError that names each wrong field, its value and what is allowed."""
+    if not isinstance(data, dict):
+        raise ConfigError(f"{source} must hold a mapping of settings, not {type(data).__name__}")
+    try:
+        return RunConfig.model_validate(data)
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(str(part) for part in e['loc']) or 'config'}: {e['msg']} (got {e.get('input')!r:.120})"
+            for e in error.errors(include_url=False)
+        ]
+        raise ConfigError(f"{source} is not a valid run config:\n" + "\n".join(lines)) from error
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a YAML file and apply `a.b=value` overrides (values are YAML). Relative paths are relative to where you stand.
+
+    Raises ConfigError when the file cannot be read or is not a valid config.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read config {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    for override in overrides:
+        data = _override(data, override)
+    return parse_config(data, str(path))
+
+
+def dump_config(config: RunConfig) -> str:
+    """Return `config` as YAML with every default written out; `load_config` reads it back to an equal config."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _override(data: Any, override: str) -> Any:
+    dotted, equals, text = override.partition("=")
+    keys = dotted.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError(f"--set {override!r} must look like synthesis.candidates=8")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override!r}: the value is not valid YAML: {error}") from error
+    return _replaced(data, keys, value)
+
+
+def _replaced(node: Any, keys: list[str], value: Any) -> Any:
+    if not keys:
+        return value
+    branch = dict(node) if isinstance(node, dict) else {}
+    if keys == ["type"] and branch.get("type") != value:
+        branch = {}  # the settings of one type mean nothing to another
+    branch[keys[0]] = _replaced(branch.get(keys[0]), keys[1:], value)
+    return branch

@@ -1,0 +1,47 @@
+"""The config of one run: the root of the tree, and what its parts demand of each other."""
+
+from pydantic import Field, model_validator
+
+from pop_selfplay.config.base import Config
+from pop_selfplay.config.corpus import CorpusConfig, DocumentFilter, PocketCorpus
+from pop_selfplay.config.measure import ExamMeasure, MeasureConfig, NoMeasure, SelfJudgedMeasure
+from pop_selfplay.config.models import EndpointModel, ModelConfig, SimulatedModel
+from pop_selfplay.config.synthesis import Pairing, Synthesis
+from pop_selfplay.config.training import DPOTraining, NoTraining, TrainingConfig
+from pop_selfplay.records import Role
+
+
+class RunConfig(Config):
+    """One run. `pop init` writes a commented example; `configs/` holds the paper's runs."""
+
+    domain: str = Field(description="a built-in domain or a path to a domain folder")
+    corpus: CorpusConfig
+    model: ModelConfig = Field(description="the policy: plays every role that has no teacher, and is trained")
+    teachers: dict[Role, ModelConfig] = Field(default_factory=dict, description="a stronger model for single roles")
+    seed: int = 42
+    rounds: int = Field(1, ge=1)
+    filter: DocumentFilter = DocumentFilter()
+    synthesis: Synthesis = Synthesis()
+    pairing: Pairing = Pairing()
+    training: TrainingConfig = DPOTraining()
+    measure: MeasureConfig = SelfJudgedMeasure()
+
+    @property
+    def applied_measure(self) -> MeasureConfig:
+        """What is measured: nothing where nothing is trained."""
+        return NoMeasure() if isinstance(self.training, NoTraining) else self.measure
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> "RunConfig":
+        if self.pairing.reference_below_median == "drop" and not self.synthesis.score_reference:
+            raise ValueError("pairing.reference_below_median drop needs synthesis.score_reference true")
+        if isinstance(self.measure, ExamMeasure) and not isinstance(self.corpus, PocketCorpus):
+            raise ValueError("measure.type exam needs corpus.type pocket: only there the truth is known; use self_judged")
+        if isinstance(self.training, NoTraining) and self.rounds > 1:
+            raise ValueError("rounds above 1 need training: each round plays with the model that the one before trained")
+        if isinstance(self.training, DPOTraining):
+            if isinstance(self.model, SimulatedModel):
+                raise ValueError("model.type simulated has no weights to train: set training.type to none")
+            if isinstance(self.model, EndpointModel) and self.model.weights is None:
+                raise ValueError("training a served model needs its weights: set model.weights, or training.type none")
+        return self
