@@ -1,0 +1,65 @@
+"""Do two scorings of the same candidates agree? By rank, by best against worst, by every pair (paper, 5.5).
+
+Scorings are sequences of equal length, one score for each candidate, higher is better; only their order matters. An agreement
+is in [0, 1], ties of the second scoring count half, so 0.5 is chance. None stands for "cannot be told": one scoring is flat.
+The next way to compare two scorings is a function here.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from itertools import combinations, product
+
+import numpy as np
+
+
+def ranks(values: Sequence[float]) -> list[float]:
+    """Return the rank of each value, from 1; equal values share the mean of their ranks."""
+    order = np.argsort(values, kind="stable")
+    found = [0.0] * len(values)
+    start = 0
+    while start < len(order):
+        end = start
+        while end < len(order) and values[order[end]] == values[order[start]]:
+            end += 1
+        for place in order[start:end]:
+            found[place] = (start + 1 + end) / 2
+        start = end
+    return found
+
+
+def spearman(one: Sequence[float], other: Sequence[float]) -> float | None:
+    """Return Spearman's rank correlation in [−1, 1], ties by mean rank; None where a scoring has fewer than two levels."""
+    return pearson(ranks(one), ranks(other))
+
+
+def pearson(one: Sequence[float], other: Sequence[float]) -> float | None:
+    """Return the linear correlation in [−1, 1]; None where one side does not vary."""
+    if len(one) != len(other):
+        raise ValueError(f"{len(one)} values beside {len(other)}")
+    if len(set(one)) < 2 or len(set(other)) < 2:
+        return None
+    return max(-1.0, min(1.0, statistics.correlation(one, other)))
+
+
+def best_worst(scores: Sequence[float], truth: Sequence[float]) -> float | None:
+    """Return how often `truth`, too, puts the best of `scores` above the worst; where several tie for an end, the mean.
+
+    None where `scores` are all alike: then there is no pair.
+    """
+    if len(scores) < 2 or max(scores) == min(scores):
+        return None
+    best = [t for s, t in zip(scores, truth, strict=True) if s == max(scores)]
+    worst = [t for s, t in zip(scores, truth, strict=True) if s == min(scores)]
+    return statistics.fmean(above(high, low) for high, low in product(best, worst))
+
+
+def all_pairs(scores: Sequence[float], truth: Sequence[float]) -> float | None:
+    """Return how often `truth` orders a pair as `scores` do, over every pair that `scores` tell apart; None where none is."""
+    pairs = [(a, b) if a[0] > b[0] else (b, a) for a, b in combinations(zip(scores, truth, strict=True), 2) if a[0] != b[0]]
+    return statistics.fmean(above(high[1], low[1]) for high, low in pairs) if pairs else None
+
+
+def above(one: float, other: float) -> float:
+    """Return 1 where `one` is higher, 0 where it is lower, 0.5 where they tie."""
+    return 0.5 if math.isclose(one, other, rel_tol=0, abs_tol=1e-12) else float(one > other)
