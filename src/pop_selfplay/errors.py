@@ -15,6 +15,7 @@
     ├── TrainingError               3   training ended without a usable model
     ├── GateFailed                  3   a quality gate was measured and missed
     └── Stopped                     4   stopped on request; everything finished is in the journal
+        └── BudgetSpent             4   a limit of `budget` is reached
 
 Bad *model output* is not an error: it is data, recorded as a `records.Failure`. An exception that is not a PopError is a
 bug in this package and ends the command with exit code 1. A new error goes under the boundary it belongs to, with the exit
@@ -83,4 +84,8 @@ class GateFailed(PopError):
 
 
 class Stopped(PopError):
+    exit_code = 4
+
+
+class BudgetSpent(Stopped):
     exit_code = 4

@@ -24,6 +24,7 @@ from pop_selfplay.errors import CorpusError, UsageError
 from pop_selfplay.evaluation.measure import comparison, measure
 from pop_selfplay.journal.export import read_pairs, write_pairs
 from pop_selfplay.records import PreferencePair, Role
+from pop_selfplay.report.plan import calls_per_episode
 from pop_selfplay.report.result import write_result
 from pop_selfplay.session import Session, weights_of
 
@@ -72,7 +73,8 @@ def choose_documents(session: Session) -> None:
 def synthesise(session: Session, round_: int) -> None:
     """Play every unfinished episode of the round, with the round's policy in all roles."""
     todo = left_to_play(session, round_)
-    session.observer.phase(f"round {round_}: synthesis", len(todo))
+    calls = sum(calls_per_episode(session.config.synthesis).values())
+    session.observer.phase(f"round {round_}: synthesis", len(todo), calls * len(todo))
     if todo:
         with session.timed(f"{round_}/synthesis"):
             session.play(dict.fromkeys(Role, round_), lambda cast: play_all(cast, todo, round_))

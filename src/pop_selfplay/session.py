@@ -14,9 +14,20 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
-from pop_selfplay.config import EndpointModel, LocalModel, ModelConfig, PocketModel, RunConfig, SimulatedModel, Synthesis
+from pop_selfplay.config import (
+    OPERATIONAL,
+    EndpointModel,
+    LocalModel,
+    ModelConfig,
+    PocketModel,
+    Prices,
+    RunConfig,
+    SimulatedModel,
+    Synthesis,
+    prices_of,
+)
 from pop_selfplay.core.contamination import BenchmarkIndex
 from pop_selfplay.core.seeds import derive_seed
 from pop_selfplay.corpus import read_benchmarks
@@ -28,6 +39,7 @@ from pop_selfplay.journal.rundir import write_atomically
 from pop_selfplay.journal.salvage import salvage
 from pop_selfplay.models import POCKET_WEIGHTS, open_model
 from pop_selfplay.models.base import ChatModel
+from pop_selfplay.models.metered import Meter, MeteredModel
 from pop_selfplay.records import Role
 from pop_selfplay.stages.asking import Cast
 from pop_selfplay.stages.reuse import open_earlier
@@ -36,21 +48,27 @@ from pop_selfplay.training import TrainingStep
 T = TypeVar("T")
 
 _LOG: Final = logging.getLogger(__name__)
-_OPERATIONAL: Final = {
-    *("base_url", "api_key_env", "weights", "max_in_flight", "timeout_s", "patience_s"),
-    *("device", "batch_tokens", "seconds_per_call"),
-}
-"""Settings of a model that say where and how fast it works, not what it writes."""
+
+
+class Usage(NamedTuple):
+    """What one role used in one round: tokens, `cached` being a part of `prompt`, and money."""
+
+    round: int
+    role: str
+    prompt: int
+    cached: int
+    generated: int
+    money: float
 
 
 class Observer(Protocol):
     """Who watches a run. Every method returns at once and changes nothing."""
 
-    def phase(self, name: str, episodes: int = 0) -> None:
-        """A phase begins; `episodes` is how many it plays, 0 where that has no meaning."""
+    def phase(self, name: str, episodes: int = 0, calls: int = 0) -> None:
+        """A phase begins that plays `episodes` with about `calls` model calls, both 0 where that has no meaning."""
 
-    def refresh(self, tally: Tally) -> None:
-        """Called a few times a second while models work."""
+    def refresh(self, tally: Tally, money: float) -> None:
+        """Called a few times a second while models work. `money` is what all calls so far cost, by the config's prices."""
 
     def training_step(self, step: TrainingStep) -> None:
         """A training step was logged."""
@@ -59,10 +77,10 @@ class Observer(Protocol):
 class Unwatched:
     """The observer that shows nothing."""
 
-    def phase(self, name: str, episodes: int = 0) -> None:
+    def phase(self, name: str, episodes: int = 0, calls: int = 0) -> None:
         pass
 
-    def refresh(self, tally: Tally) -> None:
+    def refresh(self, tally: Tally, money: float) -> None:
         pass
 
     def training_step(self, step: TrainingStep) -> None:
@@ -109,10 +127,13 @@ class Session:
 
         async def opened() -> T:
             models: dict[str, ChatModel] = {}
+            meter = self.meter()
+            meter.check()
             try:
                 for role, player in players.items():
                     if names[role] not in models:
-                        models[names[role]] = open_model(player, name=names[role])
+                        model = open_model(player, name=names[role])
+                        models[names[role]] = MeteredModel(model, meter, prices_of(player))
                 by_role = {role: models[name] for role, name in names.items()}
                 with open_earlier(self.config.synthesis.reuse, self.journal, self.config.rounds) as earlier:
                     cast = Cast(
@@ -133,13 +154,46 @@ class Session:
         """
         if round_ > 1 and player == self.policy(round_):
             return f"policy-{round_}-{self.journal.run_id}"
-        settings = player.model_dump(mode="json", exclude=_OPERATIONAL)
+        settings = player.model_dump(mode="json", exclude=set(OPERATIONAL))
         return f"{player.type}-{derive_seed(json.dumps(settings, sort_keys=True)):016x}"
+
+    def meter(self) -> Meter:
+        """Return a meter that begins with what the run has spent so far, over all sessions."""
+        tally = self.journal.tally
+        seconds = sum(float(value) for value in self.journal.noted_under("seconds/").values())
+        return Meter(
+            self.config.budget,
+            tokens=tally.total_tokens("prompt") + tally.total_tokens("generated"),
+            money=self.money(tally),
+            hours=seconds / 3600,
+        )
+
+    def money(self, tally: Tally) -> float:
+        """Return what the calls of `tally` cost by the config's prices."""
+        return sum(usage.money for usage in self.usage(tally))
+
+    def usage(self, tally: Tally) -> list[Usage]:
+        """Return what each role used in each round, and what it cost. 0 where the model that played has no prices.
+
+        The tally does not tell a trained model's answers to held-out problems from the starting model's, so that both count at
+        the starting model's prices.
+        """
+        used = []
+        for round_, role, prompt, cached, generated in tally.tokens_by_role():
+            prices = self._prices(round_, Role(role))
+            money = 0.0 if prices is None else prices.money(prompt, cached, generated)
+            used.append(Usage(round_, role, prompt, cached, generated, money))
+        return used
+
+    def _prices(self, round_: int, role: Role) -> Prices | None:
+        measured = round_ == 0 and role is Role.SOLVER
+        teacher = None if measured else self.config.teachers.get(role)
+        return prices_of(teacher or self.policy(max(1, round_)))
 
     async def _watched(self, work: Awaitable[T]) -> T:
         async def tick() -> None:
             while True:
-                self.observer.refresh(self.journal.tally)
+                self._refresh()
                 await asyncio.sleep(0.25)
 
         ticker = asyncio.create_task(tick())
@@ -147,11 +201,19 @@ class Session:
             return await work
         finally:
             ticker.cancel()
-            self.observer.refresh(self.journal.tally)
+            self._refresh()
+
+    def _refresh(self) -> None:
+        tally = self.journal.tally
+        self.observer.refresh(tally, self.money(tally))
 
     @contextlib.contextmanager
     def timed(self, what: str) -> Iterator[None]:
-        """Add the seconds this takes to the note `seconds/<what>`, also over interrupted sessions."""
+        """Add the seconds this takes to the note `seconds/<what>`, also over interrupted sessions.
+
+        Raises BudgetSpent, before it begins, when a limit of the budget is reached.
+        """
+        self.meter().check()
         start = time.monotonic()
         try:
             yield
@@ -200,7 +262,7 @@ def open_session(
         if source is not None:
             fork(journal, source)
         finish_fork(journal)
-        session.observer.refresh(journal.tally)
+        session.observer.refresh(journal.tally, session.money(journal.tally))
         yield session
 
 

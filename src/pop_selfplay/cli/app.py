@@ -60,6 +60,24 @@ def play(
     return result
 
 
+def print_plan(config: "RunConfig", like: Path | None, tokens_per_second: float | None) -> None:
+    """Print what the synthesis of `config` would take. Nothing is written, and no model is asked."""
+    from rich.console import Console
+
+    from pop_selfplay.config import prices_of
+    from pop_selfplay.records import Role
+    from pop_selfplay.report.plan import make_plan, measured
+    from pop_selfplay.report.result import compute_result
+    from pop_selfplay.report.tables import plan_table
+    from pop_selfplay.session import read_session
+
+    earlier = None
+    if like is not None:
+        earlier = measured(read_session(like, lambda session: compute_result(session, {})), str(like))
+    plan = make_plan(config, earlier, tokens_per_second)
+    Console().print(plan_table(plan, any(prices_of(config.player(role)) for role in Role)))
+
+
 @contextmanager
 def resumable(directory: Path, command: str) -> Iterator[None]:
     """Whatever stops this for now, an interrupt or an error of exit code 4, tells the `command` that goes on."""

@@ -15,6 +15,7 @@ from pop_selfplay.cli.app import (
     app,
     load,
     play,
+    print_plan,
     quoted,
     resumable,
     run_directory,
@@ -55,20 +56,37 @@ def run(
     fork_from: ForkFrom = None,
 ) -> None:
     """Play a whole run: synthesise, pair, train, measure. On a run directory: go on where it stopped."""
-    if config.is_dir():
-        if out or set_ or fork_from:
-            raise UsageError(
-                f"{config} is a run directory and keeps its config: --out, --set and --fork-from go with a config file, "
-                f"such as {config / 'config.yaml'}"
-            )
-        play(config, None)
-    else:
+    if not config.is_dir():
         play(run_directory(config, out), load(config, set_), fork_from=fork_from)
+        return
+    if out or fork_from:
+        raise UsageError(
+            f"{config} is a run directory and goes on in place: --out and --fork-from go with a config file, "
+            f"such as {config / 'config.yaml'}"
+        )
+    play(config, load(config / "config.yaml", set_) if set_ else None)
 
 
 @app.command()
-def synth(config: ConfigFile, out: Out = None, set_: Overrides = None, fork_from: ForkFrom = None) -> None:
+def synth(
+    config: ConfigFile,
+    out: Out = None,
+    set_: Overrides = None,
+    fork_from: ForkFrom = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only print the plan: calls, tokens, hours, cost")] = False,
+    like: Annotated[
+        Path | None, typer.Option("--like", help="with --dry-run: lengths and speed as in this run", metavar="DIR")
+    ] = None,
+    tokens_per_second: Annotated[
+        float | None, typer.Option(min=1, help="with --dry-run: generated tokens per second of the server")
+    ] = None,
+) -> None:
     """Synthesise and pair only: documents in, pairs out. `pop train` or `pop run` on the directory go on from there."""
+    if dry_run:
+        print_plan(load(config, set_), like, tokens_per_second)
+        return
+    if like is not None or tokens_per_second is not None:
+        raise UsageError("--like and --tokens-per-second say what a plan goes by: use them with --dry-run")
     play(run_directory(config, out), load(config, set_), synthesis_only=True, fork_from=fork_from)
 
 

@@ -17,12 +17,23 @@ from pop_selfplay.config.base import Config
 from pop_selfplay.config.corpus import CorpusConfig, DocumentFilter, FilesCorpus, HuggingFaceCorpus, PocketCorpus
 from pop_selfplay.config.files import dump_config, load_config, parse_config
 from pop_selfplay.config.measure import ExamMeasure, MeasureConfig, NoMeasure, SelfJudgedMeasure
-from pop_selfplay.config.models import EndpointModel, LocalModel, ModelConfig, PocketModel, SimulatedModel
-from pop_selfplay.config.run import RunConfig
+from pop_selfplay.config.models import (
+    OPERATIONAL,
+    EndpointModel,
+    LocalModel,
+    ModelConfig,
+    PocketModel,
+    Prices,
+    SimulatedModel,
+    prices_of,
+)
+from pop_selfplay.config.run import Budget, RunConfig
 from pop_selfplay.config.synthesis import EarlyStop, JudgeSampling, Pairing, Reuse, RubricWriterSampling, Sampling, Synthesis
 from pop_selfplay.config.training import DPOTraining, NoTraining, TrainingConfig
 
 __all__ = [
+    "OPERATIONAL",
+    "Budget",
     "Config",
     "CorpusConfig",
     "DPOTraining",
@@ -41,6 +52,7 @@ __all__ = [
     "Pairing",
     "PocketCorpus",
     "PocketModel",
+    "Prices",
     "Reuse",
     "RubricWriterSampling",
     "RunConfig",
@@ -52,4 +64,5 @@ __all__ = [
     "dump_config",
     "load_config",
     "parse_config",
+    "prices_of",
 ]

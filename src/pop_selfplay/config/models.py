@@ -1,10 +1,23 @@
 """Which model plays, and where it works."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from pop_selfplay.config.base import Config
+
+
+class Prices(Config):
+    """What a model's tokens cost, in money per million tokens. Use one currency throughout; pop only adds up."""
+
+    prompt: float = Field(0.0, ge=0, description="of prompt tokens that the server had to read")
+    cached: float | None = Field(None, ge=0, description="of prompt tokens from the server's cache; null: as `prompt`")
+    generated: float = Field(0.0, ge=0, description="of generated tokens")
+
+    def money(self, prompt: int, cached: int, generated: int) -> float:
+        """Return what a call costs. `prompt` counts all prompt tokens, `cached` those of them that came from the cache."""
+        of_cached = self.prompt if self.cached is None else self.cached
+        return ((prompt - cached) * self.prompt + cached * of_cached + generated * self.generated) / 1e6
 
 
 class LocalModel(Config):
@@ -35,6 +48,7 @@ class EndpointModel(Config):
     max_in_flight: int = Field(256, ge=1, description="requests sent at once")
     timeout_s: float = Field(1800, gt=0, description="longest wait for one answer")
     patience_s: float = Field(600, ge=0, description="how long a server may be down before the run stops (resumable)")
+    prices: Prices | None = Field(None, description="what its tokens cost; null: nothing, or nobody knows")
 
 
 class SimulatedModel(Config):
@@ -47,3 +61,16 @@ class SimulatedModel(Config):
 
 
 ModelConfig = Annotated[LocalModel | PocketModel | EndpointModel | SimulatedModel, Field(discriminator="type")]
+
+OPERATIONAL: Final = frozenset(
+    {
+        *("base_url", "api_key_env", "weights", "max_in_flight", "timeout_s", "patience_s", "prices"),
+        *("device", "batch_tokens", "seconds_per_call"),
+    }
+)
+"""Settings of a model that say where, how fast and for how much it works, not what it writes. A run may change them."""
+
+
+def prices_of(model: ModelConfig) -> Prices | None:
+    """Return what the model's tokens cost, None where that is not known."""
+    return model.prices if isinstance(model, EndpointModel) else None

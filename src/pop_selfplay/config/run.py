@@ -1,14 +1,24 @@
 """The config of one run: the root of the tree, and what its parts demand of each other."""
 
+from typing import Any, Final
+
 from pydantic import Field, model_validator
 
 from pop_selfplay.config.base import Config
 from pop_selfplay.config.corpus import CorpusConfig, DocumentFilter, PocketCorpus
 from pop_selfplay.config.measure import ExamMeasure, MeasureConfig, NoMeasure, SelfJudgedMeasure
-from pop_selfplay.config.models import EndpointModel, ModelConfig, SimulatedModel
+from pop_selfplay.config.models import OPERATIONAL, EndpointModel, ModelConfig, SimulatedModel
 from pop_selfplay.config.synthesis import Pairing, Synthesis
 from pop_selfplay.config.training import DPOTraining, NoTraining, TrainingConfig
 from pop_selfplay.records import Role
+
+
+class Budget(Config):
+    """What a run may spend. When a limit is reached no new call is sent; those in flight end, and the run stops, resumable."""
+
+    tokens: int | None = Field(None, ge=1, description="most prompt and generated tokens together, of all roles and rounds")
+    money: float | None = Field(None, gt=0, description="most money, by the `prices` of the models")
+    hours: float | None = Field(None, gt=0, description="most hours of work on the run, over all its sessions")
 
 
 class RunConfig(Config):
@@ -20,11 +30,21 @@ class RunConfig(Config):
     teachers: dict[Role, ModelConfig] = Field(default_factory=dict, description="a stronger model for single roles")
     seed: int = 42
     rounds: int = Field(1, ge=1)
+    budget: Budget = Budget()
     filter: DocumentFilter = DocumentFilter()
     synthesis: Synthesis = Synthesis()
     pairing: Pairing = Pairing()
     training: TrainingConfig = DPOTraining()
     measure: MeasureConfig = SelfJudgedMeasure()
+
+    def player(self, role: Role) -> ModelConfig:
+        """Return the model that plays `role` in the first round: its teacher where it has one, else the policy."""
+        return self.teachers.get(role, self.model)
+
+    def same_work(self, other: "RunConfig") -> bool:
+        """Tell whether `other` asks for the very same results, and differs at most in where, how fast and for how much."""
+        mine, theirs = _without_operational(self.model_dump()), _without_operational(other.model_dump())
+        return bool(mine == theirs)
 
     @property
     def applied_measure(self) -> MeasureConfig:
@@ -45,3 +65,13 @@ class RunConfig(Config):
             if isinstance(self.model, EndpointModel) and self.model.weights is None:
                 raise ValueError("training a served model needs its weights: set model.weights, or training.type none")
         return self
+
+
+_FREE: Final = (OPERATIONAL - {"weights"}) | {"budget", "episodes_in_flight"}
+"""Settings that may change in the middle of a run. `weights` may not: they are what is trained."""
+
+
+def _without_operational(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _without_operational(value) for key, value in node.items() if key not in _FREE}
+    return node

@@ -90,6 +90,11 @@ class Journal:
         row = self._one("SELECT value FROM meta WHERE key = ?", key)
         return None if row is None else str(row[0])
 
+    def noted_under(self, prefix: str) -> dict[str, str]:
+        """Return all notes whose key begins with `prefix`, by the rest of the key."""
+        rows = self._rows("SELECT key, value FROM meta WHERE substr(key, 1, ?) = ? ORDER BY key", len(prefix), prefix)
+        return {str(key)[len(prefix) :]: str(value) for key, value in rows}
+
     @property
     def run_id(self) -> str:
         """What tells this run from every other one, wherever its directory moves. A fork gets one of its own."""

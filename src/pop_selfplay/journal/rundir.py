@@ -39,19 +39,20 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: Path, config: RunConfig) -> "RunDirectory":
-        """Make the directory for `config`, or reopen it when it was made for an equal one.
+        """Make the directory for `config`, or reopen it when it was made for one that asks for the same work.
 
+        What `config` says about where, how fast and for how much (`RunConfig.same_work`) replaces what the run said.
         Raises ConfigError with the difference when it holds a run of another config, JournalError when it cannot be written.
         """
         stored = path / "config.yaml"
         if stored.exists():
             run = cls.open(path)
-            if run.config != config:
+            if not run.config.same_work(config):
                 raise ConfigError(
                     f"{path} holds a run with another config; give this one a directory of its own, and --fork-from {path} to "
                     f"take over every call that stays the same. The difference:\n{_difference(run.config, config)}"
                 )
-            return run
+            return cls(path, config)
         try:
             path.mkdir(parents=True, exist_ok=True)
             if any(not _ours(entry) for entry in path.iterdir()):
@@ -105,7 +106,7 @@ class RunDirectory:
         return result
 
     def __enter__(self) -> "RunDirectory":
-        """Take the directory for this process. Raises JournalError when another one has it."""
+        """Take the directory for this process and store the config as it is now. Raises JournalError when another has it."""
         try:
             lock = (self.path / "run.lock").open("w", encoding="utf-8")
         except OSError as error:
@@ -116,6 +117,8 @@ class RunDirectory:
             lock.close()
             raise JournalError(f"another process is working on {self.path}: wait for it or stop it") from error
         self._lock = lock
+        if RunDirectory.open(self.path).config != self.config:
+            write_atomically(self.path / "config.yaml", dump_config(self.config))
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:

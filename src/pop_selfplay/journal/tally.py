@@ -26,6 +26,12 @@ class Tally:
         """Sum of `kind` tokens ("prompt", "cached" or "generated") over all roles, of one round or of all."""
         return sum(n for (r, _, k), n in self.tokens.items() if k == kind and round_ in (None, r))
 
+    def tokens_by_role(self) -> list[tuple[int, str, int, int, int]]:
+        """Return (round, role, prompt, cached, generated) tokens of every round and role that made calls, in order."""
+        played = sorted({(round_, role) for round_, role, _ in self.tokens})
+        of = self.tokens
+        return [(r, role, of[r, role, "prompt"], of[r, role, "cached"], of[r, role, "generated"]) for r, role in played]
+
     def calls_by_role(self) -> dict[str, Counter[str]]:
         """Return role -> reason -> calls, reason "valid" where they parsed, over all rounds."""
         by_role: dict[str, Counter[str]] = {}

@@ -5,6 +5,7 @@
 | base.py | the seam: ChatModel, ChatRequest, Completion |
 | endpoint.py | any OpenAI-compatible chat server |
 | local/ | a transformers model in this process, concurrent requests batched together |
+| metered.py | any of them, with the run's budget looked at before every call |
 | simulated/ | the shipped fake: seeded pseudo-text, in process or as a server |
 
 Importing this module loads no backend: torch, transformers and the HTTP client come in with the first model that needs them.

@@ -22,7 +22,8 @@ class LiveView:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-        self._phase, self._episodes, self._done_before, self._tokens_before = "", 0, 0, 0
+        self._phase, self._episodes, self._calls = "", 0, 0
+        self._before, self._money = Tally(), 0.0
         self._training = ""
         self._tally = Tally()
         self._began = self._last_line = time.monotonic()
@@ -37,17 +38,17 @@ class LiveView:
         if self._live is not None:
             self._live.stop()
 
-    def phase(self, name: str, episodes: int = 0) -> None:
+    def phase(self, name: str, episodes: int = 0, calls: int = 0) -> None:
         self._finish_phase()
-        self._phase, self._episodes, self._training = name, episodes, ""
-        self._done_before, self._tokens_before = self._tally.episodes.total(), self._tally.total_tokens("generated")
+        self._phase, self._episodes, self._calls, self._training = name, episodes, calls, ""
+        self._before = self._tally
         self._began = self._last_line = time.monotonic()
         if self._live is None:
             self._console.print(f"{name} …", highlight=False)
         self._draw()
 
-    def refresh(self, tally: Tally) -> None:
-        self._tally = tally
+    def refresh(self, tally: Tally, money: float) -> None:
+        self._tally, self._money = tally, money
         self._draw()
 
     def training_step(self, step: TrainingStep) -> None:
@@ -74,14 +75,24 @@ class LiveView:
         return Text(f"{self._phase}  {time.monotonic() - self._began:.0f} s  {self._progress()}")
 
     def _progress(self) -> str:
+        seconds = max(time.monotonic() - self._began, 1e-9)
         parts = [self._training] if self._training else []
+        done = self._tally.episodes.total() - self._before.episodes.total()
         if self._episodes:
-            done = self._tally.episodes.total() - self._done_before
             parts.append(f"{done:,}/{self._episodes:,} episodes")
-        tokens = self._tally.total_tokens("generated") - self._tokens_before
+        tokens = self._tally.total_tokens("generated") - self._before.total_tokens("generated")
         if tokens:
-            parts.append(f"{tokens / max(time.monotonic() - self._began, 1e-9):,.0f} tokens/s")
-        return ", ".join(parts)
+            parts.append(f"{tokens / seconds:,.0f} tokens/s")
+        if self._money:
+            parts.append(f"cost {self._money:,.2f}")
+        if self._episodes and done < self._episodes:
+            left = seconds_left(seconds, done / self._episodes, self._share_of_calls())
+            parts.append("" if left is None else f"about {_duration(left)} left")
+        return ", ".join(part for part in parts if part)
+
+    def _share_of_calls(self) -> float:
+        made = self._tally.calls.total() - self._before.calls.total()
+        return made / self._calls if self._calls else 0.0
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False)
@@ -91,3 +102,18 @@ class LiveView:
             valid = reasons["valid"] + reasons["repaired"]
             table.add_row(role, f"{reasons.total():,}", f"{valid / reasons.total():.1%}", reasons_text(dict(reasons)))
         return table
+
+
+def seconds_left(seconds: float, episodes: float, calls: float) -> float | None:
+    """Return how long a phase will still take after `seconds`, given its shares of finished episodes and of planned calls.
+
+    Calls tell more while the first episodes are still being played; a plan that was too low never makes the phase look done.
+    None while there is nothing to go by.
+    """
+    share = max(episodes, min(calls, 0.99))
+    return None if share <= 0 else seconds * (1 - share) / share
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{hours:.1f} h" if hours >= 1 else f"{minutes:.0f} min" if minutes >= 1 else f"{seconds:.0f} s"

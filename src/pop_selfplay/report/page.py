@@ -36,6 +36,8 @@ def render_page(session: Session, result: dict[str, Any]) -> str:
         _rounds(result["rounds"]),
         "<h2>Calls by role</h2>",
         _roles(result["roles"]),
+        "<h2>Tokens and cost</h2>",
+        _usage(result["rounds"]),
         "<h2>Some episodes</h2>",
         *(_episode(e) for e in itertools.islice((e for e in session.journal.episodes(1) if not e.failure), EPISODES_SHOWN)),
         f"<h2>Config</h2><details><summary>config.yaml</summary><pre>{_text(dump_config(session.config))}</pre></details>",
@@ -70,6 +72,12 @@ def _rounds(rounds: list[dict[str, Any]]) -> str:
         for r in rounds
     ]
     return _table([*columns, "dropped", "seconds"], rows)
+
+
+def _usage(rounds: list[dict[str, Any]]) -> str:
+    columns = ("calls", "prompt", "cached", "generated", "money")
+    rows = [[str(r["round"]), role, *(used[c] for c in columns)] for r in rounds for role, used in r["usage"].items()]
+    return _table(["round", "role", *columns], rows)
 
 
 def _roles(roles: dict[str, dict[str, int]]) -> str:

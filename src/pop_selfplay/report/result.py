@@ -74,6 +74,15 @@ def _round(session: Session, number: int, found: _Found) -> dict[str, Any]:
         "dropped": dict(sorted(found.dropped.items())),
         **found.quality.as_json(),
         "tokens": {kind: tally.total_tokens(kind, number) for kind in ("prompt", "cached", "generated")},
+        "usage": {
+            used.role: {
+                "calls": sum(n for (r, role, _), n in tally.calls.items() if (r, role) == (number, used.role)),
+                **{what: getattr(used, what) for what in ("prompt", "cached", "generated")},
+                "money": round(used.money, 6),
+            }
+            for used in session.usage(tally)
+            if used.round == number
+        },
         "training": json.loads(training) if training else None,
         "seconds": {
             phase: round(float(journal.noted(f"seconds/{number}/{phase}") or 0.0), 2)

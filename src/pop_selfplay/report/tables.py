@@ -5,13 +5,15 @@ from typing import Any
 from rich.console import Console, Group
 from rich.table import Table
 
+from pop_selfplay.report.plan import Plan
+
 Estimate = dict[str, float | int | None]
 
 
 def result_tables(result: dict[str, Any]) -> Group:
     """Return the closing tables of a run: what was measured, how the roles did, and what was kept and dropped."""
     parts = [measure_table(result["measure"])] if result["measure"] else []
-    return Group(*parts, roles_table(result["roles"]), rounds_table(result["rounds"]))
+    return Group(*parts, roles_table(result["roles"]), usage_table(result["rounds"]), rounds_table(result["rounds"]))
 
 
 def measure_table(measured: dict[str, Any]) -> Table:
@@ -37,6 +39,34 @@ def roles_table(roles: dict[str, dict[str, int]]) -> Table:
         total = sum(reasons.values())
         valid = reasons.get("valid", 0) + reasons.get("repaired", 0)
         table.add_row(role, f"{total:,}", f"{valid / total:.1%}", reasons_text(reasons))
+    return table
+
+
+def usage_table(rounds: list[dict[str, Any]]) -> Table:
+    """One row per round and role: calls, tokens and, where prices are known, money."""
+    used = [(str(round_["round"]), role, usage) for round_ in rounds for role, usage in round_["usage"].items()]
+    priced = any(usage["money"] for _, _, usage in used)
+    table = Table(title="tokens by round and role", title_justify="left")
+    columns = ("calls", "prompt", "cached", "generated", *(("money",) if priced else ()))
+    for column in ("round", "role", *columns):
+        table.add_column(column, justify="right" if column in columns else "left")
+    for round_, role, usage in used:
+        table.add_row(round_, role, *(f"{usage[c]:,.2f}" if c == "money" else f"{usage[c]:,}" for c in columns))
+    return table
+
+
+def plan_table(plan: Plan, priced: bool) -> Table:
+    """One row per role, and the sum: what a synthesis is planned to take."""
+    title = f"plan: {plan.documents:,} documents, about {plan.hours:,.1f} hours"
+    table = Table(title=title + (f", {plan.money:,.2f} money" if priced else ""), title_justify="left", caption=plan.assumed)
+    columns = ("calls", "prompt", "cached", "generated", *(("money",) if priced else ()))
+    for column in ("role", *columns):
+        table.add_column(column, justify="right" if column in columns else "left")
+    for role in plan.roles:
+        row = [f"{getattr(role, c):,.2f}" if c == "money" else f"{getattr(role, c):,}" for c in columns]
+        table.add_row(role.role, *row, end_section=role is plan.roles[-1])
+    sums = [sum(getattr(role, c) for role in plan.roles) for c in columns]
+    table.add_row("all", *(f"{n:,.2f}" if c == "money" else f"{n:,}" for c, n in zip(columns, sums, strict=True)))
     return table
 
 

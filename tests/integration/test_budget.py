@@ -1,0 +1,95 @@
+"""A budget stops a run cleanly, and what the run then does later is what it would have done anyway."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pop_selfplay as pop
+from pop_selfplay.cli import run as pop_command
+from pop_selfplay.config import RunConfig, SimulatedModel, dump_config, load_config, parse_config
+from pop_selfplay.errors import BudgetSpent, ConfigError
+from pop_selfplay.journal import Journal
+from pop_selfplay.models.simulated import SimulatedChatModel
+from pop_selfplay.models.simulated.server import serving, simulated_app
+from tests.integration.runs import simulated_config, write_texts
+
+
+def with_budget(config: RunConfig, **budget: Any) -> RunConfig:
+    return parse_config({**config.model_dump(mode="json"), "budget": budget})
+
+
+def pairs(directory: Path) -> bytes:
+    out = directory.parent / f"{directory.name}.jsonl"
+    pop.export(directory, out)
+    return out.read_bytes()
+
+
+def test_a_run_stops_at_its_budget_and_goes_on_to_the_same_pairs_once_it_is_raised(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = simulated_config(write_texts(tmp_path / "texts", 12))
+    pop.run(config, tmp_path / "undisturbed")
+    path = tmp_path / "config.yaml"
+    path.write_text(dump_config(with_budget(config, tokens=20_000)), encoding="utf-8")
+    assert pop_command(["run", str(path), "--out", str(tmp_path / "run")]) == 4
+    said = capfd.readouterr().err
+    assert "of 20,000 tokens (budget.tokens)" in said and "go on with: pop run" in said
+    with Journal.open_to_read(tmp_path / "run" / "run.db") as journal:
+        used = journal.tally.total_tokens("prompt") + journal.tally.total_tokens("generated")
+    assert used >= 20_000  # what was in flight was kept
+    assert pop_command(["run", str(tmp_path / "run")]) == 4
+    assert pop_command(["run", str(tmp_path / "run"), "--set", "budget.tokens=null"]) == 0
+    assert pairs(tmp_path / "run") == pairs(tmp_path / "undisturbed")
+    assert load_config(tmp_path / "run" / "config.yaml").budget.tokens is None
+
+
+def test_only_settings_that_change_no_result_may_change_in_the_middle_of_a_run(tmp_path: Path) -> None:
+    config = simulated_config(write_texts(tmp_path / "texts", 12), documents=2)
+    pop.run(config, tmp_path / "run")
+    moved = parse_config({**config.model_dump(mode="json"), "model": {**config.model.model_dump(), "seconds_per_call": 0.001}})
+    pop.run(moved, tmp_path / "run")
+    with pytest.raises(ConfigError, match="seed"):
+        pop.run(parse_config({**config.model_dump(mode="json"), "seed": 7}), tmp_path / "run")
+
+
+def test_money_is_what_the_tokens_of_the_journal_cost_and_stops_the_run(tmp_path: Path) -> None:
+    config = simulated_config(write_texts(tmp_path / "texts", 12)).model_dump(mode="json")
+    with serving(simulated_app(SimulatedChatModel(SimulatedModel()))) as url:
+        prices = {"prompt": 1.0, "generated": 10.0}
+        config["model"] = {"type": "endpoint", "base_url": url, "model": "simulated", "prices": prices}
+        spent = pop.run(parse_config(config), tmp_path / "whole")["rounds"][0]["usage"]
+        money = sum(used["money"] for used in spent.values())
+        assert money == pytest.approx(sum(u["prompt"] + 10 * u["generated"] for u in spent.values()) / 1e6, abs=1e-5)
+        assert {"proposer", "solver", "rubric_writer", "judge"} == set(spent)
+        config["budget"] = {"money": money / 2}
+        with pytest.raises(BudgetSpent, match=r"budget\.money"):
+            pop.run(parse_config(config), tmp_path / "half")
+
+
+def test_hours_add_up_over_sessions(tmp_path: Path) -> None:
+    config = simulated_config(write_texts(tmp_path / "texts", 12))
+    pop.run(with_budget(config, hours=1), tmp_path / "run")
+    with Journal.open(tmp_path / "run" / "run.db") as journal:
+        journal.note("seconds/1/synthesis", "3601")
+        journal._db.execute("DELETE FROM episodes WHERE round = 1")
+    with pytest.raises(BudgetSpent, match=r"1\.00 of 1\.00 hours"):
+        pop.run(with_budget(config, hours=1), tmp_path / "run")
+
+
+def test_a_dry_run_prints_the_plan_and_makes_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    config = simulated_config(write_texts(tmp_path / "texts", 12))
+    (tmp_path / "c.yaml").write_text(dump_config(config), encoding="utf-8")
+    before = sorted(tmp_path.iterdir())
+    assert pop_command(["synth", str(tmp_path / "c.yaml"), "--dry-run", "--tokens-per-second", "1000"]) == 0
+    assert "plan: 12 documents" in capfd.readouterr().out
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_dry_run_can_go_by_an_earlier_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    config = simulated_config(write_texts(tmp_path / "texts", 12), documents=3)
+    pop.run(config, tmp_path / "small")
+    (tmp_path / "c.yaml").write_text(dump_config(config), encoding="utf-8")
+    assert pop_command(["synth", str(tmp_path / "c.yaml"), "--dry-run", "--like", str(tmp_path / "small")]) == 0
+    assert "as in" in capfd.readouterr().out
+    assert pop_command(["synth", str(tmp_path / "c.yaml"), "--like", str(tmp_path / "small")]) == 2

@@ -1,0 +1,15 @@
+import pytest
+
+from pop_selfplay.report.live import seconds_left
+
+
+def test_while_no_episode_is_finished_the_calls_tell_how_long_it_takes() -> None:
+    assert seconds_left(10, episodes=0.0, calls=0.25) == pytest.approx(30)
+
+
+def test_a_plan_that_was_too_low_never_makes_a_phase_look_done() -> None:
+    assert seconds_left(99, episodes=0.5, calls=3.0) == pytest.approx(1)
+
+
+def test_with_nothing_done_nothing_is_said() -> None:
+    assert seconds_left(10, 0.0, 0.0) is None
