@@ -1,6 +1,6 @@
 """What a synthesis will take, before it begins: calls, tokens, hours and money.
 
-The documents and the prompts are the real ones; how much a model will write is assumed (`WRITTEN`) or as in an earlier run. Each
+The documents and the prompts are the real ones; how much a model will write is assumed (`WRITTEN`) or measured earlier. Each
 call is assumed to parse at the first try, and early stopping not to stop: a plan is what is paid at most when nothing has to be
 asked again. A new scoring mode gets a line in `judgements` and one in `WRITTEN`.
 """

@@ -2,11 +2,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.runs import write_texts
 
 from pop_selfplay.config import RunConfig, parse_config
 from pop_selfplay.records import Role
 from pop_selfplay.report.plan import CRITERIA, WRITTEN, Measured, calls_per_episode, make_plan, measured
-from tests.integration.runs import write_texts
 
 ENDPOINT = {"type": "endpoint", "base_url": "http://localhost:1/v1", "model": "m"}
 
