@@ -5,7 +5,7 @@ A new record goes here when two rooms need it; a type that only one room needs s
 
 import enum
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -35,15 +35,31 @@ class Message(Record):
     content: str
 
 
+class Token(NamedTuple):
+    """One generated token, and how likely others were in its place.
+
+    `alternatives` are texts with their natural log-probabilities under the model (temperature 1), most probable first; the
+    token itself is among them when it is one of the most probable.
+    """
+
+    text: str
+    alternatives: tuple[tuple[str, float], ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a model wrote. Token counts are the backend's own; `cached_tokens` of the prompt were not recomputed."""
+    """What a model wrote. Token counts are the backend's own; `cached_tokens` of the prompt were not recomputed.
+
+    `tokens` are there only where the request asked for probabilities. Joined they are the text, but for white space and for
+    what a backend added or cut off at the stop.
+    """
 
     text: str
     finish_reason: Literal["stop", "length"]
     prompt_tokens: int
     generated_tokens: int
     cached_tokens: int = 0
+    tokens: tuple[Token, ...] = ()
 
 
 class Document(Record):
@@ -95,7 +111,7 @@ class Rating(Record):
     """The judge's verdict on one criterion for one candidate: 0 bad, 1 medium, 2 good, with the thoughts behind it."""
 
     criterion: str
-    rating: float = Field(ge=0, le=2, description="the mean where the judge voted several times")
+    rating: float = Field(ge=0, le=2, description="a mean where the judge voted, or was asked for probabilities")
     thoughts: str = ""
 
 
@@ -114,7 +130,7 @@ class Evaluation(Record):
 
     | scoring | holds | score |
     | --- | --- | --- |
-    | pointwise, per_criterion | `ratings`, one for each criterion | Σ weight·rating / Σ weight, in [0, 2] |
+    | pointwise, per_criterion, logprob | `ratings`, one for each criterion | Σ weight·rating / Σ weight, in [0, 2] |
     | pairwise | `comparisons`, one for each other candidate whose comparison is valid | mean win rate, in [0, 1] |
     | anchor | `comparisons`, the one with the anchor | rating minus the anchor's, in [−10, 10] |
     | verify | neither | 2 or 0 |

@@ -300,6 +300,7 @@ def prompts_needed(synthesis: Synthesis) -> tuple[str, ...]:
         "per_criterion": ("rate_criterion",),
         "pairwise": ("compare", "rate"),  # the self-judged measure rates: comparisons within a group say nothing on its level
         "anchor": ("anchor", "rate"),
+        "logprob": ("rate_logprob",),
         "verify": (),
     }
     propose = "propose" if Role.PROPOSER in synthesis.document_for else "propose_without_document"

@@ -28,7 +28,16 @@ from pop_selfplay.config.models import (
     prices_of,
 )
 from pop_selfplay.config.run import Budget, RunConfig
-from pop_selfplay.config.synthesis import EarlyStop, JudgeSampling, Pairing, Reuse, RubricWriterSampling, Sampling, Synthesis
+from pop_selfplay.config.synthesis import (
+    EarlyStop,
+    JudgeSampling,
+    Logprob,
+    Pairing,
+    Reuse,
+    RubricWriterSampling,
+    Sampling,
+    Synthesis,
+)
 from pop_selfplay.config.training import DPOTraining, NoTraining, TrainingConfig
 
 __all__ = [
@@ -45,6 +54,7 @@ __all__ = [
     "HuggingFaceCorpus",
     "JudgeSampling",
     "LocalModel",
+    "Logprob",
     "MeasureConfig",
     "ModelConfig",
     "NoMeasure",

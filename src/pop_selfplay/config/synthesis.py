@@ -39,6 +39,13 @@ class EarlyStop(Config):
     gap: float = Field(1.0, gt=0, description="no more are solved once best and worst score differ by this much")
 
 
+class Logprob(Config):
+    """How ratings are read off the probabilities of the judge's tokens (scoring logprob)."""
+
+    top: int = Field(10, ge=3, description="most probable tokens asked for at each place; servers allow 5 to 20")
+    min_mass: float = Field(0.5, ge=0, le=1, description="probability that 0, 1 and 2 must have together, else asked again")
+
+
 class Reuse(Config):
     """Problems, candidates or rubrics of another run on the same documents, so that only one role changes."""
 
@@ -61,9 +68,10 @@ class Synthesis(Config):
     problems_per_document: int = Field(1, ge=1)
     candidates: int = Field(32, ge=2, description="answers per problem, n")
     min_valid_share: float = Field(0.25, ge=0, le=1, description="of n: this many answers must parse and be scored")
-    scoring: Literal["pointwise", "per_criterion", "pairwise", "anchor", "verify"] = Field(
+    scoring: Literal["pointwise", "per_criterion", "pairwise", "anchor", "logprob", "verify"] = Field(
         "pointwise", description="how candidates are scored; docs/scoring.md compares the modes"
     )
+    logprob: Logprob = Logprob()
     votes: int = Field(1, ge=1, description="judgements per candidate or comparison; the score is their mean")
     early_stop: EarlyStop | None = Field(None, description="score a few candidates before solving more")
     score_reference: bool = Field(False, description="score the reference answer, too; it is never paired")
@@ -95,6 +103,10 @@ class Synthesis(Config):
     def _scoring_fits_together(self) -> "Synthesis":
         if self.votes > 1 and self.judge.temperature == 0:
             raise ValueError(f"votes: {self.votes} of a greedy judge would all be alike: set judge.temperature, 0.7 say")
+        if self.votes > 1 and self.scoring == "logprob":
+            raise ValueError(
+                f"votes: {self.votes} make no sense with scoring logprob: its ratings are means over all votes already"
+            )
         if self.early_stop is not None and self.scoring in ("pairwise", "anchor"):
             raise ValueError(
                 f"early_stop needs scores that stand by themselves: scoring {self.scoring} compares the whole group"

@@ -39,3 +39,8 @@ def evaluation_schema(criteria: Sequence[Criterion]) -> dict[str, Any]:
             for number, criterion in enumerate(criteria, 1)
         }
     )
+
+
+def ratings_schema(count: int) -> dict[str, Any]:
+    """Return the schema of bare ratings: for each criterion's number, 1 to `count`, a rating of 0, 1 or 2."""
+    return _object({str(number): {"enum": [0, 1, 2]} for number in range(1, count + 1)})

@@ -14,6 +14,7 @@ in one pass and every filled value is fenced, so nothing inside a document or an
 | rubric_without_document.md | problem, candidates |
 | rate.md | problem, rubric, answer |
 | rate_criterion.md | problem, criterion, answer |
+| rate_logprob.md | problem, answer, and rubric or criterion |
 | compare.md, anchor.md | problem, rubric, answer_a, answer_b |
 
 Besides these, every key under `values:` in domain.yaml can be used in every prompt.
@@ -39,6 +40,7 @@ PLACES: Final[dict[str, frozenset[str]]] = {
     "rubric_without_document": frozenset({"problem", "candidates"}),
     "rate": frozenset({"problem", "rubric", "answer"}),
     "rate_criterion": frozenset({"problem", "criterion", "answer"}),
+    "rate_logprob": frozenset({"problem", "rubric", "criterion", "answer"}),
     "compare": frozenset({"problem", "rubric", "answer_a", "answer_b"}),
     "anchor": frozenset({"problem", "rubric", "answer_a", "answer_b"}),
 }
@@ -82,6 +84,7 @@ class Domain(Record):
     problem_checks: bool = Field(
         default=True, description="refuse problems that point at a text, repeat the reference answer or nearly each other"
     )
+    logprob_stop: str = Field(default="}", min_length=1, description="text that ends a judgement by rate_logprob.md")
     values: dict[str, str] = Field(default_factory=dict)
     prompts: dict[str, Prompt] = Field(default_factory=dict)
 
@@ -92,6 +95,12 @@ class Domain(Record):
         """
         self.require([prompt])
         return self.prompts[prompt].fill(values, self.values)
+
+    def uses(self, prompt: str, place: str) -> bool:
+        """Return whether `prompt` has the place `{{place}}`. Raises DomainError when the domain has no such prompt file."""
+        self.require([prompt])
+        parts = self.prompts[prompt]
+        return any(match[1] == place for match in _PLACE.finditer(parts.system + parts.user))
 
     def require(self, prompts: Iterable[str]) -> None:
         """Raise DomainError unless the domain has every one of `prompts`."""
@@ -125,7 +134,12 @@ def load_domain(name_or_path: str) -> Domain:
     for needed in ("propose", "solve", "rubric"):
         if needed not in prompts:
             raise DomainError(f"domain folder {folder} has no {needed}.md: add the file")
-    return domain.model_copy(update={"prompts": prompts})
+    domain = domain.model_copy(update={"prompts": prompts})
+    if "rate_logprob" in prompts and domain.uses("rate_logprob", "rubric") == domain.uses("rate_logprob", "criterion"):
+        raise DomainError(
+            f"{folder / 'rate_logprob.md'} must have a place for either the rubric or one criterion, not for both"
+        )
+    return domain
 
 
 def _load_prompt(path: Path, allowed: frozenset[str]) -> Prompt:

@@ -2,6 +2,7 @@
 
     journal.py   one row per model call and per finished episode
     schema.py    the SQLite tables, and how the file is opened to write or to read
+    probabilities.py  the tokens of a call as one text, where their probabilities were asked for
     tally.py     counts of calls, tokens and episodes, for live views and status
     rundir.py    the directory itself: resolved config, lock, file names
     fork.py      a new run that takes over the calls of another one

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from pop_selfplay.errors import UsageError
-from pop_selfplay.journal.journal import Journal
+from pop_selfplay.journal.journal import INHERITED_COLUMNS, Journal
 from pop_selfplay.journal.salvage import readable_rows
 from pop_selfplay.journal.schema import connect_to_read
 
 _CALLS_AT_ONCE: Final = 10_000
-_COLUMNS: Final = "episode, role, item, attempt, digest, text, finish_reason, prompt_tokens, cached_tokens, generated_tokens"
 _SOURCE: Final = "forked_from"
 _DONE: Final = "fork_copied"
 
@@ -46,7 +45,7 @@ def finish_fork(journal: Journal) -> None:
         raise UsageError(f"cannot fork from {origin}: its run.db is gone; to begin without it, choose a new run directory")
     with closing(connect_to_read(path)) as old:
         for table in ("calls", "inherited_calls"):
-            rows = readable_rows(old, table, _COLUMNS)
+            rows = readable_rows(old, table, INHERITED_COLUMNS)
             while batch := list(islice(rows, _CALLS_AT_ONCE)):
                 journal.inherit(batch)
     journal.note(_DONE, "yes")

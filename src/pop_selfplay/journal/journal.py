@@ -17,7 +17,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 from pydantic import ValidationError
 
 from pop_selfplay.core.parsing import Rejection, parse_answer
-from pop_selfplay.journal.schema import connect, connect_to_read
+from pop_selfplay.journal.probabilities import decode_tokens, encode_tokens
+from pop_selfplay.journal.schema import column, connect, connect_to_read
 from pop_selfplay.journal.tally import Tally
 from pop_selfplay.journal.trouble import damaged, explain
 from pop_selfplay.records import Candidate, Completion, Document, Episode
@@ -28,8 +29,14 @@ INHERITED: Final = "inherited"
 """The reason of a call that a forked run found in its inheritance: it has to be parsed, and recorded, by this run."""
 
 _EPISODES_AT_ONCE: Final = 1000
+CALL_COLUMNS: Final = (
+    "episode, role, item, attempt, round, digest, reason, text, finish_reason, prompt_tokens, cached_tokens, generated_tokens,"
+    " probabilities"
+)
+INHERITED_COLUMNS: Final = (
+    "episode, role, item, attempt, digest, text, finish_reason, prompt_tokens, cached_tokens, generated_tokens, probabilities"
+)
 _CALL: Final = "episode = ? AND role = ? AND item = ? AND attempt = ?"
-_COMPLETION: Final = "text, finish_reason, prompt_tokens, generated_tokens, cached_tokens"
 
 
 class CallKey(NamedTuple):
@@ -59,6 +66,9 @@ class Journal:
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._db = connection
         self._path = path
+        self._completion = (
+            f"text, finish_reason, prompt_tokens, generated_tokens, cached_tokens, {column(connection, 'probabilities')}"
+        )
         self._inherits = self._one("SELECT 1 FROM inherited_calls LIMIT 1") is not None
 
     @classmethod
@@ -136,29 +146,39 @@ class Journal:
 
     def find_call(self, key: CallKey) -> StoredCall | None:
         """Return the finished call under `key`, of this run or else, with reason INHERITED, of its inheritance."""
-        row = self._one(f"SELECT digest, reason, {_COMPLETION} FROM calls WHERE {_CALL}", *key[1:])
+        row = self._one(f"SELECT digest, reason, {self._completion} FROM calls WHERE {_CALL}", *key[1:])
         if row is None and self._inherits:
-            row = self._one(f"SELECT digest, '{INHERITED}', {_COMPLETION} FROM inherited_calls WHERE {_CALL}", *key[1:])
-        return None if row is None else StoredCall(row[0], row[1], Completion(*row[2:]))
+            row = self._one(f"SELECT digest, '{INHERITED}', {self._completion} FROM inherited_calls WHERE {_CALL}", *key[1:])
+        if row is None:
+            return None
+        digest, reason, text, finish_reason, prompt, generated, cached, probabilities = row
+        try:
+            tokens = decode_tokens(probabilities)
+            return StoredCall(digest, reason, Completion(text, finish_reason, prompt, generated, cached, tokens))
+        except ValueError as error:
+            raise damaged(self._path, f"the probabilities of a call of {key.episode} do not parse ({error})") from error
 
     def record_call(self, key: CallKey, call: StoredCall) -> None:
         """Store a finished call; it survives a kill from the moment this returns."""
         done = call.completion
         self._write(
-            "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET round = excluded.round,"
-            " digest = excluded.digest, reason = excluded.reason, text = excluded.text, finish_reason = excluded.finish_reason,"
-            " prompt_tokens = excluded.prompt_tokens, cached_tokens = excluded.cached_tokens,"
-            " generated_tokens = excluded.generated_tokens",
+            f"INSERT INTO calls ({CALL_COLUMNS}) VALUES ({_marks(CALL_COLUMNS)}) ON CONFLICT DO UPDATE SET"
+            " round = excluded.round, digest = excluded.digest, reason = excluded.reason, text = excluded.text,"
+            " finish_reason = excluded.finish_reason, prompt_tokens = excluded.prompt_tokens,"
+            " cached_tokens = excluded.cached_tokens, generated_tokens = excluded.generated_tokens,"
+            " probabilities = excluded.probabilities",
             (
                 *(key.episode, key.role, key.item, key.attempt, key.round, call.digest, call.reason),
                 *(done.text, done.finish_reason, done.prompt_tokens, done.cached_tokens, done.generated_tokens),
+                encode_tokens(done.tokens),
             ),
         )
 
     def inherit(self, calls: Iterable[tuple[Any, ...]]) -> None:
-        """Add `calls`, rows in the order of the table's columns, to the inheritance. Calls of this run stay as they are."""
+        """Add `calls`, rows in the order of INHERITED_COLUMNS, to the inheritance. Calls of this run stay as they are."""
+        insert = f"INSERT OR IGNORE INTO inherited_calls ({INHERITED_COLUMNS}) VALUES ({_marks(INHERITED_COLUMNS)})"
         with self._transaction():
-            self._db.executemany("INSERT OR IGNORE INTO inherited_calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", calls)
+            self._db.executemany(insert, calls)
         self._inherits = True
 
     # --- episodes -----------------------------------------------------------------------------------------------------
@@ -263,3 +283,7 @@ class Journal:
         except ValidationError as error:
             detail = f"a {record.__name__.lower()} in it does not parse ({error.errors()[0]['msg']})"
             raise damaged(self._path, detail) from error
+
+
+def _marks(columns: str) -> str:
+    return ", ".join("?" for _ in columns.split(","))

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from pop_selfplay.errors import JournalDamaged
-from pop_selfplay.journal.journal import Journal
-from pop_selfplay.journal.schema import connect_to_read
+from pop_selfplay.journal.journal import CALL_COLUMNS, INHERITED_COLUMNS, Journal
+from pop_selfplay.journal.schema import column, connect_to_read
 
 _MISSES_AT_THE_END: Final = 20_000
 """So many row numbers in a row that give nothing count as the end of a table whose last number cannot be read."""
@@ -21,16 +21,15 @@ _COLUMNS: Final = {
     "meta": "key, value",
     "documents": "round, position, id, record",
     "corpus_drops": "round, reason, count",
-    "calls": "episode, role, item, attempt, round, digest, reason, text, finish_reason, prompt_tokens, cached_tokens,"
-    " generated_tokens",
-    "inherited_calls": "episode, role, item, attempt, digest, text, finish_reason, prompt_tokens, cached_tokens,"
-    " generated_tokens",
+    "calls": CALL_COLUMNS,
+    "inherited_calls": INHERITED_COLUMNS,
     "episodes": "id, round, stage, reason, record",
 }
 
 
 def readable_rows(db: sqlite3.Connection, table: str, columns: str) -> Iterator[tuple[Any, ...]]:
     """Yield `columns` of every row of `table` that can be read, in the order of their numbers."""
+    columns = ", ".join(column(db, name) for name in columns.split(", "))
     seen = 0
     try:
         with closing(db.execute(f"SELECT rowid, {columns} FROM {table} NOT INDEXED ORDER BY rowid")) as rows:

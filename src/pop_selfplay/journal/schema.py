@@ -12,7 +12,10 @@ from typing import Final
 from pop_selfplay.errors import JournalError
 from pop_selfplay.journal.trouble import explain
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
+READABLE: Final = (2, SCHEMA_VERSION)
+"""Schemas that are read as they are. To write, an older journal is brought up to date when it is opened."""
+
 BUSY_SECONDS: Final = 10.0
 """How long to wait for another program that holds the journal locked."""
 
@@ -39,6 +42,7 @@ CREATE TABLE calls (
     episode TEXT NOT NULL, role TEXT NOT NULL, item TEXT NOT NULL, attempt INTEGER NOT NULL, round INTEGER NOT NULL,
     digest TEXT NOT NULL, reason TEXT NOT NULL, text TEXT NOT NULL, finish_reason TEXT NOT NULL,
     prompt_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL, generated_tokens INTEGER NOT NULL,
+    probabilities TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (episode, role, item, attempt)
 );
 CREATE TABLE episodes (
@@ -49,6 +53,7 @@ CREATE TABLE inherited_calls (
     episode TEXT NOT NULL, role TEXT NOT NULL, item TEXT NOT NULL, attempt INTEGER NOT NULL,
     digest TEXT NOT NULL, text TEXT NOT NULL, finish_reason TEXT NOT NULL,
     prompt_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL, generated_tokens INTEGER NOT NULL,
+    probabilities TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (episode, role, item, attempt)
 );
 CREATE TABLE call_counts (
@@ -81,6 +86,9 @@ CREATE TRIGGER episode_removed AFTER DELETE ON episodes BEGIN
 END;
 INSERT INTO meta VALUES ('run_id', lower(hex(randomblob(8))));
 """
+_FROM_2: Final = tuple(
+    f"ALTER TABLE {table} ADD COLUMN probabilities TEXT NOT NULL DEFAULT ''" for table in ("calls", "inherited_calls")
+)
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -93,7 +101,9 @@ def connect(path: Path) -> sqlite3.Connection:
             db.execute(f"PRAGMA wal_autocheckpoint={_PAGES_BEFORE_CHECKPOINT}")
             if _version(db) == 0:
                 db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
-            _check_version(db, path)
+            if _version(db) == 2:
+                _bring_up_to_date(db)
+            _check_version(db, path, SCHEMA_VERSION)
         except BaseException:
             db.close()
             raise
@@ -112,7 +122,7 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
         if db is None or _version(db) == 0:
             return connect(Path(":memory:"))
         try:
-            _check_version(db, path)
+            _check_version(db, path, *READABLE)
         except BaseException:
             db.close()
             raise
@@ -140,7 +150,25 @@ def _version(db: sqlite3.Connection) -> int:
     return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _check_version(db: sqlite3.Connection, path: Path) -> None:
+def column(db: sqlite3.Connection, name: str) -> str:
+    """Return the SQL for the column `name` of a call: itself, or what stands for it in a journal from before there was one."""
+    return "''" if name == "probabilities" and _version(db) == 2 else name
+
+
+def _bring_up_to_date(db: sqlite3.Connection) -> None:
+    """Add what a journal of schema 2 lacks. Nothing that it holds changes: no call of that time had probabilities."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        if _version(db) == 2:  # still, now that nobody else can write
+            for statement in (*_FROM_2, f"PRAGMA user_version={SCHEMA_VERSION}"):
+                db.execute(statement)
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+
+
+def _check_version(db: sqlite3.Connection, path: Path, *known: int) -> None:
     version = _version(db)
-    if version != SCHEMA_VERSION:
+    if version not in known:
         raise JournalError(f"{path} has schema {version}, this version reads {SCHEMA_VERSION}: use the version that made it")

@@ -7,9 +7,9 @@ and a line in `models.open_model`.
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pop_selfplay.records import Completion, Message, Role
+from pop_selfplay.records import Completion, Message, Role, Token
 
-__all__ = ["ChatModel", "ChatRequest", "Completion"]
+__all__ = ["ChatModel", "ChatRequest", "Completion", "Token"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,7 @@ class ChatRequest:
     which nothing more is needed: a backend may stop there, and then keeps the tag in the text. `group` names the episode, so
     that a backend with several replicas can keep calls that share a prefix together. `schema` is the JSON schema of the whole
     completion, where one is asked for (then there is no `stop`): a backend that can decode by it must, others may ignore it.
+    `top_logprobs` k ≥ 1 asks for each token's k most probable alternatives: a backend that cannot tell them must refuse.
     """
 
     role: Role
@@ -31,6 +32,7 @@ class ChatRequest:
     stop: str = ""
     group: str = ""
     schema: dict[str, Any] | None = field(default=None, hash=False)
+    top_logprobs: int = 0
 
 
 class ChatModel(Protocol):

@@ -27,7 +27,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from pop_selfplay.config import EndpointModel
 from pop_selfplay.errors import ModelRefused, ModelUnavailable, RequestRefused
-from pop_selfplay.models.base import ChatRequest, Completion
+from pop_selfplay.models.base import ChatRequest, Completion, Token
 
 _LOG: Final = logging.getLogger(__name__)
 _CONNECT_TIMEOUT_S: Final = 30.0
@@ -35,6 +35,10 @@ _HEALS: Final = frozenset({408, 425, 429})
 _ABOUT_THE_REQUEST: Final = frozenset({400, 413, 422})
 _LENGTH_OR_CONTENT: Final = re.compile(r"context|too (?:long|large|many)|length|maximum|max_tokens|content|policy|filter", re.I)
 _SEED_RANGE: Final = 2**31 - 1
+_NO_LOGPROBS: Final = (
+    "synthesis.scoring logprob needs them: lower synthesis.logprob.top if that many are too many, use a server "
+    "that returns them (vLLM, SGLang, llama.cpp), or score pointwise"
+)
 
 
 class EndpointChatModel:
@@ -50,6 +54,7 @@ class EndpointChatModel:
         self._slots = asyncio.Semaphore(config.max_in_flight)
         self._answered_at = float("-inf")
         self._unreachable = False
+        self._gives_logprobs = False
         # The semaphore is the only bound, and it counts waiting for a retry, too: a struggling server gets no new calls.
         self._client = httpx2.AsyncClient(
             headers={"content-type": "application/json", **_authorization(config)},
@@ -77,6 +82,14 @@ class EndpointChatModel:
                 reply: _Reply = await retrying(self._post, body)
             except _Transient as error:
                 raise self._out_of_patience(error, patience) from error
+            except RequestRefused as error:
+                if request.top_logprobs and not self._gives_logprobs and "logprob" in str(error).lower():
+                    raise ModelRefused(f"{error}; {_NO_LOGPROBS}") from error
+                raise
+        if request.top_logprobs:
+            if reply.choices[0].logprobs is None or reply.choices[0].logprobs.content is None:
+                raise ModelRefused(f"{self._url} answers without logprobs; {_NO_LOGPROBS}")
+            self._gives_logprobs = True
         return _completion(reply, request.stop)
 
     async def close(self) -> None:
@@ -186,9 +199,39 @@ class _ReplyMessage(BaseModel):
         return f"<think>\n{reasoning}\n</think>\n\n{content}" if reasoning else content
 
 
+class _Likely(BaseModel):
+    token: str
+    logprob: float
+
+
+class _TokenLogprobs(_Likely):
+    top_logprobs: list[_Likely] = []
+
+
+class _Logprobs(BaseModel):
+    content: list[_TokenLogprobs] | None = None
+
+
 class _Choice(BaseModel):
     message: _ReplyMessage
     finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
+
+    def tokens(self) -> tuple[Token, ...]:
+        """Every generated token with its alternatives, the token itself among them; some servers list only others."""
+        content = self.logprobs.content if self.logprobs else None
+        return tuple(
+            Token(
+                at.token,
+                tuple(
+                    (text, p)
+                    for text, p in (
+                        {at.token: at.logprob} | {likely.token: likely.logprob for likely in at.top_logprobs}
+                    ).items()
+                ),
+            )
+            for at in content or ()
+        )
 
 
 class _CachedTokens(BaseModel):
@@ -240,6 +283,7 @@ def _payload(model: str, request: ChatRequest) -> dict[str, Any]:
         # Our seeds have up to 63 bits, servers take 31. Modulo a Mersenne prime, every bit of ours still counts.
         "seed": request.seed % _SEED_RANGE,
         **({"stop": [request.stop]} if request.stop else {}),
+        **({"logprobs": True, "top_logprobs": request.top_logprobs} if request.top_logprobs else {}),
         **({"response_format": {"type": "json_schema", "json_schema": schema}} if request.schema else {}),
     }
 
@@ -258,6 +302,7 @@ def _completion(reply: _Reply, stop: str) -> Completion:
         prompt_tokens=usage.prompt_tokens,
         generated_tokens=usage.completion_tokens,
         cached_tokens=(details.cached_tokens or 0) if details else 0,
+        tokens=choice.tokens(),
     )
 
 

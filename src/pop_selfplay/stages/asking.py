@@ -5,10 +5,12 @@ import hashlib
 import json
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
 from pop_selfplay.config import Synthesis
 from pop_selfplay.core.contamination import NO_BENCHMARKS, BenchmarkIndex
+from pop_selfplay.core.expected_rating import compact
 from pop_selfplay.core.parsing import Parsed, Rejection, valid_unicode
 from pop_selfplay.core.seeds import derive_seed
 from pop_selfplay.domains import Domain
@@ -48,7 +50,7 @@ class Question(NamedTuple):
     """One thing to ask a role. `item` tells apart what is asked of one role in one episode, such as the candidate's number.
 
     `stop` is the closing tag that ends the answer, where it is not the role's usual one. With a `schema` the answer is bare
-    JSON, without tags.
+    JSON, without tags. `max_tokens` above 0 limits an answer that is known to be short, `top_logprobs` asks for probabilities.
     """
 
     round: int
@@ -58,6 +60,8 @@ class Question(NamedTuple):
     messages: tuple[Message, ...]
     stop: str = ""
     schema: dict[str, Any] | None = None
+    max_tokens: int = 0
+    top_logprobs: int = 0
 
 
 def voted(item: str, vote: int) -> str:
@@ -78,6 +82,23 @@ async def ask(
     The seed of each call is a hash of run seed, episode, role, item and attempt. `attempts` and `temperature` stand in for the
     role's own settings. A call that the journal already holds for exactly this request is not made again.
     """
+    by_text = partial(_by_text, parse)
+    return await ask_for_tokens(cast, question, by_text, attempts=attempts, temperature=temperature)
+
+
+def _by_text(parse: Callable[[str], Parsed[T] | Rejection], completion: Completion) -> Parsed[T] | Rejection:
+    return parse(completion.text)
+
+
+async def ask_for_tokens(
+    cast: Cast,
+    question: Question,
+    parse: Callable[[Completion], Parsed[T] | Rejection],
+    *,
+    attempts: range | None = None,
+    temperature: float | None = None,
+) -> T | Failure:
+    """Like `ask`, with a `parse` that sees the whole completion, probabilities included."""
     sampling = cast.synthesis.sampling(question.role)
     rejection = Rejection("not_asked")
     for attempt in range(sampling.attempts) if attempts is None else attempts:
@@ -89,11 +110,12 @@ async def ask(
             messages=question.messages,
             temperature=heat,
             top_p=sampling.top_p,
-            max_tokens=sampling.max_tokens,
+            max_tokens=min(sampling.max_tokens, question.max_tokens or sampling.max_tokens),
             seed=derive_seed(cast.seed, question.episode, question.role, question.item, attempt),
             stop="" if question.schema is not None else question.stop or CLOSING_TAG[question.role],
             group=question.episode,
             schema=question.schema,
+            top_logprobs=question.top_logprobs,
         )
         key = CallKey(question.round, question.episode, question.role.value, question.item, attempt)
         try:
@@ -109,8 +131,8 @@ async def ask(
     return Failure(stage=question.role.value, reason=rejection.reason, detail=rejection.detail)
 
 
-def _parse(parse: Callable[[str], Parsed[T] | Rejection], completion: Completion) -> Parsed[T] | Rejection:
-    parsed = parse(completion.text)
+def _parse(parse: Callable[[Completion], Parsed[T] | Rejection], completion: Completion) -> Parsed[T] | Rejection:
+    parsed = parse(completion)
     if isinstance(parsed, Rejection) and completion.finish_reason == "length":
         return Rejection("cut_off", f"{completion.generated_tokens} tokens were not enough ({parsed.reason})")
     return parsed
@@ -130,6 +152,7 @@ async def _completion(cast: Cast, key: CallKey, request: ChatRequest) -> Complet
         completion.prompt_tokens,
         completion.generated_tokens,
         completion.cached_tokens,
+        compact(completion.tokens),
     )
 
 
@@ -146,6 +169,8 @@ def _digest(cast: Cast, request: ChatRequest) -> str:
     text = repr(settings) + "".join(f"\0{message.role}\0{message.content}" for message in request.messages)
     if request.schema is not None:
         text += f"\0schema\0{json.dumps(request.schema)}"
+    if request.top_logprobs:
+        text += f"\0top_logprobs\0{request.top_logprobs}"
     return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
 
 

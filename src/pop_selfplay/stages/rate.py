@@ -4,6 +4,7 @@
 | --- | --- | --- |
 | pointwise | once per candidate, for 0, 1 or 2 on each criterion | here |
 | per_criterion | once per candidate and criterion: more calls, so simple that even a very small judge gets it right | here |
+| logprob | once per candidate (or criterion), for ratings without thoughts, read off the tokens' probabilities | expect.py |
 | pairwise, anchor | two answers at a time, in both orders | compare.py |
 | verify | nobody: the boxed answer is compared with the reference's | core/verifying.py |
 
@@ -21,6 +22,7 @@ from pop_selfplay.core.verifying import same_final_answer
 from pop_selfplay.records import REFERENCE, Candidate, Criterion, Evaluation, Failure, Problem, Rating, Role, Rubric
 from pop_selfplay.stages.asking import Cast, Question, ask, together, voted
 from pop_selfplay.stages.compare import Match, anchor, pairwise
+from pop_selfplay.stages.expect import PROMPT, expect, one_by_one
 
 _Ratings = tuple[Rating, ...] | Failure
 
@@ -129,14 +131,15 @@ async def _vote(cast: Cast, problem: Problem, rubric: Rubric, candidate: Candida
         messages = cast.domain.render(prompt, problem=problem.text, answer=candidate.answer, **values)
         return _ratings(cast, Question(round_, problem.id, Role.JUDGE, voted(item, vote), messages), criteria)
 
-    index = candidate.index
-    if cast.synthesis.scoring == "per_criterion":
+    index, mode = candidate.index, cast.synthesis.scoring
+    if mode == "per_criterion" or (mode == "logprob" and one_by_one(cast)):
+        prompt = "rate_criterion" if mode == "per_criterion" else PROMPT
         asked = [
-            asking((criterion,), f"{index}.{n}", "rate_criterion", criterion=criterion_json(criterion))
+            asking((criterion,), f"{index}.{n}", prompt, criterion=criterion_json(criterion))
             for n, criterion in enumerate(rubric.criteria)
         ]
     else:
-        asked = [asking(rubric.criteria, str(index), "rate", rubric=rubric_json(rubric))]
+        asked = [asking(rubric.criteria, str(index), PROMPT if mode == "logprob" else "rate", rubric=rubric_json(rubric))]
     outcomes = await together(asked)
     ratings: list[Rating] = []
     for outcome in outcomes:
@@ -147,6 +150,8 @@ async def _vote(cast: Cast, problem: Problem, rubric: Rubric, candidate: Candida
 
 
 async def _ratings(cast: Cast, question: Question, criteria: Sequence[Criterion]) -> _Ratings:
+    if cast.synthesis.scoring == "logprob":
+        return await expect(cast, question, criteria)
     bare = cast.synthesis.json_schema
     if bare:
         question = question._replace(schema=evaluation_schema(criteria))

@@ -10,12 +10,16 @@ import pytest
 from tests.unit.models.makers import make_request
 
 from pop_selfplay.config import EndpointModel, SimulatedModel
+from pop_selfplay.core.expected_rating import compact, parse_ratings
+from pop_selfplay.core.parsing import Parsed
 from pop_selfplay.errors import ModelRefused, ModelUnavailable
 from pop_selfplay.models import open_model
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.models.simulated.server import HttpFaults, serving, simulated_app
+from pop_selfplay.records import Criterion, Role
 
+CRITERIA = [Criterion(name=name, description="d", weight=1, gold="g") for name in ("dose", "effect")]
 MODEL = SimulatedChatModel(SimulatedModel())
 REQUESTS = [make_request(system="Write <answer>.", seed=seed, stop="</answer>") for seed in range(24)]
 
@@ -40,6 +44,16 @@ def test_a_served_model_answers_as_it_does_in_process() -> None:
         assert httpx2.get(f"{base_url}/models").json()["data"][0]["id"] == "simulated"
     assert served == asyncio.run(ask(SimulatedModel(), REQUESTS))
     assert all(completion.text.endswith("</answer>") for completion in served)
+
+
+def test_probabilities_come_over_http_as_they_are_in_process() -> None:
+    rubric = '<rubric>{"criterion_1": {"name": "dose"}, "criterion_2": {"name": "effect"}}</rubric>'
+    asked = [make_request(f"{rubric}<answer>Moss {n}.</answer>", role=Role.JUDGE, stop="}", top_logprobs=5) for n in range(8)]
+    with serving(simulated_app(MODEL)) as base_url:
+        served = asyncio.run(ask(EndpointModel(base_url=base_url, model="simulated"), asked))
+    in_process = asyncio.run(ask(SimulatedModel(), asked))
+    assert [compact(completion.tokens) for completion in served] == [compact(completion.tokens) for completion in in_process]
+    assert all(isinstance(parse_ratings(completion, CRITERIA, 0.5), Parsed) for completion in served)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,8 @@ def test_a_filled_place_holds_the_text_as_it_is(domain: Domain, prompt: str) -> 
 @pytest.mark.parametrize("prompt", [prompt for prompt in PROMPTS if prompt != "solve"])
 def test_every_pasted_text_stands_between_tags_of_its_name(domain: Domain, prompt: str) -> None:
     user = domain.prompts[prompt].user
-    expected = PLACES[prompt] - ({"title"} if prompt == "propose" else set())
+    unused = {"propose": {"title"}, "rate_logprob": {"criterion"}}.get(prompt, set())
+    expected = PLACES[prompt] - unused
     assert set(re.findall(r"\{\{(\w+)\}\}", user)) == expected
     for name in expected:
         assert f"<{name}>\n{{{{{name}}}}}\n</{name}>" in user
@@ -90,6 +91,7 @@ def test_every_pasted_text_stands_between_tags_of_its_name(domain: Domain, promp
         ("rubric_without_document", ("<rubric>", "</rubric>", '"gold"'), ("<evaluation>",)),
         ("rate", ("<evaluation>", "</evaluation>"), ()),
         ("rate_criterion", ("<evaluation>", "</evaluation>"), ()),
+        ("rate_logprob", ('{"1": 0, "2": 2, "3": 1}',), ("<evaluation>", "<better_answer>", "thoughts first")),
         ("compare", ("<better_answer>", "</better_answer>"), ("<evaluation>", "<rating_A>")),
         ("anchor", ("<rating_A>", "</rating_A>", "<rating_B>", "</rating_B>"), ("<evaluation>", "<better_answer>")),
     ],

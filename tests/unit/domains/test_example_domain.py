@@ -36,7 +36,7 @@ def test_it_holds_every_prompt_and_uses_its_value() -> None:
 def test_every_place_stands_between_tags_of_its_name(prompt: str) -> None:
     user = load_domain(FOLDER).prompts[prompt].user
     places = set(re.findall(r"\{\{(\w+)\}\}", user))
-    assert places == PLACES[prompt] - ({"title"} if prompt == "propose" else set())
+    assert places == PLACES[prompt] - {"propose": {"title"}, "rate_logprob": {"criterion"}}.get(prompt, set())
     assert all(f"<{place}>\n{{{{{place}}}}}\n</{place}>" in user for place in places)
 
 
@@ -47,8 +47,8 @@ def test_the_rubric_it_asks_for_is_one_that_parses(prompt: str) -> None:
 
 @pytest.mark.parametrize(
     "synthesis",
-    [{}, {"scoring": "per_criterion"}, {"document_for": ["proposer"]}, {"document_for": []}],
-    ids=["default", "per_criterion", "rubric without document", "no document"],
+    [{}, {"scoring": "per_criterion"}, {"scoring": "logprob"}, {"document_for": ["proposer"]}, {"document_for": []}],
+    ids=["default", "per_criterion", "logprob", "rubric without document", "no document"],
 )
 def test_a_run_with_it_plays_episodes_to_scored_candidates(synthesis: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "texts").mkdir()

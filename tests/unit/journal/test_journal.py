@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pop_selfplay.episode import unfinished
-from pop_selfplay.errors import JournalError
+from pop_selfplay.errors import JournalDamaged, JournalError
 from pop_selfplay.journal import CallKey, Journal, StoredCall, Tally
+from pop_selfplay.journal.fork import fork
 from pop_selfplay.journal.journal import INHERITED
+from pop_selfplay.journal.salvage import salvage
 from pop_selfplay.records import (
     Candidate,
     Completion,
@@ -23,6 +25,7 @@ from pop_selfplay.records import (
     Problem,
     Rating,
     Rubric,
+    Token,
 )
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -31,7 +34,17 @@ CALLS = st.builds(
     StoredCall,
     TEXT,
     st.sampled_from(["", "repaired", "no_tag"]),
-    st.builds(Completion, TEXT, st.sampled_from(["stop", "length"]), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)),
+    st.builds(
+        Completion,
+        TEXT,
+        st.sampled_from(["stop", "length"]),
+        st.integers(0, 9),
+        st.integers(0, 9),
+        st.integers(0, 9),
+        st.lists(st.builds(Token, TEXT, st.lists(st.tuples(TEXT, st.floats(-1e4, 0)), max_size=3).map(tuple)), max_size=4).map(
+            tuple
+        ),
+    ),
 )
 
 
@@ -91,7 +104,7 @@ def test_an_inherited_call_is_found_but_counts_only_once_it_is_recorded() -> Non
     key, call = CallKey(1, "1/d1/0", "solver", "0", 0), StoredCall("x", "", Completion("text", "stop", 3, 2, 1))
     done = call.completion
     with Journal.open(Path(":memory:")) as journal:
-        journal.inherit([(*key[1:], "x", done.text, done.finish_reason, 3, 1, 2)])
+        journal.inherit([(*key[1:], "x", done.text, done.finish_reason, 3, 1, 2, "")])
         assert journal.find_call(key) == call._replace(reason=INHERITED)
         assert not journal.tally.calls
         journal.record_call(key, call)
@@ -216,3 +229,70 @@ def test_a_journal_of_another_version_is_refused(tmp_path: Path) -> None:
         db.execute("PRAGMA user_version=99")
     with pytest.raises(JournalError, match="schema 99"):
         Journal.open(tmp_path / "run.db")
+
+
+TO_SCHEMA_2 = """
+ALTER TABLE calls DROP COLUMN probabilities;
+ALTER TABLE inherited_calls DROP COLUMN probabilities;
+PRAGMA user_version=2;
+"""
+OLD, PROBABLE = CallKey(1, "1/d1/0", "solver", "0", 0), CallKey(1, "1/d1/0", "judge", "0", 0)
+CALL = StoredCall("x", "", Completion("text", "stop", 3, 2, 1))
+RATED = StoredCall("y", "", Completion("1", "stop", 3, 2, 1, (Token("1", (("1", -0.5), (" 2", -1.0))),)))
+
+
+@pytest.fixture
+def old_journal(tmp_path: Path) -> Path:
+    """A journal as it was before calls had probabilities."""
+    path = tmp_path / "run.db"
+    with Journal.open(path) as journal:
+        journal.record_call(OLD, CALL)
+        journal.inherit([("1/d2/0", "solver", "0", 0, "x", "old", "stop", 3, 1, 2, "")])
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(TO_SCHEMA_2)
+    return path
+
+
+def test_a_journal_from_before_probabilities_is_brought_up_to_date_and_loses_nothing(old_journal: Path) -> None:
+    for _ in range(2):
+        with Journal.open(old_journal) as journal:
+            assert journal.find_call(OLD) == CALL
+            inherited = journal.find_call(CallKey(1, "1/d2/0", "solver", "0", 0))
+            assert inherited is not None and (inherited.reason, inherited.completion.text) == (INHERITED, "old")
+            journal.record_call(PROBABLE, RATED)
+            assert journal.find_call(PROBABLE) == RATED
+            assert journal.tally.calls == {(1, "solver", ""): 1, (1, "judge", ""): 1}
+
+
+def test_a_reader_of_such_a_journal_reads_it_as_it_is(old_journal: Path, tmp_path: Path) -> None:
+    before = old_journal.read_bytes()
+    with Journal.open_to_read(old_journal) as journal:
+        assert journal.find_call(OLD) == CALL
+    salvage(old_journal, tmp_path / "whole.db")
+    with Journal.open(tmp_path / "whole.db") as journal:
+        assert journal.find_call(OLD) == CALL
+    with Journal.open(tmp_path / "fork.db") as journal:
+        fork(journal, old_journal)
+        found = journal.find_call(OLD)
+        assert found is not None and found.completion == CALL.completion
+    assert old_journal.read_bytes() == before
+
+
+def test_a_fork_and_a_salvage_keep_probabilities(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "run.db") as journal:
+        journal.record_call(PROBABLE, RATED)
+    salvage(tmp_path / "run.db", tmp_path / "whole.db")
+    with Journal.open(tmp_path / "whole.db") as journal:
+        assert journal.find_call(PROBABLE) == RATED
+    with Journal.open(tmp_path / "fork.db") as journal:
+        fork(journal, tmp_path / "run.db")
+        assert journal.find_call(PROBABLE) == RATED._replace(reason=INHERITED)
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[[]]", '[["1","2"]]', '[["1",2,"2"]]', "[7]", '[["1","2","3"]]'])
+def test_probabilities_that_do_not_parse_are_damage(text: str) -> None:
+    with Journal.open(Path(":memory:")) as journal:
+        journal.record_call(PROBABLE, RATED)
+        journal._db.execute("UPDATE calls SET probabilities = ?", (text,))
+        with pytest.raises(JournalDamaged, match="probabilities"):
+            journal.find_call(PROBABLE)

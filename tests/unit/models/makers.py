@@ -14,6 +14,7 @@ def make_request(
     max_tokens: int = 4096,
     seed: int = 0,
     stop: str = "",
+    top_logprobs: int = 0,
 ) -> ChatRequest:
     parts = ([Message(role="system", content=system)] if system else []) + [Message(role="user", content=user)]
-    return ChatRequest(role, tuple(parts), temperature, top_p, max_tokens, seed, stop)
+    return ChatRequest(role, tuple(parts), temperature, top_p, max_tokens, seed, stop, top_logprobs=top_logprobs)

@@ -12,7 +12,7 @@ from tests.unit.models.makers import make_request
 
 from pop_selfplay.config import EndpointModel
 from pop_selfplay.errors import ModelRefused, ModelUnavailable, RequestRefused
-from pop_selfplay.models.base import ChatRequest, Completion
+from pop_selfplay.models.base import ChatRequest, Completion, Token
 from pop_selfplay.models.endpoint import EndpointChatModel
 
 Handler = Callable[[httpx2.Request], httpx2.Response]
@@ -244,3 +244,46 @@ def test_no_more_calls_are_in_flight_than_allowed() -> None:
 
     asyncio.run(run())
     assert peak == 3
+
+
+# --- probabilities ----------------------------------------------------------------------------------------------------
+
+
+def with_logprobs(content: list[dict[str, Any]] | None) -> httpx2.Response:
+    data = reply("1").json()
+    data["choices"][0]["logprobs"] = {"content": content}
+    return httpx2.Response(200, json=data)
+
+
+def test_probabilities_are_asked_for_and_read_with_the_token_itself_among_them() -> None:
+    bodies: list[dict[str, Any]] = []
+    content = [
+        {"token": "1", "logprob": -0.2, "top_logprobs": [{"token": "2", "logprob": -1.7, "bytes": [50]}]},
+        {"token": "}", "logprob": -0.1},
+    ]
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        bodies.append(json.loads(request.content))
+        return with_logprobs(content)
+
+    asked, _ = ask(handler, make_request(top_logprobs=7), make_request())
+    assert (bodies[0]["logprobs"], bodies[0]["top_logprobs"]) == (True, 7)
+    assert "logprobs" not in bodies[1] and "top_logprobs" not in bodies[1]
+    assert asked.tokens == (Token("1", (("1", -0.2), ("2", -1.7))), Token("}", (("}", -0.1),)))
+
+
+@pytest.mark.parametrize(
+    "response",
+    [reply("1"), with_logprobs(None), refusal(400, "top_logprobs must be at most 5")],
+    ids=["none", "null", "refused"],
+)
+def test_a_server_without_probabilities_is_refused_with_what_to_do(response: httpx2.Response) -> None:
+    with pytest.raises(ModelRefused, match=r"synthesis\.logprob\.top"):
+        ask(one_after_the_other(reply("x"), response), make_request(), make_request(top_logprobs=10))
+
+
+def test_a_refusal_that_only_speaks_of_them_ends_no_run_on_a_server_that_gives_them() -> None:
+    given = with_logprobs([{"token": "1", "logprob": -0.2}])
+    echoed = refusal(400, "content policy: the prompt speaks of logprobs")
+    with pytest.raises(RequestRefused):
+        ask(one_after_the_other(given, echoed), make_request(top_logprobs=3), make_request(top_logprobs=3))

@@ -1,6 +1,8 @@
 """The in-process model: the same requests give the same texts, whoever asks when and whatever stands beside them."""
 
 import asyncio
+import dataclasses
+import math
 import random
 import threading
 from collections.abc import Sequence
@@ -262,3 +264,20 @@ def test_what_cannot_be_loaded_is_refused_with_the_reason(path: str, settings: d
 def test_a_directory_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelRefused, match=r"model\.path must be a directory with config\.json"):
         LocalChatModel(LocalModel(path=str(tmp_path)))
+
+
+def test_probabilities_come_with_every_token_and_change_no_text(path: str) -> None:
+    plain = mixed_requests()
+    asking = [dataclasses.replace(request, top_logprobs=5 if n % 2 else 0) for n, request in enumerate(plain)]
+    for with_them, without, request in zip(complete(path, asking), complete(path, plain), asking, strict=True):
+        assert dataclasses.replace(with_them, tokens=()) == without
+        assert len(with_them.tokens) == (without.generated_tokens if request.top_logprobs else 0)
+        assert without.text.startswith("".join(token.text for token in with_them.tokens)[: len(without.text)])
+
+
+def test_a_greedy_token_is_its_own_likeliest_alternative_and_all_of_them_sum_to_one(path: str) -> None:
+    (completion,) = complete(path, [make_request(temperature=0, max_tokens=6, top_logprobs=1000)])
+    for token in completion.tokens:
+        assert token.text == token.alternatives[0][0]
+        assert [p for _, p in token.alternatives] == sorted((p for _, p in token.alternatives), reverse=True)
+        assert sum(math.exp(p) for _, p in token.alternatives) == pytest.approx(1, abs=1e-4)

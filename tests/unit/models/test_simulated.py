@@ -7,6 +7,7 @@ import pytest
 from tests.unit.models.makers import make_request
 
 from pop_selfplay.config import SimulatedModel
+from pop_selfplay.core.expected_rating import parse_last_rating, parse_ratings
 from pop_selfplay.core.parsing import Parsed, Rejection, parse_answer, parse_evaluation, parse_proposal, parse_rubric
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.models.simulated import SimulatedChatModel, mistakes
@@ -140,3 +141,36 @@ def test_tokens_run_out_at_max_tokens() -> None:
 def test_the_role_is_guessed_from_the_tags_that_the_system_message_names(system: str, role: Role) -> None:
     user = Message(role="user", content="Why?")
     assert guess_role([Message(role="system", content=system), user] if system else [user]) == role
+
+
+# --- probabilities ----------------------------------------------------------------------------------------------------
+
+
+def probable(answer: str, *, stop: str = "}", malformed_rate: float = 0.0, seed: int = 0) -> Completion:
+    request = make_request(judging(answer), role=Role.JUDGE, seed=seed, stop=stop, top_logprobs=5)
+    return complete(request, malformed_rate=malformed_rate)[0]
+
+
+def test_the_likeliest_rating_is_the_one_of_every_other_mode_and_the_expected_one_is_near_it() -> None:
+    for number in range(60):
+        answer = f"Answer number {number}."
+        (judged,) = complete(make_request(judging(answer), role=Role.JUDGE, stop="</evaluation>"))
+        whole = parse_evaluation(judged.text, CRITERIA)
+        completion = probable(answer)
+        expected = parse_ratings(completion, CRITERIA, 0.9)
+        assert isinstance(whole, Parsed) and isinstance(expected, Parsed), completion.text
+        assert all(abs(a.rating - b.rating) < 0.6 for a, b in zip(whole.value, expected.value, strict=True))
+        assert json.loads(completion.text) == {str(n): rating.rating for n, rating in enumerate(whole.value, 1)}
+        assert completion.generated_tokens == len(completion.tokens) < 30
+
+
+def test_ratings_alone_can_be_malformed_too() -> None:
+    for number in range(30):
+        completion = probable(f"Answer {number}.", malformed_rate=1.0, seed=number)
+        assert isinstance(parse_ratings(completion, CRITERIA, 0.5), Rejection), completion.text
+
+
+def test_a_prompt_for_one_criterion_gets_one_rating_before_its_stop() -> None:
+    completion = probable("Moss.", stop="<evaluation>")
+    assert completion.finish_reason == "stop"
+    assert isinstance(parse_last_rating(completion, CRITERIA[0], "<evaluation>", 0.5), Parsed)

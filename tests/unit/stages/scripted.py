@@ -9,7 +9,7 @@ from pop_selfplay.config import Synthesis
 from pop_selfplay.domains import load_domain
 from pop_selfplay.journal import Journal
 from pop_selfplay.models.base import ChatRequest, Completion
-from pop_selfplay.records import Candidate, Criterion, Document, Problem, Role, Rubric
+from pop_selfplay.records import Candidate, Criterion, Document, Problem, Role, Rubric, Token
 from pop_selfplay.stages.asking import Cast
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ RUBRIC = Rubric(
 
 
 class Scripted:
-    """Answers with `write(request)` and remembers every request."""
+    """Answers with `write(request)`, sure of each letter where probabilities are asked for, and remembers every request."""
 
     name = "scripted"
 
@@ -36,7 +36,9 @@ class Scripted:
     async def complete(self, request: ChatRequest) -> Completion:
         self.requests.append(request)
         await asyncio.sleep(0)
-        return Completion(self._write(request), "stop", 10, 5)
+        text = self._write(request)
+        tokens = tuple(Token(letter, ((letter, 0.0),)) for letter in text) if request.top_logprobs else ()
+        return Completion(text, "stop", 10, 5, 0, tokens)
 
     async def close(self) -> None:
         pass

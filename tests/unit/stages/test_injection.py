@@ -102,6 +102,7 @@ MODES: Final[tuple[dict[str, Any], ...]] = (
     {"scoring": "per_criterion", "document_for": []},
     {"scoring": "anchor", "document_for": ["proposer"]},
     {"scoring": "pairwise"},
+    {"scoring": "logprob"},
 )
 LONG: Final = 100_000  # longer attacks are played in the first mode only, to save time
 HARMLESS: Final = "Two drops of valerian calm the heart."

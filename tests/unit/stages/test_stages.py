@@ -38,6 +38,8 @@ def everything(request: ChatRequest) -> str:
         return f"Let me think. <answer>Take {request.seed % 97} drops.</answer>"
     if request.role == Role.RUBRIC_WRITER:
         return GOOD_RUBRIC
+    if request.top_logprobs:
+        return f'{{"1": {2 if "Take 1" in request.messages[-1].content else 0}, "2": 1}}'
     return evaluation(dose=2 if "Take 1" in request.messages[-1].content else 0, effect=1)
 
 

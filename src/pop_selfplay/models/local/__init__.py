@@ -7,6 +7,7 @@
 | waves.py | which requests are generated together |
 | decoding.py | one batch, from prompts to tokens |
 | sampling.py | one token per row, each row from its own seed |
+| probabilities.py | the alternatives of each token, for requests that ask for them |
 | cache.py | keys and values that grow in place |
 
 Requests are answered in waves: once no caller has anything more to ask, all that wait are sorted by content, cut into batches,

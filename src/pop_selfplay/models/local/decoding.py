@@ -14,6 +14,7 @@ from pop_selfplay.errors import ModelUnavailable
 from pop_selfplay.models.base import Completion
 from pop_selfplay.models.local.cache import roomy_cache
 from pop_selfplay.models.local.loading import Loaded
+from pop_selfplay.models.local.probabilities import Watcher
 from pop_selfplay.models.local.sampling import sampler_for
 from pop_selfplay.models.local.waves import Row
 
@@ -32,7 +33,7 @@ def decode(loaded: Loaded, batch: Sequence[Row], closing: threading.Event) -> li
     device = loaded.device
     written = torch.zeros((len(batch), steps), dtype=torch.long, device=device)
     ended: list[_Ended | None] = [None] * len(batch)
-    watch = _StopWatch(loaded, batch)
+    watch, watcher = _StopWatch(loaded, batch), Watcher(loaded.tokenizer, batch)
     sampler = sampler_for([row.request for row in batch], steps, device)
     reader = _Reader(loaded, [row.prompt for row in batch], steps)
     rows = list(range(len(batch)))  # which row of the batch stands at which place of the model's input
@@ -41,6 +42,7 @@ def decode(loaded: Loaded, batch: Sequence[Row], closing: threading.Event) -> li
     for step in range(steps):
         if closing.is_set():
             raise ModelUnavailable("the model was closed while it was writing")
+        watcher.note(rows, logits)
         tokens = sampler.pick(logits, step)
         written[row_ids, step] = tokens
         for place, token in enumerate(tokens.tolist()):
@@ -58,7 +60,7 @@ def decode(loaded: Loaded, batch: Sequence[Row], closing: threading.Event) -> li
             tokens, sampler = tokens[kept], sampler.keep(kept)
             reader.keep(kept)
         logits = reader.read(tokens)
-    return _completions(loaded, batch, written.tolist(), [end for end in ended if end is not None])
+    return _completions(loaded, batch, written.tolist(), [end for end in ended if end is not None], watcher)
 
 
 class _Reader:
@@ -137,7 +139,7 @@ def _tokens_with(tokenizer: Any, character: str) -> frozenset[int]:
 
 
 def _completions(
-    loaded: Loaded, batch: Sequence[Row], written: Sequence[list[int]], ended: Sequence[_Ended]
+    loaded: Loaded, batch: Sequence[Row], written: Sequence[list[int]], ended: Sequence[_Ended], watcher: Watcher
 ) -> list[Completion]:
     kept = [tokens[: end.tokens] for tokens, end in zip(written, ended, strict=True)]
     texts = loaded.tokenizer.batch_decode(kept, skip_special_tokens=True)
@@ -147,8 +149,9 @@ def _completions(
             finish_reason="length" if end.by_limit else "stop",
             prompt_tokens=len(row.prompt),
             generated_tokens=end.tokens,
+            tokens=watcher.tokens(number, tokens),
         )
-        for row, text, end in zip(batch, texts, ended, strict=True)
+        for number, (row, text, end, tokens) in enumerate(zip(batch, texts, ended, kept, strict=True))
     ]
 
 

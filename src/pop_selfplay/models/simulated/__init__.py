@@ -4,6 +4,7 @@
 | --- | --- |
 | drafts.py | what each role means to write, and the ratings that follow from an answer's hidden quality |
 | mistakes.py | the ways in which a completion can be malformed |
+| probable_ratings.py | the judge that is asked for the probabilities of its ratings |
 | server.py | the same model behind an OpenAI-compatible HTTP server, with HTTP faults |
 
 A completion depends only on the config's seed, the messages and the request's seed: not on order, time or concurrency.
@@ -12,11 +13,13 @@ A completion depends only on the config's seed, the messages and the request's s
 import asyncio
 import hashlib
 import random
+from dataclasses import replace
 
 from pop_selfplay.config import SimulatedModel
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.models.simulated.drafts import draft_for
 from pop_selfplay.models.simulated.mistakes import spoil
+from pop_selfplay.models.simulated.probable_ratings import probable_ratings
 from pop_selfplay.records import Message
 
 _CHARACTERS_PER_TOKEN = 4
@@ -39,6 +42,9 @@ class SimulatedChatModel:
         await asyncio.sleep(self._config.seconds_per_call)
         rng = random.Random(_digest(self._config.seed, request.messages, request.seed))
         malformed = rng.random() < self._config.malformed_rate
+        if request.top_logprobs:
+            text, tokens = probable_ratings(request, rng, malformed=malformed)
+            return replace(_finish(text, request), tokens=tokens, generated_tokens=len(tokens))
         draft = draft_for(request.role, request.messages, rng)
         text = spoil(draft, request.role, rng) if malformed else draft.render()
         return _finish(text, request)

@@ -82,9 +82,9 @@ def _rubric(rng: random.Random) -> Draft:
 
 
 def _evaluation(prompt: str, rng: random.Random) -> Draft:
-    answer = _judged_answer(prompt)
+    answer = judged_answer(prompt)
     items = tuple(
-        {"name": name, "thoughts": _prose(rng, 8, 25), "rating": _rating(answer, name)} for name in _criterion_names(prompt)
+        {"name": name, "thoughts": _prose(rng, 8, 25), "rating": _rating(answer, name)} for name in criterion_names(prompt)
     )
     return json_draft(_prose(rng, 5, 20), "evaluation", items)
 
@@ -103,8 +103,12 @@ def _final_answer(messages: tuple[Message, ...], rng: random.Random, fewest: int
 
 
 def _rating(answer: str, criterion: str) -> int:
-    """0, 1 or 2: mostly the answer's hidden quality, a little how it fares on this one criterion."""
-    return min(2, int(3 * (0.8 * _unit(answer) + 0.2 * _unit(f"{criterion}\0{answer}"))))
+    return min(2, int(3 * fares(answer, criterion)))
+
+
+def fares(answer: str, criterion: str) -> float:
+    """Return how an answer does on a criterion, in [0, 1): mostly its hidden quality, a little this one criterion."""
+    return 0.8 * _unit(answer) + 0.2 * _unit(f"{criterion}\0{answer}")
 
 
 def _unit(text: str) -> float:
@@ -112,13 +116,13 @@ def _unit(text: str) -> float:
     return int.from_bytes(digest, "big") / 2**64
 
 
-def _judged_answer(prompt: str) -> str:
+def judged_answer(prompt: str) -> str:
     """The candidate's answer in a judge's prompt: the longest tagged one, else all that stands before the first JSON object."""
     answers = [match[2].strip() for match in _TAGGED_ANSWER.finditer(prompt)]
     return max(answers, key=len) if answers else prompt.partition("{")[0].strip()
 
 
-def _criterion_names(prompt: str) -> list[str]:
+def criterion_names(prompt: str) -> list[str]:
     """Names of the criteria in a judge's prompt, from its tagged JSON or else from the first JSON object that names any."""
     for text in [match[2] for match in _TAGGED_CRITERIA.finditer(prompt)] + [prompt]:
         for brace in re.finditer(r"\{", text):

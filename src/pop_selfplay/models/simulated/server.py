@@ -9,7 +9,7 @@ import contextlib
 import random
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from pop_selfplay.models.base import ChatModel, ChatRequest, Completion
+from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, Token
 from pop_selfplay.records import Message, Role
 
 _START_TIMEOUT_S: Final = 10.0
@@ -48,6 +48,8 @@ class _ChatBody(BaseModel):
     stop: str | list[str] | None = None
     stream: bool = False
     n: int = 1
+    logprobs: bool = False
+    top_logprobs: int = Field(0, ge=0, le=20)
 
 
 class _Dropped(Response):
@@ -80,13 +82,15 @@ def simulated_app(model: ChatModel, *, faults: HttpFaults | None = None, api_key
         stop = [asked.stop] if isinstance(asked.stop, str) else asked.stop or [""]
         completion = await model.complete(
             ChatRequest(
-                role=guess_role(asked.messages),
+                # Probabilities are only ever asked of the judge, whose prompt then names no tag.
+                role=Role.JUDGE if asked.logprobs else guess_role(asked.messages),
                 messages=tuple(asked.messages),
                 temperature=asked.temperature,
                 top_p=asked.top_p,
                 max_tokens=asked.max_tokens,
                 seed=asked.seed,
                 stop=stop[0],
+                top_logprobs=asked.top_logprobs if asked.logprobs else 0,
             )
         )
         return JSONResponse(_reply(model.name, completion, stop[0]))
@@ -175,6 +179,20 @@ def _error(status: int, code: str, message: str) -> Response:
     return JSONResponse({"error": {"message": message, "type": code, "code": code}}, status_code=status)
 
 
+def _logprobs(tokens: Sequence[Token]) -> dict[str, Any] | None:
+    if not tokens:
+        return None
+    content = [
+        {
+            "token": token.text,
+            "logprob": dict(token.alternatives).get(token.text, -9999.0),
+            "top_logprobs": [{"token": text, "logprob": logprob} for text, logprob in token.alternatives],
+        }
+        for token in tokens
+    ]
+    return {"content": content}
+
+
 def _reply(name: str, completion: Completion, stop: str) -> dict[str, Any]:
     return {
         "object": "chat.completion",
@@ -184,6 +202,7 @@ def _reply(name: str, completion: Completion, stop: str) -> dict[str, Any]:
                 "index": 0,
                 "message": {"role": "assistant", "content": completion.text.removesuffix(stop)},
                 "finish_reason": completion.finish_reason,
+                "logprobs": _logprobs(completion.tokens),
             }
         ],
         "usage": {
