@@ -174,7 +174,13 @@ def _prompt_tokens(
     proposed = size("propose" if Role.PROPOSER in see else "propose_without_document", {"document": ""})
     solved = size("solve", {})
     asked = size("rubric" if Role.RUBRIC_WRITER in see else "rubric_without_document", {"document": ""})
-    judge = {"pointwise": "rate", "per_criterion": "rate_criterion", "pairwise": "compare", "verify": ""}
+    judge = {
+        "pointwise": "rate",
+        "per_criterion": "rate_criterion",
+        "logprob": "rate_logprob",
+        "pairwise": "compare",
+        "verify": "",
+    }
     name = judge.get(synthesis.scoring, synthesis.scoring if synthesis.scoring in domain.prompts else "rate")
     empty = {"answer": "", "answer_a": "", "answer_b": "", **judged}
     rated = size(name, {**empty, "answer": answer, "answer_a": answer, "answer_b": answer})
