@@ -51,12 +51,31 @@ class EndpointModel(Config):
     prices: Prices | None = Field(None, description="what its tokens cost; null: nothing, or nobody knows")
 
 
+MistakeName = Literal[
+    "no_tags",
+    "never_closed",
+    "said_twice",
+    "empty_tags",
+    "cut_short",
+    "broken_json",
+    "wrong_types",
+    "duplicate_names",
+    "zero_weight",
+    "negative_weight",
+    "omitted_criterion",
+]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
 class SimulatedModel(Config):
     """The shipped fake: seeded, role-aware pseudo-text in process, with faults. For tests and for sizing a run."""
 
     type: Literal["simulated"] = "simulated"
     seed: int = 0
-    malformed_rate: float = Field(0.0, ge=0, le=1, description="share of completions that do not parse")
+    lengths: Literal["brief", "realistic"] = Field("brief", description="how long the texts are")
+    malformed_rate: Share = Field(0.0, description="share of completions that do not parse, by all mistakes alike")
+    mistakes: dict[MistakeName, Share] = Field({}, description="mistake → share of the completions spoiled by just that one")
+    runaway_rate: Share = Field(0.0, description="share of answers that ramble on until the tokens run out")
     seconds_per_call: float = Field(0.0, ge=0)
 
 

@@ -59,10 +59,10 @@ def test_probabilities_come_over_http_as_they_are_in_process() -> None:
 @pytest.mark.parametrize(
     "faults",
     [
-        HttpFaults(error_rate=0.3),
-        HttpFaults(rate_limit_rate=0.3, retry_after_s=0),
-        HttpFaults(drop_rate=0.3),
-        HttpFaults(seed=1, error_rate=0.1, rate_limit_rate=0.1, retry_after_s=0, drop_rate=0.1),
+        HttpFaults(seed=13, error_rate=0.3),
+        HttpFaults(seed=13, rate_limit_rate=0.3, retry_after_s=0),
+        HttpFaults(seed=13, drop_rate=0.3),
+        HttpFaults(seed=13, error_rate=0.1, rate_limit_rate=0.1, retry_after_s=0, drop_rate=0.1),
     ],
     ids=["errors", "rate limits", "drops", "all"],
 )

@@ -1,27 +1,18 @@
-"""What each simulated role means to write. A new role gets a function here and a line in `draft_for`.
+"""What each simulated role means to write. A new role, or a new way to judge, gets a function here and a line in `draft_for`.
 
-Every answer has a hidden quality, a hash of its text, from which all ratings follow: whoever judges it, by whatever criterion
-and however often, the verdicts agree with each other.
+What the judge is asked for follows from the tags that the prompt names; its verdicts follow from quality.py.
 """
 
-import hashlib
 import json
 import random
 import re
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pop_selfplay.models.simulated.prose import WORDS, Lengths, length, prose
+from pop_selfplay.models.simulated.quality import first_is_better, marks, rating
 from pop_selfplay.records import Message, Role
 
-_WORDS: Final = re.findall(
-    r"\w+",
-    """
-    amber basin candle dapple ember fallow garnet harbour inlet jasper kelp linden marrow nettle orchard pebble quarry
-    raven saffron thistle umber velvet willow yarrow zephyr anchor bramble copper drift elder fern glade hollow ivory
-    juniper knoll lantern meadow north ochre pine quill ridge sorrel timber upland vale winter yonder barley cinder dusk
-    estuary flint grove heather island jetty kindle loam moss needle osier pollen quiver reed slate tundra
-    """,
-)
 _TAGGED_ANSWER: Final = re.compile(r"<(answer|candidate_answer)>(.*?)</\1>", re.DOTALL)
 _TAGGED_CRITERIA: Final = re.compile(r"<(rubric|criterion)>(.*?)</\1>", re.DOTALL)
 _DECODER: Final = json.JSONDecoder()
@@ -37,89 +28,90 @@ class Draft:
 
     def render(self) -> str:
         """Return the completion, well formed."""
-        return "\n".join([self.thoughts, *(f"<{tag}>\n{body}\n</{tag}>" for tag, body in self.blocks)])
+        parts = [f"<{tag}>\n{body}\n</{tag}>" for tag, body in self.blocks]
+        return "\n".join([self.thoughts, *parts] if self.thoughts else parts)
 
 
 def json_draft(thoughts: str, tag: str, items: tuple[dict[str, Any], ...]) -> Draft:
     """Return a draft whose block `tag` holds {"criterion_1": items[0], "criterion_2": …}."""
-    body = json.dumps({f"criterion_{number}": item for number, item in enumerate(items, start=1)}, indent=2)
+    body = json.dumps({f"criterion_{number}": item for number, item in enumerate(items, start=1)})
     return Draft(thoughts, ((tag, body),), items)
 
 
-def draft_for(role: Role, messages: tuple[Message, ...], rng: random.Random) -> Draft:
+def draft_for(role: Role, messages: tuple[Message, ...], rng: random.Random, lengths: Lengths) -> Draft:
     """Return what `role` writes when asked `messages`."""
     match role:
         case Role.PROPOSER:
-            return _proposal(messages, rng)
+            return _proposal(messages, rng, lengths)
         case Role.SOLVER:
-            return Draft(_prose(rng, 10, 60), (("answer", _final_answer(messages, rng, 30, 120)),))
+            thoughts = prose(rng, length(rng, lengths.thinking, 0.4)) if lengths.thinking else ""
+            return Draft(thoughts, (("answer", _final_answer(messages, rng, length(rng, lengths.answer, lengths.spread))),))
         case Role.RUBRIC_WRITER:
-            return _rubric(rng)
+            return _rubric(rng, lengths)
         case Role.JUDGE:
-            return _evaluation(messages[-1].content, rng)
+            return _judgement(messages, rng, lengths)
 
 
-def _proposal(messages: tuple[Message, ...], rng: random.Random) -> Draft:
-    problem = f"{_prose(rng, 15, 40)} What follows for the {' '.join(rng.sample(_WORDS, 3))}?"
-    return Draft(_prose(rng, 5, 30), (("problem", problem), ("answer", _final_answer(messages, rng, 10, 40))))
+def _proposal(messages: tuple[Message, ...], rng: random.Random, lengths: Lengths) -> Draft:
+    asked = f"{prose(rng, length(rng, lengths.problem, 0.3))} What follows for the {' '.join(rng.sample(WORDS, 3))}?"
+    answer = _final_answer(messages, rng, length(rng, lengths.reference))
+    return Draft(_aloud(rng, lengths), (("problem", asked), ("answer", answer)))
 
 
-def _rubric(rng: random.Random) -> Draft:
+def _rubric(rng: random.Random, lengths: Lengths) -> Draft:
     items = tuple(
         {
             "name": f"{kind} of the {subject}",
-            "description": _prose(rng, 8, 20),
+            "gold": prose(rng, length(rng, lengths.gold)),
+            "description": prose(rng, length(rng, lengths.description, 0.3)),
             "weight": rng.randint(1, 5),
-            "gold": _prose(rng, 4, 10),
         }
         for kind, subject in zip(
-            rng.sample(("Place", "Cause", "Order", "Amount", "Use"), rng.randint(1, 5)),
-            rng.sample(_WORDS, 5),
+            rng.sample(("Place", "Cause", "Order", "Amount", "Use"), rng.randint(*lengths.criteria)),
+            rng.sample(WORDS, 5),
             strict=False,
         )
     )
-    return json_draft(_prose(rng, 10, 40), "rubric", items)
+    return json_draft(_aloud(rng, lengths), "rubric", items)
 
 
-def _evaluation(prompt: str, rng: random.Random) -> Draft:
-    answer = judged_answer(prompt)
+def _judgement(messages: tuple[Message, ...], rng: random.Random, lengths: Lengths) -> Draft:
+    asked, shown = "\n".join(message.content for message in messages), messages[-1].content
+    if "<better_answer>" in asked:
+        better = "A" if first_is_better(*_two_answers(shown)) else "B"
+        return Draft(prose(rng, length(rng, lengths.comparing)), (("better_answer", better),))
+    if "<rating_A>" in asked:
+        first, second = marks(*_two_answers(shown))
+        return Draft(prose(rng, length(rng, lengths.comparing)), (("rating_A", str(first)), ("rating_B", str(second))))
+    answer = judged_answer(shown)
     items = tuple(
-        {"name": name, "thoughts": _prose(rng, 8, 25), "rating": _rating(answer, name)} for name in criterion_names(prompt)
+        {"name": name, "thoughts": prose(rng, length(rng, lengths.judging)), "rating": rating(answer, name)}
+        for name in criterion_names(shown)
     )
-    return json_draft(_prose(rng, 5, 20), "evaluation", items)
+    return json_draft(_aloud(rng, lengths), "evaluation", items)
 
 
-def _prose(rng: random.Random, fewest: int, most: int) -> str:
-    words = rng.choices(_WORDS, k=rng.randint(fewest, most))
-    sentences = [" ".join(words[start : start + 12]).capitalize() for start in range(0, len(words), 12)]
-    return ". ".join(sentences) + "."
+def _aloud(rng: random.Random, lengths: Lengths) -> str:
+    return prose(rng, length(rng, lengths.thinking)) if lengths.thinking_for_all else ""
 
 
-def _final_answer(messages: tuple[Message, ...], rng: random.Random, fewest: int, most: int) -> str:
+def _final_answer(messages: tuple[Message, ...], rng: random.Random, words: int) -> str:
     """Prose, with a boxed value at the end where the prompt speaks of one."""
-    prose = _prose(rng, fewest, most)
     boxed = any("\\boxed" in message.content for message in messages)
-    return f"{prose} \\boxed{{{rng.randint(0, 9)}}}" if boxed else prose
-
-
-def _rating(answer: str, criterion: str) -> int:
-    return min(2, int(3 * fares(answer, criterion)))
-
-
-def fares(answer: str, criterion: str) -> float:
-    """Return how an answer does on a criterion, in [0, 1): mostly its hidden quality, a little this one criterion."""
-    return 0.8 * _unit(answer) + 0.2 * _unit(f"{criterion}\0{answer}")
-
-
-def _unit(text: str) -> float:
-    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64
+    return f"{prose(rng, words)} \\boxed{{{rng.randint(0, 9)}}}" if boxed else prose(rng, words)
 
 
 def judged_answer(prompt: str) -> str:
     """The candidate's answer in a judge's prompt: the longest tagged one, else all that stands before the first JSON object."""
     answers = [match[2].strip() for match in _TAGGED_ANSWER.finditer(prompt)]
     return max(answers, key=len) if answers else prompt.partition("{")[0].strip()
+
+
+def _two_answers(prompt: str) -> tuple[str, str]:
+    """The answers of a comparison, from <answer_a> and <answer_b>; from a prompt without these tags its two halves."""
+    found = [re.search(rf"<answer_{letter}>(.*?)</answer_{letter}>", prompt, re.DOTALL | re.IGNORECASE) for letter in "ab"]
+    first, second = (match[1].strip() if match else "" for match in found)
+    return (first, second) if first and second else (prompt[: len(prompt) // 2], prompt[len(prompt) // 2 :])
 
 
 def criterion_names(prompt: str) -> list[str]:

@@ -1,6 +1,7 @@
 """The ways in which a simulated completion is malformed. Each is one function from the draft to the spoiled text.
 
-A new mistake gets a function and a place in one of the tables below; `kinds_for` then includes it.
+A new mistake gets a function, a place in one of the tables below, from which `kinds_for` takes it, and its name in
+`config.MistakeName`, so that it can be asked for by itself.
 """
 
 import random
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
+from pop_selfplay.config import MistakeName
 from pop_selfplay.models.simulated.drafts import Draft, json_draft
 from pop_selfplay.records import Role
 
@@ -16,7 +18,17 @@ Mistake = Callable[[Draft], str]
 
 def spoil(draft: Draft, role: Role, rng: random.Random) -> str:
     """Return `draft` with one mistake that `role` can make, drawn by `rng`."""
-    return rng.choice(kinds_for(role))(draft)
+    return rng.choice(_possible(draft, role))(draft)
+
+
+def spoiled_by(name: MistakeName, draft: Draft, role: Role) -> str | None:
+    """Return `draft` with the mistake `name`, None where `role` cannot make it."""
+    return next((kind(draft) for kind in _possible(draft, role) if kind.__name__ == name), None)
+
+
+def _possible(draft: Draft, role: Role) -> tuple[Mistake, ...]:
+    """A judge that compares writes no JSON, and so makes no mistakes in it."""
+    return kinds_for(role) if draft.items or role != Role.JUDGE else TAG_MISTAKES
 
 
 def kinds_for(role: Role) -> tuple[Mistake, ...]:
@@ -50,8 +62,9 @@ def empty_tags(draft: Draft) -> str:
 
 
 def cut_short(draft: Draft) -> str:
-    """End amid the thinking, as when the tokens run out."""
-    return draft.thoughts[: len(draft.thoughts) // 2]
+    """End amid the thinking, or the first words, as when the tokens run out."""
+    written = draft.thoughts or draft.blocks[0][1]
+    return written[: len(written) // 2]
 
 
 def broken_json(draft: Draft) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from pop_selfplay.models.base import ChatRequest, Token
-from pop_selfplay.models.simulated.drafts import criterion_names, fares, judged_answer
+from pop_selfplay.models.simulated.drafts import criterion_names, judged_answer
+from pop_selfplay.models.simulated.quality import merit
 
 _TORN: Final = 0.4
 """Standard deviation, in ratings, of what the judge would give; at the border of two it gives either half the time."""
@@ -23,7 +24,7 @@ def probable_ratings(request: ChatRequest, rng: random.Random, *, malformed: boo
     """Return the judge's text and its tokens with `request.top_logprobs` alternatives at most."""
     prompt = request.messages[-1].content
     answer = judged_answer(prompt)
-    qualities = [fares(answer, name) for name in criterion_names(prompt)]
+    qualities = [merit(answer, name) for name in criterion_names(prompt)]
     ratings = [min(2, int(3 * quality)) for quality in qualities]
     text = ", ".join(f'"{number}": {rating}' for number, rating in enumerate(ratings, 1))
     text = f"{{{text}}}" if request.stop in ("", "}") else f"{ratings[0]}{request.stop}"

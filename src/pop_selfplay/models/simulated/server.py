@@ -1,41 +1,39 @@
 """Any ChatModel behind an OpenAI-compatible HTTP server, with HTTP faults on purpose. For tests and drills, not for production.
 
-Routes: POST /v1/chat/completions (no streaming, n = 1), GET /v1/models, GET /health. As with real servers the stop string is
-cut from the text. The request does not say which role it plays, so the role is guessed from the tags that the prompt asks for.
+| route | what |
+| --- | --- |
+| POST /v1/chat/completions | `n` choices, one `stop` string, `max_tokens`, `seed`, `logprobs`; no streaming |
+| GET /v1/models, GET /health | as other servers have them |
+| GET /stats, POST /reset | statistics of a timed model (timed.py), and counts of requests and faults; begin them anew |
+
+As with real servers the stop string is cut from the text. The request does not say which role it plays, so the role is guessed
+from the tags that the prompt asks for.
 """
 
 import asyncio
 import contextlib
-import random
+import json
+import os
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-import uvicorn
+from aiohttp import web
 from pydantic import BaseModel, Field, ValidationError
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, Token
+from pop_selfplay.models.simulated.faults import Fault, FaultDraw, HttpFaults
+from pop_selfplay.models.simulated.timed import TimedChatModel
 from pop_selfplay.records import Message, Role
 
+__all__ = ["HttpFaults", "guess_role", "listening", "serving", "simulated_app"]
+
 _START_TIMEOUT_S: Final = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class HttpFaults:
-    """Shares of requests that fail. Which ones follows from the seed, the body and how often that body came before."""
-
-    seed: int = 0
-    error_rate: float = 0.0
-    rate_limit_rate: float = 0.0
-    retry_after_s: int = 1
-    drop_rate: float = 0.0
+_MAX_BODY_BYTES: Final = 1 << 28
+_SEEDS_APART: Final = 1_000_003
+_CRASHED: Final = 70
 
 
 class _ChatBody(BaseModel):
@@ -43,140 +41,185 @@ class _ChatBody(BaseModel):
     messages: list[Message] = Field(min_length=1)
     temperature: float = 1.0
     top_p: float = 1.0
-    max_tokens: int = 1024
+    max_tokens: int = Field(1024, ge=1)
     seed: int = 0
     stop: str | list[str] | None = None
     stream: bool = False
-    n: int = 1
+    n: int = Field(1, ge=1, le=1024)
     logprobs: bool = False
     top_logprobs: int = Field(0, ge=0, le=20)
 
 
-class _Dropped(Response):
-    """Promise a body, then hang up: the client sees a connection that ended in the middle of the response."""
+def simulated_app(model: ChatModel, *, faults: HttpFaults | None = None, api_key: str | None = None) -> web.Application:
+    """Return an app that serves `model` under its own name. With `api_key`, other keys are refused with 401."""
+    service = _Service(model, faults or HttpFaults(), api_key)
+    app = web.Application(client_max_size=_MAX_BODY_BYTES)
+    app.add_routes(
+        [
+            web.post("/v1/chat/completions", service.chat),
+            web.get("/v1/models", service.models),
+            web.get("/health", service.health),
+            web.get("/stats", service.stats),
+            web.post("/reset", service.reset),
+        ]
+    )
+    return app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1000")]})
 
+class _Service:
+    def __init__(self, model: ChatModel, faults: HttpFaults, api_key: str | None) -> None:
+        self._model, self._faults, self._api_key = model, faults, api_key
+        self._draw = FaultDraw(faults)
+        self._counts: Counter[str] = Counter()
+        self._arrived = 0
 
-def simulated_app(model: ChatModel, *, faults: HttpFaults | None = None, api_key: str | None = None) -> Starlette:
-    """Return an ASGI app that serves `model` under its own name. With `api_key`, other keys are refused with 401."""
-    seen: Counter[bytes] = Counter()
-
-    async def chat(request: Request) -> Response:
-        body = await request.body()
-        seen[body] += 1
-        fault = _fault(faults, body, seen[body]) if faults else None
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        self._arrived += 1
+        self._counts["requests"] += 1
+        if self._faults.crash_after is not None and self._arrived > self._faults.crash_after:
+            os._exit(_CRASHED)
+        fault = self._draw.fault(body)
         if fault is not None:
-            return fault
-        if api_key is not None and request.headers.get("authorization") != f"Bearer {api_key}":
+            self._counts[fault] += 1
+        if fault in ("error", "rate_limit", "drop_before"):
+            return await self._fail(request, fault)
+        if self._api_key is not None and request.headers.get("authorization") != f"Bearer {self._api_key}":
             return _error(401, "invalid_api_key", "Incorrect API key provided")
         try:
             asked = _ChatBody.model_validate_json(body)
         except ValidationError as error:
             return _error(400, "invalid_request_error", str(error.errors(include_url=False)[0]["msg"]))
-        if asked.model != model.name:
+        if asked.model != self._model.name:
             return _error(404, "model_not_found", f"The model `{asked.model}` does not exist")
-        if asked.stream or asked.n != 1:
-            return _error(400, "invalid_request_error", "this server neither streams nor answers n > 1")
-        stop = [asked.stop] if isinstance(asked.stop, str) else asked.stop or [""]
-        completion = await model.complete(
-            ChatRequest(
-                # Probabilities are only ever asked of the judge, whose prompt then names no tag.
-                role=Role.JUDGE if asked.logprobs else guess_role(asked.messages),
-                messages=tuple(asked.messages),
-                temperature=asked.temperature,
-                top_p=asked.top_p,
-                max_tokens=asked.max_tokens,
-                seed=asked.seed,
-                stop=stop[0],
-                top_logprobs=asked.top_logprobs if asked.logprobs else 0,
-            )
+        stops = [asked.stop] if isinstance(asked.stop, str) else asked.stop or [""]
+        if asked.stream or len(stops) > 1:
+            return _error(400, "invalid_request_error", "this server does not stream, and knows one stop string")
+        completions = await self._completions(asked, stops[0])
+        if fault is not None:
+            return await self._fail(request, fault)
+        return _json(_reply(self._model.name, completions, stops[0]))
+
+    async def _completions(self, asked: _ChatBody, stop: str) -> list[Completion]:
+        first = ChatRequest(
+            # Probabilities are only ever asked of the judge, whose prompt then names no tag.
+            role=Role.JUDGE if asked.logprobs else guess_role(asked.messages),
+            messages=tuple(asked.messages),
+            temperature=asked.temperature,
+            top_p=asked.top_p,
+            max_tokens=asked.max_tokens,
+            seed=asked.seed,
+            stop=stop,
+            top_logprobs=asked.top_logprobs if asked.logprobs else 0,
         )
-        return JSONResponse(_reply(model.name, completion, stop[0]))
+        if asked.n == 1:
+            return [await self._model.complete(first)]
+        choices = [replace(first, seed=asked.seed + number * _SEEDS_APART) for number in range(asked.n)]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._model.complete(choice)) for choice in choices]
+        return [task.result() for task in tasks]
 
-    async def models(request: Request) -> Response:
-        return JSONResponse({"object": "list", "data": [{"id": model.name, "object": "model"}]})
+    async def _fail(self, request: web.Request, fault: Fault) -> web.StreamResponse:
+        if fault == "error":
+            return _error(500, "server_error", "simulated failure")
+        if fault == "rate_limit":
+            limited = _error(429, "rate_limit_exceeded", "simulated rate limit")
+            limited.headers["retry-after"] = str(self._faults.retry_after_s)
+            return limited
+        # Promise a body, then hang up: the client sees a connection that ended in the middle of the response.
+        response = web.StreamResponse(headers={"content-length": "1000"})
+        await response.prepare(request)
+        if request.transport is not None:
+            request.transport.abort()
+        return response
 
-    async def health(request: Request) -> Response:
-        return Response()
+    async def models(self, request: web.Request) -> web.Response:
+        return _json({"object": "list", "data": [{"id": self._model.name, "object": "model"}]})
 
-    routes: list[tuple[str, Callable[[Request], Awaitable[Response]], str]] = [
-        ("/v1/chat/completions", chat, "POST"),
-        ("/v1/models", models, "GET"),
-        ("/health", health, "GET"),
-    ]
-    return Starlette(routes=[Route(path, endpoint, methods=[method]) for path, endpoint, method in routes])
+    async def health(self, request: web.Request) -> web.Response:
+        return web.Response()
+
+    async def stats(self, request: web.Request) -> web.Response:
+        timed = self._model.statistics() if isinstance(self._model, TimedChatModel) else {}
+        counts = {name: self._counts[name] for name in ("requests", "error", "rate_limit", "drop_before", "drop_after")}
+        return _json({**counts, **timed})
+
+    async def reset(self, request: web.Request) -> web.Response:
+        self._counts.clear()
+        if isinstance(self._model, TimedChatModel):
+            self._model.forget()
+        return _json({})
 
 
-def guess_role(messages: list[Message]) -> Role:
+def guess_role(messages: Sequence[Message]) -> Role:
     """Return the role whose tags the system message (or, without one, the whole conversation) asks for."""
     system = [message.content for message in messages if message.role == "system"]
     text = "\n".join(system or [message.content for message in messages])
-    if "<evaluation>" in text:
+    if any(tag in text for tag in ("<evaluation>", "<better_answer>", "<rating_A>")):
         return Role.JUDGE
     if "<rubric>" in text:
         return Role.RUBRIC_WRITER
     return Role.PROPOSER if "<problem>" in text and "<answer>" in text else Role.SOLVER
 
 
-def serve(app: Starlette, *, host: str = "127.0.0.1", port: int = 8000) -> None:
-    """Serve `app` until interrupted."""
-    uvicorn.run(app, host=host, port=port, log_level="critical")
+@contextlib.asynccontextmanager
+async def listening(app: web.Application, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+    """Serve `app` while the block runs, and yield the base URL (up to and including /v1).
+
+    Port 0 takes a free one. Raises OSError when the address cannot be had, for example on a port in use.
+    """
+    # A client that hangs up cancels its handler, and so frees the slot it had.
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, keepalive_timeout=3600, shutdown_timeout=0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port, backlog=4096).start()
+        yield f"http://{host}:{runner.addresses[0][1]}/v1"
+    finally:
+        await runner.cleanup()
 
 
 @contextlib.contextmanager
-def serving(app: Starlette, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
-    """Serve `app` from a thread while the block runs, and yield the base URL (up to and including /v1).
+def serving(app: web.Application, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+    """Serve `app` from a thread while the block runs, and yield the base URL, as `listening` does.
 
-    Port 0 takes a free one. Raises RuntimeError when the server does not start, for example on a port in use.
+    Raises RuntimeError when the server does not start.
     """
-    # Dropped connections are meant here; uvicorn would log each one as an error of the app.
-    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="critical", lifespan="off"))
-    started = threading.Event()
-
-    async def announce() -> None:
-        while not server.started:
-            await asyncio.sleep(0.005)
-        started.set()
+    started, loop = threading.Event(), asyncio.new_event_loop()
+    ended = asyncio.Event()
+    found: list[str | OSError] = []
 
     async def run() -> None:
-        announcing = asyncio.create_task(announce())
-        await server.serve()
-        announcing.cancel()
+        try:
+            async with listening(app, host=host, port=port) as base_url:
+                found.append(base_url)
+                started.set()
+                await ended.wait()
+        except OSError as error:
+            found.append(error)
+            started.set()
 
     def body() -> None:
-        # uvicorn leaves with sys.exit when it cannot bind; the caller learns that from `server.started`.
-        with contextlib.suppress(SystemExit):
-            asyncio.run(run())
-        started.set()
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(run())
 
     thread = threading.Thread(target=body, name="simulated-server", daemon=True)
     thread.start()
     try:
-        if not started.wait(_START_TIMEOUT_S) or not server.started:
-            raise RuntimeError(f"the simulated server did not start on {host}:{port}: is the port in use?")
-        bound = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://{host}:{bound}/v1"
+        if not started.wait(_START_TIMEOUT_S) or not isinstance(found[0], str):
+            raise RuntimeError(f"the simulated server did not start on {host}:{port}: is the port in use? {found}")
+        yield found[0]
     finally:
-        server.should_exit = server.force_exit = True
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(ended.set)
         thread.join(_START_TIMEOUT_S)
 
 
-def _fault(faults: HttpFaults, body: bytes, attempt: int) -> Response | None:
-    draw = random.Random(f"{faults.seed} {attempt} {body.hex()}").random()
-    if draw < faults.error_rate:
-        return _error(500, "server_error", "simulated failure")
-    draw -= faults.error_rate
-    if draw < faults.rate_limit_rate:
-        limited = _error(429, "rate_limit_exceeded", "simulated rate limit")
-        limited.headers["retry-after"] = str(faults.retry_after_s)
-        return limited
-    return _Dropped() if draw - faults.rate_limit_rate < faults.drop_rate else None
+def _json(data: dict[str, Any], status: int = 200) -> web.Response:
+    return web.Response(body=json.dumps(data).encode(), status=status, content_type="application/json")
 
 
-def _error(status: int, code: str, message: str) -> Response:
-    return JSONResponse({"error": {"message": message, "type": code, "code": code}}, status_code=status)
+def _error(status: int, code: str, message: str) -> web.Response:
+    return _json({"error": {"message": message, "type": code, "code": code}}, status)
 
 
 def _logprobs(tokens: Sequence[Token]) -> dict[str, Any] | None:
@@ -193,22 +236,24 @@ def _logprobs(tokens: Sequence[Token]) -> dict[str, Any] | None:
     return {"content": content}
 
 
-def _reply(name: str, completion: Completion, stop: str) -> dict[str, Any]:
+def _reply(name: str, completions: Sequence[Completion], stop: str) -> dict[str, Any]:
+    prompt, generated = completions[0].prompt_tokens, sum(completion.generated_tokens for completion in completions)
     return {
         "object": "chat.completion",
         "model": name,
         "choices": [
             {
-                "index": 0,
+                "index": index,
                 "message": {"role": "assistant", "content": completion.text.removesuffix(stop)},
                 "finish_reason": completion.finish_reason,
                 "logprobs": _logprobs(completion.tokens),
             }
+            for index, completion in enumerate(completions)
         ],
         "usage": {
-            "prompt_tokens": completion.prompt_tokens,
-            "completion_tokens": completion.generated_tokens,
-            "total_tokens": completion.prompt_tokens + completion.generated_tokens,
-            "prompt_tokens_details": {"cached_tokens": completion.cached_tokens},
+            "prompt_tokens": prompt,
+            "completion_tokens": generated,
+            "total_tokens": prompt + generated,
+            "prompt_tokens_details": {"cached_tokens": completions[0].cached_tokens},
         },
     }

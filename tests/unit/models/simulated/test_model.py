@@ -2,13 +2,23 @@
 
 import asyncio
 import json
+from typing import get_args
 
 import pytest
 from tests.unit.models.makers import make_request
 
-from pop_selfplay.config import SimulatedModel
+from pop_selfplay.config import MistakeName, SimulatedModel
 from pop_selfplay.core.expected_rating import parse_last_rating, parse_ratings
-from pop_selfplay.core.parsing import Parsed, Rejection, parse_answer, parse_evaluation, parse_proposal, parse_rubric
+from pop_selfplay.core.parsing import (
+    Parsed,
+    Rejection,
+    parse_answer,
+    parse_better,
+    parse_evaluation,
+    parse_marks,
+    parse_proposal,
+    parse_rubric,
+)
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.models.simulated import SimulatedChatModel, mistakes
 from pop_selfplay.models.simulated.drafts import Draft
@@ -174,3 +184,21 @@ def test_a_prompt_for_one_criterion_gets_one_rating_before_its_stop() -> None:
     completion = probable("Moss.", stop="<evaluation>")
     assert completion.finish_reason == "stop"
     assert isinstance(parse_last_rating(completion, CRITERIA[0], "<evaluation>", 0.5), Parsed)
+
+
+def test_every_mistake_can_be_asked_for_by_name() -> None:
+    assert set(get_args(MistakeName)) == {mistake.__name__ for role in Role for mistake in mistakes.kinds_for(role)}
+    model = SimulatedChatModel(SimulatedModel(mistakes={"duplicate_names": 1}))
+    for role in Role:
+        parsed = parse(role, model.write(asking(role, 0)).text)
+        assert isinstance(parsed, Rejection) == (role == Role.RUBRIC_WRITER)
+
+
+@pytest.mark.parametrize("tag", ["<better_answer>", "<rating_A>"])
+def test_a_judge_that_compares_can_be_malformed_too(tag: str) -> None:
+    model = SimulatedChatModel(SimulatedModel(malformed_rate=1))
+    stop = {"<better_answer>": "</better_answer>", "<rating_A>": "</rating_B>"}[tag]
+    shown = "<answer_a>\nMoss.\n</answer_a>\n<answer_b>\nFern.\n</answer_b>"
+    for seed in range(30):
+        text = model.write(make_request(shown, system=tag, role=Role.JUDGE, seed=seed, stop=stop)).text
+        assert isinstance(parse_better(text) if tag == "<better_answer>" else parse_marks(text), Rejection), text

@@ -1,0 +1,136 @@
+"""The command `pop simulate`: the shipped simulated server, to size a run and to try what happens when a server misbehaves."""
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pop_selfplay.cli.app import app
+from pop_selfplay.errors import UsageError
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from pop_selfplay.config import SimulatedModel
+
+_MACHINE = {"rich_help_panel": "The machine"}
+_MODEL = {"rich_help_panel": "The model"}
+_FAULTS = {"rich_help_panel": "Faults, all drawn from the seed"}
+_SHARE = {"min": 0.0, "max": 1.0, **_FAULTS}
+
+Host = Annotated[str, typer.Option(help="the address to listen on")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")]
+Name = Annotated[str, typer.Option("--model", help="the name it serves under")]
+Stats = Annotated[Path | None, typer.Option(help="write the statistics to this file at the end", metavar="FILE")]
+Speedup = Annotated[float, typer.Option(min=0.01, help="times as fast as the machine; beyond 10, watch server_cpu_share")]
+StepMs = Annotated[float, typer.Option(min=0.001, help="time of a step", **_MACHINE)]
+SequenceMs = Annotated[float, typer.Option(min=0, help="more, for each decoding sequence", **_MACHINE)]
+Slots = Annotated[int, typer.Option(min=1, help="sequences at once; others wait", **_MACHINE)]
+Prefill = Annotated[float, typer.Option(min=1, help="prompt tokens read per second", **_MACHINE)]
+Chunk = Annotated[int, typer.Option(min=64, help="most tokens of a step", **_MACHINE)]
+CacheBlocks = Annotated[int, typer.Option(min=0, help="prefix cache, in blocks of 16 tokens", **_MACHINE)]
+Seed = Annotated[int, typer.Option(help="another one writes other texts, and has other faults", **_MODEL)]
+Brief = Annotated[bool, typer.Option("--brief", help="short texts, for quick tries", **_MODEL)]
+AnswerWords = Annotated[float | None, typer.Option(min=3, help="median words of an answer", show_default="280", **_MODEL)]
+ThinkingWords = Annotated[float | None, typer.Option(min=0, help="median words before it", show_default="60", **_MODEL)]
+MalformedRate = Annotated[float, typer.Option(help="share of completions that do not parse", **_SHARE)]
+Mistakes = Annotated[
+    list[str] | None,
+    typer.Option("--mistake", help="share of one mistake alone; may be repeated", metavar="NAME=SHARE", **_FAULTS),
+]
+RunawayRate = Annotated[float, typer.Option(help="share of answers that never end", **_SHARE)]
+ErrorRate = Annotated[float, typer.Option(help="share of requests answered with HTTP 500", **_SHARE)]
+LimitRate = Annotated[float, typer.Option(help="share answered with 429 and Retry-After", **_SHARE)]
+RetryAfter = Annotated[int, typer.Option(min=0, help="the seconds it asks for", **_FAULTS)]
+DropRate = Annotated[float, typer.Option(help="share of connections that drop", **_SHARE)]
+CrashAfter = Annotated[int | None, typer.Option(min=0, help="end at once after so many requests", **_FAULTS)]
+
+
+@app.command()
+def simulate(
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    name: Name = "simulated",
+    stats: Stats = None,
+    speedup: Speedup = 1.0,
+    step_ms: StepMs = 20.0,
+    sequence_ms: SequenceMs = 0.1,
+    slots: Slots = 256,
+    prefill: Prefill = 15000.0,
+    chunk: Chunk = 2048,
+    cache_blocks: CacheBlocks = 30_000,
+    seed: Seed = 0,
+    brief: Brief = False,
+    answer_words: AnswerWords = None,
+    thinking_words: ThinkingWords = None,
+    malformed_rate: MalformedRate = 0.0,
+    mistakes: Mistakes = None,
+    runaway_rate: RunawayRate = 0.0,
+    error_rate: ErrorRate = 0.0,
+    limit_rate: LimitRate = 0.0,
+    retry_after: RetryAfter = 1,
+    drop_rate: DropRate = 0.0,
+    crash_after: CrashAfter = None,
+) -> None:
+    """Serve a simulated model that takes as long as a real server: size a run, or see how it stands faults. Ctrl-C ends it."""
+    from pop_selfplay.models.simulated import SimulatedChatModel, lengths_of
+    from pop_selfplay.models.simulated.server import HttpFaults, simulated_app
+    from pop_selfplay.models.simulated.timed import TimedChatModel
+    from pop_selfplay.models.simulated.timing import Machine
+
+    config = _config(seed=seed, lengths="brief" if brief else "realistic", malformed_rate=malformed_rate, mistakes=mistakes)
+    config = config.model_copy(update={"runaway_rate": runaway_rate})
+    lengths = lengths_of(config.lengths, answer=answer_words, thinking=thinking_words)
+    machine = Machine(step_ms / 1000, sequence_ms / 1000, slots, prefill, chunk, cache_blocks)
+    timed = TimedChatModel(SimulatedChatModel(config, name=name, lengths=lengths), machine, speedup=speedup)
+    faults = HttpFaults(seed, error_rate, limit_rate, retry_after, drop_rate, crash_after)
+    asyncio.run(_serve(simulated_app(timed, faults=faults), host, port, f"model {name}, {speedup:g} times as fast"))
+    _tell(timed.statistics(), stats)
+
+
+def _config(*, seed: int, lengths: str, malformed_rate: float, mistakes: list[str] | None) -> "SimulatedModel":
+    from pydantic import ValidationError
+
+    from pop_selfplay.config import SimulatedModel
+
+    shares = dict(map(_named_share, mistakes or ()))
+    try:
+        return SimulatedModel.model_validate(
+            {"seed": seed, "lengths": lengths, "malformed_rate": malformed_rate, "mistakes": shares}
+        )
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        raise UsageError(f"--mistake {wrong['loc'][1]}={shares.get(str(wrong['loc'][1]))}: {wrong['msg']}") from None
+
+
+def _named_share(text: str) -> tuple[str, str]:
+    name, equals, share = text.partition("=")
+    if not equals:
+        raise UsageError(f"--mistake {text!r}: say which and how often, as duplicate_names=0.1")
+    return name, share
+
+
+async def _serve(served: "web.Application", host: str, port: int, what: str) -> None:
+    """Serve until an interrupt."""
+    from pop_selfplay.models.simulated.server import listening
+
+    ended, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, ended.set)
+    try:
+        async with listening(served, host=host, port=port) as base_url:
+            typer.echo(f"serving {base_url}: {what}; figures at {base_url.removesuffix('/v1')}/stats, Ctrl-C ends")
+            await ended.wait()
+    except OSError as error:
+        raise UsageError(f"cannot listen on {host}:{port} ({error.strerror}): take another --port, 0 for a free one") from error
+
+
+def _tell(statistics: dict[str, object], file: Path | None) -> None:
+    typer.echo(
+        "{completions} completions, {generated_tokens} tokens in {window_s:.0f} simulated seconds; "
+        "{mean_running:.0f} sequences at once".format_map(statistics)
+    )
+    if file is not None:
+        file.write_text(json.dumps(statistics, indent=1) + "\n", encoding="utf-8")
