@@ -154,8 +154,7 @@ class Session:
         """
         if round_ > 1 and player == self.policy(round_):
             return f"policy-{round_}-{self.journal.run_id}"
-        settings = player.model_dump(mode="json", exclude=set(OPERATIONAL))
-        return f"{player.type}-{derive_seed(json.dumps(settings, sort_keys=True)):016x}"
+        return settings_name(player)
 
     def meter(self) -> Meter:
         """Return a meter that begins with what the run has spent so far, over all sessions."""
@@ -221,6 +220,12 @@ class Session:
             key = f"seconds/{what}"
             before = float(self.journal.noted(key) or 0.0)
             self.journal.note(key, repr(before + time.monotonic() - start))
+
+
+def settings_name(model: ModelConfig) -> str:
+    """Return a name for the settings that decide what a model writes: the same wherever and however fast it works."""
+    settings = model.model_dump(mode="json", exclude=set(OPERATIONAL))
+    return f"{model.type}-{derive_seed(json.dumps(settings, sort_keys=True)):016x}"
 
 
 def weights_of(model: ModelConfig) -> str | None:

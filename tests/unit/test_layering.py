@@ -33,6 +33,8 @@ MAY_IMPORT = {
 }
 TORCH = {"torch", "transformers", "trl", "peft", "accelerate", "datasets"}
 TORCH_ROOMS = {"training", "models.local", "pocket", "corpus.hugging_face"}
+INSPECT = {"inspect_ai", "inspect_evals"}
+INSPECT_ROOMS = {"evaluation.inspecting", "evaluation.benchmarks."}
 
 
 def imports(path: Path, *, top_level_only: bool) -> set[str]:
@@ -66,3 +68,12 @@ def test_only_the_rooms_that_need_it_import_torch_and_its_family(path: Path) -> 
     module = ".".join(path.relative_to(SRC).with_suffix("").parts)
     heavy = {name for name in imports(path, top_level_only=False) if name.split(".")[0] in TORCH}
     assert not heavy or any(module.startswith(room) for room in TORCH_ROOMS), f"{module} imports {heavy}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(SRC)))
+def test_only_the_benchmarks_import_inspect_and_nobody_imports_them_at_once(path: Path) -> None:
+    module = ".".join(path.relative_to(SRC).with_suffix("").parts)
+    everything, at_once = imports(path, top_level_only=False), imports(path, top_level_only=True)
+    if not any(module.startswith(room) for room in INSPECT_ROOMS):
+        assert not {name for name in everything if name.split(".")[0] in INSPECT}
+        assert not {name for name in at_once if "evaluation.inspecting" in name}

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-HEAVY = ("torch", "transformers", "trl", "datasets", "pyarrow", "numpy")
+HEAVY = ("torch", "transformers", "trl", "datasets", "pyarrow", "numpy", "inspect_ai")
 
 
 def loaded_by(code: str) -> set[str]:

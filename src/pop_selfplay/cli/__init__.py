@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 our bug, 2 wrong usage or config, 3 a quality gate failed,
     commands.py  the commands that make and use a run
     pocket.py    the commands about the pocket model
     simulate.py  the simulated server
+    evaluate.py  pop eval
 
 A new command is a function in one of these files, or in a file of its own that is imported below.
 """
@@ -16,11 +17,11 @@ from types import FrameType
 
 import typer
 
-from pop_selfplay.cli import commands, pocket, simulate
+from pop_selfplay.cli import commands, evaluate, pocket, simulate
 from pop_selfplay.cli.app import app
 from pop_selfplay.errors import PopError
 
-__all__ = ["app", "commands", "main", "pocket", "run", "simulate"]
+__all__ = ["app", "commands", "evaluate", "main", "pocket", "run", "simulate"]
 
 _TYPERS_INTERRUPT = 130
 _STOPPED = "stopped; what a run had finished is saved, and `pop run DIR` goes on with it"

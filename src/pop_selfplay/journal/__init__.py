@@ -5,6 +5,7 @@
     probabilities.py  the tokens of a call as one text, where their probabilities were asked for
     tally.py     counts of calls, tokens and episodes, for live views and status
     rundir.py    the directory itself: resolved config, lock, file names
+    lock.py      one process at a time
     fork.py      a new run that takes over the calls of another one
     salvage.py   what a damaged journal still holds
     trouble.py   full disks, read-only places, foreign locks and damage, in words

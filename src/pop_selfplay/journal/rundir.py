@@ -12,7 +12,6 @@ report.html      the same, to look at
 """
 
 import difflib
-import fcntl
 import importlib.metadata
 import json
 import platform
@@ -21,8 +20,9 @@ from types import TracebackType
 from typing import IO, Any, Final
 
 from pop_selfplay.config import RunConfig, dump_config, load_config
-from pop_selfplay.errors import ConfigError, JournalError
+from pop_selfplay.errors import ConfigError
 from pop_selfplay.journal.journal import Journal
+from pop_selfplay.journal.lock import take_lock
 from pop_selfplay.journal.replacing import replacing
 from pop_selfplay.journal.trouble import explain
 
@@ -107,16 +107,7 @@ class RunDirectory:
 
     def __enter__(self) -> "RunDirectory":
         """Take the directory for this process and store the config as it is now. Raises JournalError when another has it."""
-        try:
-            lock = (self.path / "run.lock").open("w", encoding="utf-8")
-        except OSError as error:
-            raise explain(error, self.path / "run.lock", "write") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.close()
-            raise JournalError(f"another process is working on {self.path}: wait for it or stop it") from error
-        self._lock = lock
+        self._lock = take_lock(self.path / "run.lock")
         if RunDirectory.open(self.path).config != self.config:
             write_atomically(self.path / "config.yaml", dump_config(self.config))
         return self

@@ -1,0 +1,96 @@
+"""Local data files: `DATA_DIR/<benchmark>.jsonl` (or .json, .csv, .parquet), in the format the benchmark is published in."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from pop_selfplay.errors import ConfigError
+from pop_selfplay.evaluation.benchmarks.base import Row
+
+SUFFIXES: Final = (".jsonl", ".json", ".csv", ".parquet")
+
+
+def read_rows(data_dir: Path, name: str) -> list[Row] | None:
+    """Return the rows of `data_dir/<name>.*`, None where there is no such file.
+
+    Raises ConfigError when the folder is missing, the file is not what its name says, or holds no rows.
+    """
+    if not data_dir.is_dir():
+        raise ConfigError(f"the data directory {data_dir} is not there: check --data-dir")
+    path = next((path for suffix in SUFFIXES if (path := data_dir / f"{name}{suffix}").is_file()), None)
+    if path is None:
+        return None
+    rows = read_file(path)
+    if not rows:
+        raise ConfigError(f"{path} holds no rows")
+    return rows
+
+
+def read_file(path: Path) -> list[Row]:
+    """Return the rows of one file, by its suffix. Raises ConfigError when it cannot be read."""
+    readers: dict[str, Callable[[Path], list[Any]]] = {
+        ".jsonl": _jsonl,
+        ".ndjson": _jsonl,
+        ".json": _json,
+        ".csv": _csv,
+        ".parquet": _parquet,
+    }
+    if path.suffix not in readers:
+        raise ConfigError(f"{path} ends in none of {', '.join(readers)}: convert it")
+    try:
+        rows = readers[path.suffix](path)
+    except (OSError, ValueError, csv.Error) as error:  # ArrowInvalid, UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise ConfigError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise ConfigError(f"row {number} of {path} is not an object with fields: {row!r:.80}")
+    return rows
+
+
+def read_items(rows: Sequence[Row], read: Callable[[dict[str, Any]], Any], name: str) -> list[Any]:
+    """Return `read(row)` for every row. Raises ConfigError that names the first row which is not in the benchmark's format."""
+    items = []
+    for number, row in enumerate(rows, 1):
+        try:
+            items.append(read(dict(row)))
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise ConfigError(
+                f"row {number} of the data for {name} is not in the benchmark's format "
+                f"({type(error).__name__}: {error}); its fields are {sorted(row)}"
+            ) from error
+    _unique(items, name)
+    return items
+
+
+def _unique(items: Iterable[Any], name: str) -> None:
+    seen: set[Any] = set()
+    for item in items:
+        if item.id is not None and item.id in seen:
+            raise ConfigError(f"the data for {name} has two items with the id {item.id!r}")
+        seen.add(item.id)
+
+
+def _jsonl(path: Path) -> list[Any]:
+    lines = path.read_text(encoding="utf-8-sig").split("\n")
+    return [json.loads(line) for line in lines if line.strip()]
+
+
+def _json(path: Path) -> list[Any]:
+    data = json.loads(path.read_text(encoding="utf-8-sig"))
+    if isinstance(data, dict):  # EQ-Bench publishes an object of items by id
+        return [{"id": key, **value} if isinstance(value, dict) else value for key, value in data.items()]
+    return data if isinstance(data, list) else [data]
+
+
+def _csv(path: Path) -> list[Any]:
+    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")))
+
+
+def _parquet(path: Path) -> list[Any]:
+    import pyarrow.parquet
+
+    rows: list[Any] = pyarrow.parquet.read_table(path).to_pylist()
+    return rows

@@ -1,0 +1,124 @@
+"""Who is measured, and who judges: from what stands on the command line to a model that can be opened.
+
+| written | means |
+| --- | --- |
+| `path/to/model` | a directory of transformers weights, loaded in this process |
+| `org/name` | the same from the hub |
+| `http://host:8000/v1#model` | an OpenAI-compatible endpoint, without a key |
+| `model.yaml` | the `model` part of a run config, with every setting: keys, devices, time-outs |
+| `runs/mine` | a run directory: the model that its last finished round trained |
+| `runs/mine#0` | the model that the run started from; `#2` the one after round 2 |
+| `pocket`, `simulated` | the shipped pocket model, the shipped fake |
+
+A new way to name a model gets a row here and a branch in `find_contestant`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from pop_selfplay.config import EndpointModel, LocalModel, ModelConfig, PocketModel, SimulatedModel
+from pop_selfplay.core.seeds import derive_seed
+from pop_selfplay.errors import ConfigError, UsageError
+from pop_selfplay.journal import RunDirectory
+from pop_selfplay.models import open_model
+from pop_selfplay.models.base import ChatModel
+from pop_selfplay.session import settings_name, weights_of
+
+_SHIPPED: Final[dict[str, ModelConfig]] = {"pocket": PocketModel(), "simulated": SimulatedModel()}
+_YAML: Final = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A model to measure or to judge by. `label` is for people; calls in a journal belong to `identity`.
+
+    `open` is called once for each evaluation, in its event loop; whoever opens it closes it. `in_flight` is how many calls it
+    takes at once.
+    """
+
+    label: str
+    identity: str
+    open: Callable[[], ChatModel]
+    in_flight: int = 256
+
+
+def find_contestant(text: str) -> Contestant:
+    """Return the contestant that `text` names, by the table at the top. Raises UsageError that says what it may be."""
+    place, marked, number = text.rpartition("#")
+    if marked and (Path(place) / "config.yaml").is_file() and not text.startswith("http"):
+        return _of_run(Path(place), number)
+    if (Path(text) / "config.yaml").is_file():
+        return _of_run(Path(text), "")
+    return contestant(text, _config(text))
+
+
+def contestant(label: str, config: ModelConfig) -> Contestant:
+    """Return the contestant that `config` describes."""
+    identity = settings_name(config) + _fingerprint(config)
+    in_flight = config.max_in_flight if isinstance(config, EndpointModel) else 256
+    return Contestant(label, identity, lambda: open_model(config, name=label), in_flight)
+
+
+def start_of_run(path: Path) -> Contestant:
+    """Return the model that the run at `path` started from: what its trained model is compared with."""
+    return _of_run(path, "0")
+
+
+def _config(text: str) -> ModelConfig:
+    if text in _SHIPPED:
+        return _SHIPPED[text]
+    if text.startswith(("http://", "https://")):
+        url, marked, name = text.partition("#")
+        if not marked or not name:
+            raise UsageError(f"the endpoint {text!r} names no model: write {url}#MODEL, the name the server knows it by")
+        return EndpointModel(base_url=url, model=name)
+    if text.endswith(_YAML):
+        return _read_yaml(Path(text))
+    if text.startswith(("/", "./", "../", "~")) and not Path(text).expanduser().is_dir():
+        raise UsageError(f"the model {text!r} is not a directory: check the path")
+    return LocalModel(path=text)
+
+
+def _read_yaml(path: Path) -> ModelConfig:
+    adapter: TypeAdapter[ModelConfig] = TypeAdapter(ModelConfig)
+    try:
+        return adapter.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigError(f"cannot read model config {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    except ValidationError as error:
+        raise ConfigError(f"{path} must hold the model part of a run config: {error}") from error
+
+
+def _of_run(path: Path, number: str) -> Contestant:
+    directory = RunDirectory.open(path)
+    if number and not number.isdecimal():
+        raise UsageError(f"{path}#{number}: after # stands the number of a round, 0 for the starting model")
+    trained = [r for r in range(1, directory.config.rounds + 1) if directory.model_path(r).is_dir()]
+    round_ = int(number) if number else max(trained, default=-1)
+    if round_ == 0:
+        return contestant(f"{path.name}#0", directory.config.model)
+    if round_ not in trained:
+        raise UsageError(
+            f"the run {path} has no model of round {number or 1} (finished rounds: {trained or 'none'}): "
+            f"go on with `pop run {path}`"
+        )
+    start, weights = directory.config.model, str(directory.model_path(round_))
+    config = start.model_copy(update={"path": weights}) if isinstance(start, LocalModel) else LocalModel(path=weights)
+    return contestant(f"{path.name}#{round_}", config)
+
+
+def _fingerprint(config: ModelConfig) -> str:
+    """Return what tells apart the weights that lie in one directory at different times; empty where there is no directory."""
+    weights = None if isinstance(config, EndpointModel) else weights_of(config)
+    if weights is None or not Path(weights).expanduser().is_dir():
+        return ""
+    files = sorted(path for path in Path(weights).expanduser().iterdir() if path.is_file())
+    facts = [f"{path.name} {(status := path.stat()).st_size} {status.st_mtime_ns}" for path in files]
+    return f"-{derive_seed(*facts):016x}"

@@ -1,0 +1,206 @@
+"""One evaluation: every benchmark of a suite on the model and on what it is held against, and the table that comes of it.
+
+    for the base, then the model:
+        for each benchmark:  items → answers → scores        (benchmarks/, run by inspect_ai)
+    paired differences with bootstrap intervals               (outcome.py)
+
+What is finished is in the journal of the workplace: a benchmark as a whole under the settings it ran with, and before that
+every single call. So a killed evaluation goes on where it stopped.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pop_selfplay.core.seeds import derive_seed
+from pop_selfplay.errors import ConfigError, UsageError
+from pop_selfplay.evaluation.benchmarks import load_tasks
+from pop_selfplay.evaluation.benchmarks.base import Item, Row, Setup, Tasks, Value
+from pop_selfplay.evaluation.benchmarks.data import SUFFIXES, read_rows
+from pop_selfplay.evaluation.contestants import Contestant
+from pop_selfplay.evaluation.outcome import Measured, evaluation_result
+from pop_selfplay.evaluation.recorded import RecordedModel
+from pop_selfplay.evaluation.suites import Choice
+from pop_selfplay.evaluation.workplace import Workplace
+from pop_selfplay.records import Role
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be measured. `limit` and `seed` hold for all benchmarks; a benchmark's own limit goes before."""
+
+    suite: str
+    choices: Sequence[Choice]
+    model: Contestant
+    against: Contestant | None = None
+    judge: Contestant | None = None
+    data_dir: Path | None = None
+    limit: int | None = None
+    seed: int = 42
+
+    def limit_of(self, choice: Choice) -> int | None:
+        return self.limit if choice.limit is None else choice.limit
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A benchmark ready to run: its code, its local rows, and the answers that `versus` ones compare with, if from a file."""
+
+    choice: Choice
+    tasks: Tasks
+    rows: list[Row] | None
+    baseline: dict[str, str] | None
+
+
+async def evaluate(plan: Plan, place: Workplace, tell: Tell) -> dict[str, Any]:
+    """Run `plan` in `place` and return its result, the content of eval.json. `tell` hears what begins.
+
+    Raises UsageError or ConfigError before the first call when a judge, a package or a data file is missing.
+    """
+    prepared = [_prepare(plan, choice) for choice in plan.choices]
+    judge = None if plan.judge is None else RecordedModel(plan.judge, Role.JUDGE, place.journal, plan.seed)
+    measured: dict[str, dict[str, Measured]] = {}
+    try:
+        for contestant in (plan.against, plan.model):
+            if contestant is None:
+                continue
+            measured[contestant.identity] = await _measure_all(
+                plan, place, prepared, contestant, judge, measured.get(_identity(plan.against)), tell
+            )
+    finally:
+        if judge is not None:
+            await judge.close()
+    base = None if plan.against is None else measured[plan.against.identity]
+    return evaluation_result(plan, [p.tasks for p in prepared], measured[plan.model.identity], base, place.journal.tally)
+
+
+def _prepare(plan: Plan, choice: Choice) -> _Prepared:
+    benchmark = choice.benchmark
+    if benchmark.judged and plan.judge is None:
+        raise UsageError(f"benchmark {benchmark.name} needs a judge: name one by --judge")
+    rows = baseline = None
+    if plan.data_dir is not None:
+        rows = read_rows(plan.data_dir, benchmark.name)
+        if rows is None:
+            expected = " or ".join(f"{benchmark.name}{suffix}" for suffix in SUFFIXES)
+            raise ConfigError(f"{plan.data_dir} has no data for benchmark {benchmark.name}: it should be {expected}")
+        baseline = _baseline_answers(plan.data_dir, benchmark.name) if benchmark.versus else None
+    if benchmark.versus and baseline is None and plan.against is None:
+        raise UsageError(
+            f"benchmark {benchmark.name} compares answers: name another model by --against, or put its answers into "
+            f"{benchmark.name}_baseline.jsonl in the data directory"
+        )
+    return _Prepared(choice, load_tasks(benchmark), rows, baseline)
+
+
+def _baseline_answers(data_dir: Path, name: str) -> dict[str, str] | None:
+    """Return item id → answer from `<name>_baseline.*`: rows with `id` (or `uid`, `question_id`) and `answer`."""
+    rows = read_rows(data_dir, f"{name}_baseline")
+    if rows is None:
+        return None
+    answers = {}
+    for number, row in enumerate(rows, 1):
+        id_ = next((row[key] for key in ("id", "uid", "question_id") if key in row), None)
+        if id_ is None or not isinstance(row.get("answer"), str):
+            raise ConfigError(f"row {number} of {name}_baseline needs an id and an answer, both as text")
+        answers[str(id_)] = row["answer"]
+    return answers
+
+
+async def _measure_all(
+    plan: Plan,
+    place: Workplace,
+    prepared: Sequence[_Prepared],
+    contestant: Contestant,
+    judge: RecordedModel | None,
+    base: dict[str, Measured] | None,
+    tell: Tell,
+) -> dict[str, Measured]:
+    """Return benchmark → what `contestant` came to. The model is opened only if something is left to run, and closed."""
+    done: dict[str, Measured] = {}
+    model: RecordedModel | None = None
+    try:
+        for ready in prepared:
+            name = ready.choice.name
+            baseline = ready.baseline
+            if baseline is None and ready.choice.benchmark.versus and base is not None:
+                baseline = base[name].answers
+            key = f"benchmark/{name}/{_settings_of(plan, ready, contestant, baseline):016x}"
+            stored = place.journal.noted(key)
+            if stored is None:
+                tell(f"{name}: {contestant.label} …")
+                model = model or RecordedModel(contestant, Role.SOLVER, place.journal, plan.seed)
+                found = await _measure(plan, place, ready, model, judge, baseline)
+                stored = json.dumps(asdict(found))
+                place.journal.note(key, stored)
+            done[name] = _restored(json.loads(stored))
+    finally:
+        if model is not None:
+            await model.close()
+    return done
+
+
+async def _measure(
+    plan: Plan,
+    place: Workplace,
+    ready: _Prepared,
+    model: RecordedModel,
+    judge: RecordedModel | None,
+    baseline: dict[str, str] | None,
+) -> Measured:
+    from pop_selfplay.evaluation.inspecting import inspect_model, run_task
+
+    choice = ready.choice
+    judging = None if judge is None or not choice.benchmark.judged else inspect_model(judge)
+    file = partial(read_rows, plan.data_dir) if plan.data_dir is not None else lambda name: None
+    setup = Setup(choice.benchmark, ready.rows, file, judging, baseline, choice.all_options)
+    task = ready.tasks.make_task(setup)
+    ran = await run_task(
+        task,
+        inspect_model(model, choice.decoding),
+        judging,
+        choice.decoding,
+        limit=plan.limit_of(choice),
+        seed=plan.seed,
+        logs=place.logs,
+    )
+    items = tuple(_item(ready.tasks, sample) for sample in ran.samples)
+    log = Path(ran.log.removeprefix("file://"))
+    return Measured(items, str(log.relative_to(place.path.resolve()) if log.is_relative_to(place.path.resolve()) else log))
+
+
+def _item(tasks: Tasks, sample: Any) -> Item:
+    id_ = str(sample.id)
+    if sample.error is not None:
+        return Item(id_, sample.epoch, lost="error", detail={"error": str(sample.error.message)[:500]})
+    read = tasks.read(sample)
+    if isinstance(read, str):
+        return Item(id_, sample.epoch, lost=read)
+    return Item(id_, sample.epoch, read.figures, detail=read.detail)
+
+
+def _restored(data: dict[str, Any]) -> Measured:
+    items = []
+    for item in data["items"]:
+        figures = {name: Value(*value) for name, value in item["figures"].items()}
+        items.append(Item(item["id"], item["epoch"], figures, item["lost"], item["detail"]))
+    return Measured(tuple(items), data["log"])
+
+
+def _settings_of(plan: Plan, ready: _Prepared, contestant: Contestant, baseline: dict[str, str] | None) -> int:
+    """Return a hash of all that decides what a benchmark comes to: a finished one counts only for the very same settings."""
+    choice = ready.choice
+    settings = [
+        *(choice.name, list(choice.decoding), choice.all_options, plan.limit_of(choice), plan.seed),
+        *(ready.rows, baseline, contestant.identity, _identity(plan.judge) if choice.benchmark.judged else ""),
+    ]
+    return derive_seed(json.dumps(settings, sort_keys=True, default=str))
+
+
+def _identity(contestant: Contestant | None) -> str:
+    return "" if contestant is None else contestant.identity

@@ -1,0 +1,56 @@
+"""A model whose finished calls are all in a journal: what was answered once is never asked again, whoever asks.
+
+Callers here are inspect_ai's solvers and scorers. They say neither which item a call is for nor which of its repeats, so a call
+goes by its content: the k-th call with the same content is the same call in every session.
+"""
+
+import hashlib
+import json
+from collections import Counter
+
+from pop_selfplay.core.parsing import valid_unicode
+from pop_selfplay.core.seeds import derive_seed
+from pop_selfplay.evaluation.contestants import Contestant
+from pop_selfplay.journal import CallKey, Journal, StoredCall
+from pop_selfplay.models.base import ChatModel, ChatRequest, Completion
+from pop_selfplay.records import Message, Role
+
+ROUND = 0
+
+
+class RecordedModel:
+    """Answers from `journal` where it can, else from `model`, and then writes it down."""
+
+    def __init__(self, contestant: Contestant, role: Role, journal: Journal, seed: int) -> None:
+        """Open the model. `role` is what it does here: solver for who is measured, judge for who judges."""
+        self.contestant = contestant
+        self._model: ChatModel = contestant.open()
+        self._role, self._journal, self._seed = role, journal, seed
+        self._asked: Counter[str] = Counter()
+
+    async def complete(
+        self, messages: tuple[Message, ...], *, temperature: float, top_p: float, max_tokens: int, stop: str = ""
+    ) -> Completion:
+        """Answer one conversation. The seed follows from the content and from how often it was asked before in this session.
+
+        Raises what the model raises: ModelRefused, RequestRefused, ModelUnavailable.
+        """
+        settings = [temperature, top_p, max_tokens, stop, *((message.role, message.content) for message in messages)]
+        content = hashlib.blake2b(json.dumps(settings).encode("utf-8", "backslashreplace"), digest_size=12).hexdigest()
+        repeat = self._asked[content]
+        self._asked[content] += 1
+        key = CallKey(ROUND, self.contestant.identity, self._role.value, content, repeat)
+        seed = derive_seed(self._seed, self._role, content, repeat)
+        digest = f"{content}-{seed:016x}"
+        stored = self._journal.find_call(key)
+        if stored is not None and stored.digest == digest:
+            return stored.completion
+        request = ChatRequest(self._role, messages, temperature, top_p, max_tokens, seed, stop, group=content)
+        made = await self._model.complete(request)
+        text = valid_unicode(made.text)
+        done = Completion(text, made.finish_reason, made.prompt_tokens, made.generated_tokens, made.cached_tokens)
+        self._journal.record_call(key, StoredCall(digest, "", done))
+        return done
+
+    async def close(self) -> None:
+        await self._model.close()

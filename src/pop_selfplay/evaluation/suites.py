@@ -1,0 +1,112 @@
+"""Which benchmarks one evaluation runs: a named suite, or a YAML file of one's own.
+
+    benchmarks:
+      - math_500
+      - {name: gsm8k, limit: 200, temperature: 0.5, epochs: 4, options: {fewshot: 8}}
+
+A suite gets a row in SUITES; a setting of a benchmark a field in Choice.
+"""
+
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from pop_selfplay.config import Config
+from pop_selfplay.errors import ConfigError, UsageError
+from pop_selfplay.evaluation.benchmarks import BENCHMARKS, find_benchmark
+from pop_selfplay.evaluation.benchmarks.base import Benchmark, Decoding
+
+SUITES: Final[dict[str, tuple[str, ...]]] = {
+    "reasoning": ("gsm8k", "math_500"),
+}
+
+
+class Choice(Config):
+    """One benchmark of a suite. What is left out is the benchmark's own setting."""
+
+    name: str = Field(description="a benchmark")
+    limit: int | None = Field(None, ge=1, description="this many items, drawn by the seed; null takes all")
+    epochs: int | None = Field(None, ge=1, description="answers to each item")
+    temperature: float | None = Field(None, ge=0)
+    top_p: float | None = Field(None, gt=0, le=1)
+    max_tokens: int | None = Field(None, ge=1)
+    options: dict[str, Any] = Field(default_factory=dict, description="the benchmark's own options")
+
+    @field_validator("name")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in BENCHMARKS:
+            raise ValueError(f"no benchmark {name!r}: there are {', '.join(BENCHMARKS)}")
+        return name
+
+    @property
+    def benchmark(self) -> Benchmark:
+        return BENCHMARKS[self.name]
+
+    @property
+    def decoding(self) -> Decoding:
+        """The benchmark's decoding with what is set here."""
+        own = {key: value for key in Decoding._fields if (value := getattr(self, key)) is not None}
+        return self.benchmark.decoding._replace(**own)
+
+    @property
+    def all_options(self) -> dict[str, Any]:
+        """The benchmark's options with what is set here."""
+        return {**self.benchmark.options, **self.options}
+
+    @model_validator(mode="after")
+    def _has_the_options(self) -> "Choice":
+        known = self.benchmark.options
+        for option, value in self.options.items():
+            if option not in known:
+                raise ValueError(f"{self.name} has no option {option!r}; it has {sorted(known) or 'none'}")
+            if type(value) is not type(known[option]):
+                raise ValueError(f"option {option} of {self.name} must be like {known[option]!r}, not {value!r}")
+        return self
+
+
+class SuiteFile(Config):
+    """The content of a suite file."""
+
+    benchmarks: list[Choice] = Field(min_length=1)
+
+    @field_validator("benchmarks", mode="before")
+    @classmethod
+    def _names_alone(cls, value: Any) -> Any:
+        return [{"name": item} if isinstance(item, str) else item for item in value] if isinstance(value, list) else value
+
+
+def load_suite(name_or_file: str) -> list[Choice]:
+    """Return the benchmarks of a suite: its name, the name of a single benchmark, or a YAML file.
+
+    Raises UsageError that lists the suites, ConfigError when a file is not a suite.
+    """
+    if name_or_file in SUITES:
+        return [Choice(name=name) for name in SUITES[name_or_file]]
+    path = Path(name_or_file)
+    if path.suffix in (".yaml", ".yml"):
+        return _read(path)
+    if name_or_file in BENCHMARKS:
+        return [Choice(name=find_benchmark(name_or_file).name)]
+    raise UsageError(
+        f"no suite {name_or_file!r}: there are {', '.join(SUITES)}, every benchmark by its name "
+        f"({', '.join(BENCHMARKS)}), or a YAML file"
+    )
+
+
+def _read(path: Path) -> list[Choice]:
+    try:
+        choices = SuiteFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).benchmarks
+    except OSError as error:
+        raise ConfigError(f"cannot read suite {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)]
+        raise ConfigError(f"{path} is not a suite:\n" + "\n".join(lines)) from error
+    names = [choice.name for choice in choices]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"{path} names {twice[0]} twice: one row of figures for each benchmark")
+    return choices

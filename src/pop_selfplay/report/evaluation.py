@@ -1,0 +1,71 @@
+"""The figures of an evaluation as a table: on the terminal, and as rows for a run's page."""
+
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+COLUMNS = ("benchmark", "figure", "base", "model", "difference", "n", "lost")
+
+
+def evaluation_tables(result: dict[str, Any]) -> Group:
+    """Return the table of eval.json, with a line for what is no mean over items and one for what has regressed."""
+    against = result["against"] or "no base"
+    judged = f", judge {result['judge']}" if result["judge"] else ""
+    table = Table(title=f"{result['model']} against {against}{judged} [95 % interval]", title_justify="left")
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column in ("benchmark", "figure", "lost") else "right")
+    for row in evaluation_rows(result):
+        table.add_row(*map(str, row))
+    return Group(table, *(Text(line) for line in _remarks(result)))
+
+
+def evaluation_rows(result: dict[str, Any]) -> list[list[str]]:
+    """Return one row of texts for each figure of each benchmark, in the order of COLUMNS."""
+    rows = []
+    for benchmark in result["benchmarks"]:
+        lost = lost_text(benchmark["lost"])
+        for name, figure in benchmark["figures"].items():
+            first = name == next(iter(benchmark["figures"]))
+            count = figure["difference"] or figure["model"]
+            rows.append(
+                [
+                    benchmark["title"] if first else "",
+                    name.replace("_", " "),
+                    estimate_text(figure["base"], benchmark["scale"]),
+                    estimate_text(figure["model"], benchmark["scale"]),
+                    estimate_text(figure["difference"], benchmark["scale"], signed=True),
+                    str(count["n"]),
+                    lost if first else "",
+                ]
+            )
+        for name, estimate in benchmark["summary"].items():
+            rows.append(
+                ["", name.replace("_", " "), "", estimate_text(estimate, benchmark["scale"]), "", str(estimate["n"]), ""]
+            )
+    return rows
+
+
+def estimate_text(estimate: dict[str, Any] | None, scale: float, *, signed: bool = False) -> str:
+    """Return "mean [low, high]", in percent where the largest value is 1; "?" for what is unknown."""
+    if estimate is None:
+        return ""
+    factor, digits = (100, 1) if scale == 1 else (1, 2)
+    sign = "+" if signed else ""
+    mean, low, high = (
+        "?" if (x := estimate[part]) is None else f"{x * factor:{sign}.{digits}f}" for part in ("mean", "low", "high")
+    )
+    return f"{mean} [{low}, {high}]"
+
+
+def lost_text(lost: dict[str, dict[str, int]]) -> str:
+    """Return what has no score, as "base error 2, model judge_no_tag 1"."""
+    return ", ".join(f"{side} {reason} {count}" for side, reasons in lost.items() for reason, count in reasons.items())
+
+
+def _remarks(result: dict[str, Any]) -> list[str]:
+    if not result["regressed"]:
+        return []
+    names = ", ".join(result["regressed"])
+    return [f"regressed, the whole interval of the difference below zero: {names}"]

@@ -1,0 +1,60 @@
+"""Contestants that answer by a script, data files, and one evaluation around them."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pop_selfplay.evaluation.contestants import Contestant
+from pop_selfplay.evaluation.evaluate import Plan, evaluate
+from pop_selfplay.evaluation.suites import Choice
+from pop_selfplay.evaluation.workplace import open_workplace
+from pop_selfplay.models.base import ChatRequest, Completion
+
+
+class Player:
+    """Answers with `write(last user message)` and remembers every request."""
+
+    name = "player"
+
+    def __init__(self, write: Callable[[str], str]) -> None:
+        self._write = write
+        self.requests: list[ChatRequest] = []
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        self.requests.append(request)
+        await asyncio.sleep(0)
+        return Completion(self._write(request.messages[-1].content), "stop", 10, 5)
+
+    async def close(self) -> None:
+        pass
+
+
+def playing(label: str, write: Callable[[str], str] | Player) -> Contestant:
+    player = write if isinstance(write, Player) else Player(write)
+    return Contestant(label, f"scripted-{label}", lambda: player)
+
+
+def write_rows(folder: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write a JSONL data file into `folder` and return the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    return folder
+
+
+def run(
+    out: Path,
+    data: Path | None,
+    *choices: str | Choice,
+    model: Contestant,
+    against: Contestant | None = None,
+    judge: Contestant | None = None,
+    limit: int | None = None,
+) -> dict[str, Any]:
+    """Evaluate `model` on `choices` and return the content of eval.json."""
+    chosen = [Choice(name=choice) if isinstance(choice, str) else choice for choice in choices]
+    plan = Plan("test", chosen, model, against, judge, data, limit, seed=3)
+    with open_workplace(out) as place:
+        return asyncio.run(evaluate(plan, place, lambda line: None))

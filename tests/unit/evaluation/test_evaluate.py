@@ -1,0 +1,159 @@
+"""An evaluation scores items in the benchmark's own format, pairs two models by item, and repeats nothing that was finished."""
+
+from pathlib import Path
+
+import pytest
+from inspect_ai.log import read_eval_log
+
+from pop_selfplay.errors import ConfigError, ModelUnavailable, RequestRefused, UsageError
+from pop_selfplay.evaluation.suites import Choice
+from tests.unit.evaluation.makers import Player, playing, run, write_rows
+
+SUMS = [{"question": f"What is {n} and {n}?", "answer": f"Add them.\n#### {2 * n}"} for n in range(1, 9)]
+
+
+def adds(question: str) -> str:
+    """Return the right answer to a question of SUMS."""
+    words = next(line for line in question.splitlines() if line.startswith("What is"))
+    return f"ANSWER: {2 * int(words.split()[2])}"
+
+
+def adds_small(question: str) -> str:
+    return adds(question) if any(f"What is {n} and" in question for n in (1, 2, 3)) else "ANSWER: 0"
+
+
+def test_gsm8k_counts_right_answers_and_pairs_the_difference_by_item(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "data", "gsm8k", SUMS)
+    result = run(tmp_path / "out", data, "gsm8k", model=playing("a", adds), against=playing("b", adds_small))
+    (row,) = result["benchmarks"]
+    figure = row["figures"]["accuracy"]
+    assert (figure["base"]["mean"], figure["model"]["mean"]) == (0.375, 1.0)
+    assert figure["difference"]["mean"] == 0.625 and figure["difference"]["n"] == 8
+    assert 0 < figure["difference"]["low"] < 0.625 < figure["difference"]["high"] <= 1
+    assert row["lost"] == {"base": {}, "model": {}} and result["regressed"] == []
+
+
+def test_a_fall_beyond_the_interval_is_a_regression_and_a_small_one_is_not(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "data", "gsm8k", SUMS)
+    fallen = run(tmp_path / "out", data, "gsm8k", model=playing("b", adds_small), against=playing("a", adds))
+    assert fallen["regressed"] == ["gsm8k"]
+
+    def nearly(question: str) -> str:
+        return "ANSWER: 0" if "What is 8" in question else adds(question)
+
+    result = run(tmp_path / "out", data, "gsm8k", model=playing("c", nearly), against=playing("a", adds))
+    assert result["benchmarks"][0]["figures"]["accuracy"]["difference"]["mean"] < 0 and result["regressed"] == []
+
+
+def test_the_log_is_inspects_own_and_holds_every_sample(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "data", "gsm8k", SUMS)
+    result = run(tmp_path / "out", data, "gsm8k", model=playing("a", adds))
+    log = read_eval_log(str(tmp_path / "out" / result["benchmarks"][0]["logs"]["model"]))
+    assert (log.status, log.eval.task, log.eval.model) == ("success", "gsm8k", "pop/a")
+    assert log.samples and len(log.samples) == 8 and log.samples[0].output.completion.startswith("ANSWER:")
+
+
+def test_few_shot_examples_come_before_the_question(tmp_path: Path) -> None:
+    data = write_rows(write_rows(tmp_path / "data", "gsm8k", SUMS[:2]), "gsm8k_train", SUMS[2:])
+    player = Player(adds)
+    run(tmp_path / "out", data, Choice(name="gsm8k", options={"fewshot": 3}), model=playing("a", player))
+    assert all(r.messages[0].role == "system" and "What is 3 and 3?" in r.messages[0].content for r in player.requests)
+    with pytest.raises(ConfigError, match="gsm8k_train"):
+        run(tmp_path / "out", data, Choice(name="gsm8k", options={"fewshot": 7}), model=playing("a", player))
+
+
+def test_math_500_checks_the_boxed_answer_as_mathematics_over_all_epochs(tmp_path: Path) -> None:
+    rows = [{"problem": "Halve one.", "answer": "\\frac{1}{2}"}, {"problem": "Root of 18.", "answer": "3\\sqrt{2}"}]
+    data = write_rows(tmp_path / "data", "math_500", rows)
+    player = Player(lambda question: "So \\boxed{0.5}" if "Halve" in question else "<think>\\boxed{3\\sqrt{2}}</think>It is 4.")
+    result = run(tmp_path / "out", data, "math_500", model=playing("a", player))
+    assert result["benchmarks"][0]["figures"]["accuracy"]["model"]["mean"] == 0.5
+    assert len(player.requests) == 8 and len({request.seed for request in player.requests}) == 8
+    assert {request.temperature for request in player.requests} == {0.6}
+
+
+def test_a_finished_benchmark_is_not_run_again_and_an_unfinished_one_repeats_no_call(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "data", "gsm8k", SUMS)
+    calls = 0
+
+    def dies(question: str) -> str:
+        nonlocal calls
+        calls += 1
+        if calls > 5:
+            raise ModelUnavailable("the server is down")
+        return adds(question)
+
+    with pytest.raises(ModelUnavailable, match="down"):
+        run(tmp_path / "out", data, "gsm8k", model=playing("a", dies))
+    revived = Player(adds)
+    first = run(tmp_path / "out", data, "gsm8k", model=playing("a", revived))
+    assert len(revived.requests) == 3 and first["benchmarks"][0]["figures"]["accuracy"]["model"]["mean"] == 1
+    again = Player(adds)
+    assert run(tmp_path / "out", data, "gsm8k", model=playing("a", again)) == first and again.requests == []
+
+
+def test_other_data_or_settings_are_another_measurement(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "data", "gsm8k", SUMS)
+    run(tmp_path / "out", data, "gsm8k", model=playing("a", adds))
+    result = run(tmp_path / "out", write_rows(tmp_path / "data", "gsm8k", SUMS[:2]), "gsm8k", model=playing("a", adds))
+    assert result["benchmarks"][0]["figures"]["accuracy"]["model"]["n"] == 2
+
+
+def test_a_refused_request_is_lost_and_counted_and_never_a_wrong_answer(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "data", "gsm8k", SUMS)
+
+    def refuses(question: str) -> str:
+        if "What is 4" in question:
+            raise RequestRefused("too long for the context")
+        return adds(question)
+
+    result = run(tmp_path / "out", data, "gsm8k", model=playing("a", refuses), against=playing("b", adds))
+    (row,) = result["benchmarks"]
+    assert row["lost"] == {"base": {}, "model": {"error": 1}}
+    assert row["figures"]["accuracy"]["model"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "n": 7}
+    assert row["figures"]["accuracy"]["difference"]["n"] == 7
+
+
+def test_a_limit_draws_the_same_items_for_both_models(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "data", "gsm8k", SUMS)
+    one, other = Player(adds), Player(adds)
+    run(tmp_path / "out", data, "gsm8k", model=playing("a", one), against=playing("b", other), limit=3)
+    shown = [{request.messages[-1].content for request in player.requests} for player in (one, other)]
+    assert len(shown[0]) == 3 and shown[0] == shown[1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [([{"query": "?"}], "row 1 of the data for gsm8k"), ([], "holds no rows"), ([*SUMS, SUMS[0]], "two items with the id")],
+)
+def test_data_in_another_format_is_refused_before_any_call(tmp_path: Path, rows: list[dict[str, str]], words: str) -> None:
+    player = Player(adds)
+    with pytest.raises(ConfigError, match=words):
+        run(tmp_path / "out", write_rows(tmp_path / "data", "gsm8k", rows), "gsm8k", model=playing("a", player))
+    assert player.requests == []
+
+
+def test_a_missing_data_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"gsm8k\.jsonl"):
+        run(tmp_path / "out", write_rows(tmp_path / "data", "other", SUMS), "gsm8k", model=playing("a", adds))
+    with pytest.raises(ConfigError, match="--data-dir"):
+        run(tmp_path / "out", tmp_path / "nowhere", "gsm8k", model=playing("a", adds))
+
+
+def test_two_processes_do_not_work_in_one_place(tmp_path: Path) -> None:
+    from pop_selfplay.errors import JournalError
+    from pop_selfplay.evaluation.workplace import open_workplace
+
+    with open_workplace(tmp_path), pytest.raises(JournalError, match="another process"), open_workplace(tmp_path):
+        pass
+
+
+def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    from pop_selfplay.evaluation.benchmarks import BENCHMARKS, load_tasks
+
+    monkeypatch.setitem(sys.modules, "inspect_evals.gsm8k", None)
+    monkeypatch.delitem(sys.modules, "pop_selfplay.evaluation.benchmarks.gsm8k", raising=False)
+    with pytest.raises(UsageError, match=r"pop-selfplay\[eval\]"):
+        load_tasks(BENCHMARKS["gsm8k"])
