@@ -39,7 +39,7 @@ from pop_selfplay.config.synthesis import (
     Sampling,
     Synthesis,
 )
-from pop_selfplay.config.training import DPOTraining, NoTraining, TrainingConfig
+from pop_selfplay.config.training import DPOTraining, LoRA, NoTraining, TrainingConfig
 
 __all__ = [
     "OPERATIONAL",
@@ -54,6 +54,7 @@ __all__ = [
     "FilesCorpus",
     "HuggingFaceCorpus",
     "JudgeSampling",
+    "LoRA",
     "LocalModel",
     "Logprob",
     "MeasureConfig",

@@ -2,9 +2,21 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pop_selfplay.config.base import Config
+
+
+class LoRA(Config):
+    """Train small matrices beside the weights instead of the weights (LoRA), with PEFT."""
+
+    r: int = Field(16, ge=1, description="rank of the matrices")
+    alpha: float = Field(32, gt=0, description="their effect is scaled by alpha / r")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of a matrix's inputs that is dropped while training")
+    target_modules: str | list[str] = Field("all-linear", description="which layers get matrices: all-linear or their names")
+    rslora: bool = Field(False, description="scale by alpha / √r instead, for high ranks")
+    merge: bool = Field(True, description="add the matrices to the weights at the end, so that the result is a plain model")
+    keep_adapter: bool = Field(False, description="keep the matrices of a merged model, too, in its folder adapter/")
 
 
 class DPOTraining(Config):
@@ -14,6 +26,18 @@ class DPOTraining(Config):
     dpo: dict[str, Any] = Field(default_factory=dict, description="fields of trl.DPOConfig, over the paper's values")
     batch_size: int = Field(16, ge=1, description="pairs per optimiser step, over all devices")
     held_out_share: float = Field(0.04, ge=0, lt=1, description="share of the pairs kept for evaluation")
+    keep_best: bool = Field(True, description="the result is the checkpoint with most held-out pairs in order, not the last")
+    lora: LoRA | None = Field(None, description="train LoRA matrices; without, all weights")
+    quantization: Literal["4bit"] | None = Field(None, description="hold the frozen weights in 4 bits (QLoRA); needs lora")
+    push_to_hub: str | None = Field(None, description="upload the finished model to this hub repository, owner/name")
+
+    @model_validator(mode="after")
+    def _quantized_weights_cannot_be_trained(self) -> "DPOTraining":
+        if self.quantization is not None and self.lora is None:
+            raise ValueError(
+                "training.quantization trains no weights of its own: set training.lora, too (lora: {} for its defaults)"
+            )
+        return self
 
 
 class NoTraining(Config):

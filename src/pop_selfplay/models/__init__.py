@@ -4,6 +4,7 @@
 | --- | --- |
 | base.py | the seam: ChatModel, ChatRequest, Completion |
 | endpoint.py | any OpenAI-compatible chat server |
+| chat_template.py | conversations to prompts; chat_template.jinja is the default for base models |
 | local/ | a transformers model in this process, concurrent requests batched together |
 | metered.py | any of them, with the run's budget looked at before every call |
 | simulated/ | the shipped fake: seeded pseudo-text, in process or as a server |

@@ -1,15 +1,30 @@
 """Preference pairs to a better model. The only room that imports torch and trl, and only once training begins.
 
-    dpo.py       train_dpo: the whole of it, from pairs to a finished model directory
-    settings.py  the paper's values in one table, a user's own on top, and what is refused
-    dataset.py   which pairs are trained on: sorted, checked against the chat template and the length limits, split
-    watch.py     every logged step: to metrics.jsonl, to the observer, and a stop when the loss is no number
-    quiet.py     the libraries' progress bars off; ours is drawn by the observer
-    outcome.py   the types that come out; no torch, so anyone may import them
+    dpo.py         train_dpo: the whole of it, from pairs to a finished model directory
+    settings.py    the paper's values in one table, a user's own on top, and what is refused
+    dataset.py     which pairs are trained on: sorted, checked against the length limits, split
+    tokens.py      one pair as token ids
+    trainer.py     TRL's trainer with our tokens, our held-out figures and our optimiser
+    watch.py       every logged step: to metrics.jsonl, to the observer, and a stop when it runs the wrong way
+    divergence.py  the rules for that
+    outcome.py     the types that come out; no torch, so anyone may import them
+
+For every kind of training:
+
+    starting.py    the starting model's tokenizer, precision and processor share
+    hardware.py    precision, attention, kernels and quantisation for the hardware at hand
+    processes.py   several processes that train together
+    unfinished.py  the hidden directory of a training, its checkpoints, and how it becomes the finished one
+    keeping.py     the last checkpoint and the best weights
+    saving.py      weights to a model directory; LoRA matrices merged
+    card.py        the model card
+    hub.py         upload
+    quiet.py       the libraries' progress bars off; ours is drawn by the observer
 
 From the paper: offline DPO of the best answer against the worst, reference policy = the starting model. Changed: pairs longer
-than the limits are dropped and counted instead of cut, and pairs are held out by document. Another method (online RL) gets a
-file beside dpo.py, a config type in `config/` and a branch in `selfplay.train`.
+than the limits are dropped and counted instead of cut, pairs are held out by document, and the checkpoint that has most of them
+in order is kept instead of the last. Another method gets a file beside dpo.py, a config type in `config/` and a branch in
+`selfplay.train`.
 """
 
 from pop_selfplay.training.outcome import HeldOut, TrainingResult, TrainingStep

@@ -1,21 +1,22 @@
-"""Which pairs are trained on: in an order of their own, checked against the chat template and the length limits, split.
+"""Which pairs are trained on: in an order of their own, as token ids, checked against the length limits, split.
 
-TRL would cut what is too long and take whatever a chat template renders. Here such a pair is dropped with its reason instead,
-so that no answer is trained without its end or without its reasoning. A new reason goes into `DropReason`.
+TRL would cut what is too long. Here such a pair is dropped with its reason instead, so that no answer is trained without its
+end. A new reason goes into `DropReason`.
 """
 
 import enum
 import random
+import shutil
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from datasets import Dataset
-from jinja2 import TemplateError
+from datasets import Dataset, load_from_disk
 
 from pop_selfplay.errors import TrainingError
-from pop_selfplay.journal.export import row_of
 from pop_selfplay.records import PreferencePair
+from pop_selfplay.training.tokens import TokenPair, encode_pair
 
 
 class DropReason(enum.StrEnum):
@@ -23,7 +24,6 @@ class DropReason(enum.StrEnum):
 
     PROMPT_TOO_LONG = "prompt_too_long"
     TOO_LONG = "too_long"
-    TEMPLATE_ALTERS_ANSWER = "template_alters_answer"
 
 
 class Limits(NamedTuple):
@@ -34,10 +34,10 @@ class Limits(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """The pairs that are left. `longest` is the longest sequence among them, in tokens."""
+    """The pairs that are left, as token ids. `longest` is the longest sequence among them, in tokens."""
 
-    train: list[PreferencePair]
-    held_out: list[PreferencePair]
+    train: list[TokenPair]
+    held_out: list[TokenPair]
     dropped: dict[str, int]
     longest: int
 
@@ -53,34 +53,27 @@ def choose_pairs(pairs: Sequence[PreferencePair], tokenizer: Any, limits: Limits
             "lower pairing.min_std, raise pairing.max_word_difference; `pop status` shows what was dropped and why"
         )
     kept: list[PreferencePair] = []
+    encoded: dict[int, TokenPair] = {}
     dropped: Counter[str] = Counter()
-    longest = 0
     for pair in sorted(pairs, key=lambda pair: (pair.problem_id, pair.model_dump_json())):
-        verdict = inspect(pair, tokenizer, limits)
-        if isinstance(verdict, DropReason):
-            dropped[verdict.value] += 1
+        tokens = encode_pair(pair, tokenizer)
+        reason = too_long(tokens, limits)
+        if reason is not None:
+            dropped[reason.value] += 1
         else:
             kept.append(pair)
-            longest = max(longest, verdict)
+            encoded[id(pair)] = tokens
     if not kept:
         raise TrainingError(_all_dropped(dropped, limits))
-    train, held_out = split(kept, held_out_share, seed)
-    return Chosen(train, held_out, dict(sorted(dropped.items())), longest)
+    train, held_out = ([encoded[id(pair)] for pair in part] for part in split(kept, held_out_share, seed))
+    return Chosen(train, held_out, dict(sorted(dropped.items())), max(tokens.longest for tokens in encoded.values()))
 
 
-def inspect(pair: PreferencePair, tokenizer: Any, limits: Limits) -> DropReason | int:
-    """Return the tokens of the longer of the pair's two conversations, or why the pair cannot be used as it is."""
-    row = row_of(pair)
-    prompt = _render(tokenizer, row["prompt"], pair.problem_id, answer_follows=True)
-    if limits.prompt is not None and _count(tokenizer, prompt) > limits.prompt:
+def too_long(tokens: TokenPair, limits: Limits) -> DropReason | None:
+    """Return why the pair does not fit the limits, None when it does."""
+    if limits.prompt is not None and len(tokens.prompt) > limits.prompt:
         return DropReason.PROMPT_TOO_LONG
-    longest = 0
-    for answer in (row["chosen"], row["rejected"]):
-        text = _render(tokenizer, row["prompt"] + answer, pair.problem_id, answer_follows=False)
-        if not all(_is_inside(message["content"], text) for message in answer):
-            return DropReason.TEMPLATE_ALTERS_ANSWER
-        longest = max(longest, _count(tokenizer, text))
-    return DropReason.TOO_LONG if limits.total is not None and longest > limits.total else longest
+    return DropReason.TOO_LONG if limits.total is not None and tokens.longest > limits.total else None
 
 
 def split(pairs: Sequence[PreferencePair], share: float, seed: int) -> tuple[list[PreferencePair], list[PreferencePair]]:
@@ -104,37 +97,22 @@ def split(pairs: Sequence[PreferencePair], share: float, seed: int) -> tuple[lis
     )
 
 
-def as_dataset(pairs: Sequence[PreferencePair]) -> Dataset:
-    """Return the pairs as TRL wants them: conversations in prompt, chosen and rejected, in memory."""
-    return Dataset.from_list([{name: row_of(pair)[name] for name in ("prompt", "chosen", "rejected")} for pair in pairs])
+def on_disk(pairs: Sequence[TokenPair], directory: Path) -> Dataset:
+    """Return the pairs as TRL's collator wants them, read from `directory`, where they are written unless they are there.
 
-
-def _render(tokenizer: Any, messages: list[dict[str, str]], problem_id: str, *, answer_follows: bool) -> str:
-    try:
-        text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=answer_follows)
-    except (TemplateError, ValueError) as error:
-        roles = ", ".join(message["role"] for message in messages)
-        raise TrainingError(
-            f"the model's chat template cannot render the conversation of problem {problem_id} (roles {roles}): {error}. "
-            "Train a model whose tokenizer has a chat template for these roles"
-        ) from error
-    return text
-
-
-def _count(tokenizer: Any, text: str) -> int:
-    # The template has written its own special tokens, so that none is added here; TRL does the same.
-    return len(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def _is_inside(answer: str, conversation: str) -> bool:
-    """Templates may trim and move white space; some drop everything up to </think>, which would train without reasoning."""
-    return "".join(answer.split()) in "".join(conversation.split())
+    All processes of a training read the same files, and what TRL computes about them is kept beside them for a resume.
+    """
+    if not directory.exists():
+        unfinished = directory.with_name(f"{directory.name}.tmp")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        Dataset.from_list([pair.as_row() for pair in pairs]).save_to_disk(unfinished)
+        unfinished.rename(directory)
+    return load_from_disk(directory)
 
 
 def _all_dropped(dropped: Counter[str], limits: Limits) -> str:
     counts = ", ".join(f"{reason}: {count}" for reason, count in sorted(dropped.items()))
     return (
-        f"all {dropped.total()} preference pairs were dropped ({counts}). Too long: raise training.dpo.max_prompt_length "
-        f"(now {limits.prompt}) or training.dpo.max_length (now {limits.total}). Altered: the model's chat template removes "
-        "a part of the answers, train with a template that keeps them whole"
+        f"all {dropped.total()} preference pairs were dropped ({counts}): raise training.dpo.max_prompt_length "
+        f"(now {limits.prompt}) or training.dpo.max_length (now {limits.total})"
     )

@@ -1,36 +1,49 @@
 """Offline DPO with TRL: pairs and a starting model in, a finished model directory out (method, "Pairs to a better model").
 
-Training works in a hidden directory beside `out` and renames it at the very end, so that `out` exists only when it is whole:
-weights in the starting model's precision, configuration, tokenizer, chat template and metrics.jsonl. An interrupted training
-leaves its hidden directory, which the next one clears before it starts again.
+Training works in a hidden directory beside `out` and gives it that name at the very end, so that `out` exists only when it is
+whole: weights in the starting model's precision, configuration, tokenizer, chat template, model card and metrics.jsonl. An
+interrupted training leaves its hidden directory, and the next one for the same request goes on from its last checkpoint.
 """
 
-import contextlib
-import gc
-import math
-import os
-import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PrinterCallback
-from trl import DPOTrainer
+from peft import LoraConfig
+from transformers import PrinterCallback
 
-from pop_selfplay.config import DPOTraining
+from pop_selfplay.config import DPOTraining, LoRA
 from pop_selfplay.errors import ModelRefused, TrainingError, UsageError
 from pop_selfplay.records import PreferencePair
-from pop_selfplay.training.dataset import Chosen, Limits, as_dataset, choose_pairs
-from pop_selfplay.training.outcome import LogProbs, TrainingResult, TrainingStep, compare_held_out
+from pop_selfplay.training import processes
+from pop_selfplay.training.card import Facts, Origin, write_card
+from pop_selfplay.training.dataset import Chosen, Limits, choose_pairs, on_disk
+from pop_selfplay.training.hardware import four_bits
+from pop_selfplay.training.hub import push
+from pop_selfplay.training.keeping import Best, KeepBest, SealCheckpoints, best_folder, read_best
+from pop_selfplay.training.outcome import LogProbs, TrainingResult, TrainingStep
 from pop_selfplay.training.quiet import quiet_libraries
-from pop_selfplay.training.settings import Settings
+from pop_selfplay.training.saving import merge_adapter, save_weights
+from pop_selfplay.training.settings import MEMORY_ADVICE, Settings
+from pop_selfplay.training.starting import load_config, load_tokenizer, memory_given_back, threads_for
+from pop_selfplay.training.trainer import PairTrainer
+from pop_selfplay.training.unfinished import METRICS, last_checkpoint, publish, step_of, take_up, unfinished_directory
 from pop_selfplay.training.watch import Watch, diverged_advice
 
-METRICS: Final = "metrics.jsonl"
-SMALL_MODEL: Final = 10_000_000
-"""Parameters below which a model is trained on one CPU thread."""
+LAST: Final = "last"
+"""Folder of the weights after the last step, where the best are not kept."""
+
+
+class Job(NamedTuple):
+    """What is to be trained: all that another process of the same training must know."""
+
+    pairs: Sequence[PreferencePair]
+    start: str
+    out: Path
+    config: DPOTraining
+    seed: int
+    origin: Origin | None
 
 
 def train_dpo(
@@ -40,185 +53,170 @@ def train_dpo(
     config: DPOTraining,
     seed: int,
     observe: Callable[[TrainingStep], None] | None = None,
+    *,
+    origin: Origin | None = None,
 ) -> TrainingResult:
     """Train the model at `start` (directory or hub name) on `pairs` and save it to `out`, which must not exist yet.
 
     The reference policy is the starting model itself. On a CPU the same pairs (in any order) and seed give the same weights bit
-    for bit. `observe` is called after every logged step. Raises UsageError or ConfigError for a request that makes no sense,
-    ModelRefused when `start` cannot be loaded, TrainingError when there is nothing to train on or the training diverges.
+    for bit, however often the training was interrupted. `observe` is called after every logged step; `origin` goes into the
+    model card. Raises UsageError or ConfigError for a request that makes no sense, ModelRefused when `start` cannot be loaded,
+    TrainingError when there is nothing to train on or the training diverges.
     """
-    began = time.monotonic()
     if out.exists():
         raise UsageError(f"{out} exists already: remove it, or train into another directory")
-    settings = Settings.of(config)
-    tokenizer = load_tokenizer(start, settings)
+    job = Job(pairs, start, out, config, seed, origin)
+    processes.tell(job)
+    return run(job, observe)
+
+
+def train_along() -> None:
+    """Take part, as any process but the first, in the training that the first one begins; return when it has nothing to do."""
+    job = processes.hear()
+    if job is not None:
+        run(job, None)
+
+
+def run(job: Job, observe: Callable[[TrainingStep], None] | None) -> TrainingResult:
+    """Train, in every process of a training alike; only the first one writes."""
+    began = time.monotonic()
+    settings = Settings.of(job.config)
+    tokenizer = load_tokenizer(job.start, settings.hub)
     limits = Limits(settings.max_prompt_length, settings.max_length)
-    chosen = choose_pairs(pairs, tokenizer, limits, config.held_out_share, seed)
-    unfinished = cleared(out)
-    watch = Watch(unfinished / METRICS, observe)
-    with quiet_libraries(), threads_for(start, settings), _memory_given_back():
-        trainer = make_trainer(chosen, start, tokenizer, settings, unfinished, seed)
-        before = held_out_log_probs(trainer, watch.metrics)
-        trainer.add_callback(watch)
-        trainer.train()
-        if not watch.losses:
-            raise TrainingError("not one step was taken: raise training.dpo.num_train_epochs or training.dpo.max_steps")
-        after = held_out_log_probs(trainer, watch.metrics)
-        save(trainer, tokenizer, saved_dtype(start, settings), unfinished)
-        beta, steps = trainer.args.beta, trainer.state.global_step
-    publish(unfinished, out)
-    return TrainingResult(
-        pairs_trained=len(chosen.train),
-        pairs_held_out=len(chosen.held_out),
-        dropped=chosen.dropped,
-        steps=steps,
-        first_loss=watch.losses[0],
-        last_loss=watch.losses[-1],
-        held_out=compare_held_out(before, after, beta) if before and after else None,
-        seconds=time.monotonic() - began,
-        tokens=watch.tokens,
-    )
-
-
-def load_tokenizer(start: str, settings: Settings) -> Any:
-    """Return the tokenizer of the starting model. Raises ModelRefused when there is none, or none with a chat template."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(start, **_where(settings))
-    except (OSError, ValueError) as error:
-        raise ModelRefused(f"cannot load a tokenizer from {start!r}: {error}") from error
-    if tokenizer.chat_template is None:
-        raise ModelRefused(
-            f"the tokenizer of {start!r} has no chat template, so that its answers cannot be trained as conversations: "
-            "save it with one (tokenizer.chat_template), the same that it answered with"
+    chosen = choose_pairs(job.pairs, tokenizer, limits, job.config.held_out_share, job.seed)
+    directory = _directory(job, chosen)
+    watch = Watch(directory / METRICS, observe, writes=processes.is_first())
+    with quiet_libraries(), threads_for(job.start, settings.hub), memory_given_back(MEMORY_ADVICE):
+        trainer = make_trainer(chosen, job, tokenizer, settings, directory)
+        trainer.before = starting_log_probs(trainer)
+        weights, best, steps = _train(trainer, job, watch, settings, directory)
+        held_out = best.held_out if best else trainer.held_out()
+        del trainer  # merging loads the starting model once more
+        result = TrainingResult(
+            pairs_trained=len(chosen.train),
+            pairs_held_out=len(chosen.held_out),
+            dropped=chosen.dropped,
+            steps=steps,
+            best_step=best.step if best else None,
+            first_loss=watch.losses[0],
+            last_loss=watch.losses[-1],
+            held_out=held_out,
+            seconds=time.monotonic() - began,
+            tokens=watch.tokens,
         )
-    return tokenizer
+        if processes.is_first():
+            finished = _finish(weights, job, tokenizer, settings, result)
+            publish(directory, finished, job.out)
+            if job.config.push_to_hub is not None:
+                push(job.out, job.config.push_to_hub)
+    processes.barrier()
+    return result
 
 
-@contextlib.contextmanager
-def threads_for(start: str, settings: Settings) -> Iterator[None]:
-    """Train a small model on one CPU thread, and put the number of threads back afterwards.
-
-    Its matrices are too small to gain much from more (a third less time on two idle cores), while threads that wait for each
-    other on busy cores cost up to fifteen times as much; and one thread gives the same bits on any number of cores.
-    """
+def make_trainer(chosen: Chosen, job: Job, tokenizer: Any, settings: Settings, directory: Path) -> PairTrainer:
+    """Return the trainer, ready to train: model loaded, pairs on disk, log-probabilities of the reference policy known."""
+    config = settings.dpo_config(directory, job.seed, chosen.longest, evaluated=bool(chosen.held_out))
+    parts = {name: pairs for name, pairs in [("train", chosen.train), ("held_out", chosen.held_out)] if pairs}
+    if processes.is_first():
+        for name, pairs in parts.items():
+            on_disk(pairs, directory / "pairs" / name)
+    processes.barrier()
+    data = {name: on_disk(pairs, directory / "pairs" / name) for name, pairs in parts.items()}
+    lora = job.config.lora
     try:
-        config = AutoConfig.from_pretrained(start, **_where(settings))
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=settings.fields.get("trust_remote_code", False))
-    except (OSError, ValueError) as error:
-        raise ModelRefused(f"cannot load the model to train from {start!r}: {error}") from error
-    threads = torch.get_num_threads()
-    if sum(weight.numel() for weight in model.parameters()) < SMALL_MODEL:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def make_trainer(chosen: Chosen, start: str, tokenizer: Any, settings: Settings, output: Path, seed: int) -> Any:
-    """Return TRL's trainer, ready to train: model loaded, pairs tokenised, log-probabilities of the reference policy known."""
-    config = settings.dpo_config(output, seed, chosen.longest)
-    try:
-        trainer = DPOTrainer(
-            model=start,
+        trainer = PairTrainer(
+            model=job.start,
             args=config,
-            train_dataset=as_dataset(chosen.train),
-            eval_dataset=as_dataset(chosen.held_out) if chosen.held_out else None,
+            train_dataset=data["train"],
+            eval_dataset=data.get("held_out"),
             processing_class=tokenizer,
+            quantization_config=four_bits(settings.use_cpu) if job.config.quantization else None,
+            peft_config=_peft_config(lora) if lora else None,
+            lora_dropout=lora.dropout if lora else 0.0,
         )
     except OSError as error:
-        raise ModelRefused(f"cannot load the model to train from {start!r}: {error}") from error
+        raise ModelRefused(f"cannot load the model to train from {job.start!r}: {error}") from error
     except (ValueError, NotImplementedError) as error:
-        raise TrainingError(f"TRL cannot train {start!r} with these settings: {error}") from error
+        raise TrainingError(f"TRL cannot train {job.start!r} with these settings: {error}") from error
+    trainer.advice = diverged_advice(directory / METRICS)
     trainer.remove_callback(PrinterCallback)  # it prints every log entry when the progress bar is off
     return trainer
 
 
-def held_out_log_probs(trainer: Any, metrics: Path) -> LogProbs | None:
-    """Return the model's log-probabilities of the held-out answers, None without any.
+def starting_log_probs(trainer: PairTrainer) -> LogProbs | None:
+    """Return the starting model's log-probabilities of the held-out answers, None without any; before training only."""
+    if trainer.eval_dataset is None or not trainer.precompute_ref_logps:
+        return trainer.held_out_log_probs()
+    known = trainer.eval_dataset
+    return trainer.checked(LogProbs(list(known["ref_chosen_logps"]), list(known["ref_rejected_logps"])))
 
-    TRL's own evaluation averages over batches of unequal size, and has nothing to say before training. Raises TrainingError
-    when one is no number: the model has diverged, or was broken from the start.
+
+def _directory(job: Job, chosen: Chosen) -> Path:
+    """Return the directory to work in, the same for every process."""
+    if processes.is_first():
+        request = {
+            "start": job.start,
+            "config": job.config.model_dump(mode="json"),
+            "seed": job.seed,
+            "processes": processes.count(),
+            "pairs": [chosen.train, chosen.held_out],
+        }
+        take_up(job.out, request)
+    processes.barrier()
+    return unfinished_directory(job.out)
+
+
+def _train(trainer: PairTrainer, job: Job, watch: Watch, settings: Settings, directory: Path) -> tuple[Path, Best | None, int]:
+    """Train to the end, from the last checkpoint if there is one.
+
+    Returns where the weights to keep lie, whose they are (None: those after the last step), and the steps taken.
     """
-    if trainer.eval_dataset is None:
-        return None
-    chosen, rejected = [], []
-    for batch in trainer.get_eval_dataloader():
-        log_probs = trainer.accelerator.gather_for_metrics(trainer.compute_ref_log_probs(trainer.model, batch))
-        chosen += log_probs[0].tolist()
-        rejected += log_probs[1].tolist()
-    if not all(math.isfinite(log_prob) for log_prob in (*chosen, *rejected)):
-        when = f"after {trainer.state.global_step} steps" if trainer.state.global_step else "before training"
-        raise TrainingError(
-            f"the model gives held-out answers a probability that is no number {when}: {diverged_advice(metrics)}"
-        )
-    return LogProbs(chosen, rejected)
+    dtype = load_config(job.start, settings.hub).dtype
+
+    def save(folder: Path) -> None:
+        save_weights(trainer, folder, dtype, trainer.advice)
+
+    checkpoint = last_checkpoint(directory)
+    watch.go_on_after(step_of(checkpoint) if checkpoint else 0)
+    trainer.go_on_from(watch.tokens)
+    trainer.add_callback(watch)
+    trainer.add_callback(SealCheckpoints())
+    if job.config.keep_best and trainer.eval_dataset is not None:
+        trainer.add_callback(KeepBest(directory, save, trainer.held_out))
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if not watch.losses:
+        raise TrainingError("not one step was taken: raise training.dpo.num_train_epochs or training.dpo.max_steps")
+    best = read_best(directory) if job.config.keep_best else None
+    if best is not None:
+        return best_folder(directory, best.step), best, trainer.state.global_step
+    trainer.after = trainer.after or trainer.held_out_log_probs()
+    save(directory / LAST)
+    return directory / LAST, None, trainer.state.global_step
 
 
-def saved_dtype(start: str, settings: Settings) -> Any:
-    """Return the precision of the starting model's weights, None where its config does not say."""
-    return AutoConfig.from_pretrained(start, **_where(settings)).dtype
+def _finish(weights: Path, job: Job, tokenizer: Any, settings: Settings, result: TrainingResult) -> Path:
+    """Make a whole model directory of the trained `weights` and return it."""
+    lora, finished = job.config.lora, weights
+    if lora is not None and lora.merge:
+        finished = weights.with_name("merged")
+        dtype = load_config(job.start, settings.hub).dtype
+        merge_adapter(job.start, weights, finished, dtype, settings.hub, keep=lora.keep_adapter)
+    tokenizer.save_pretrained(finished)
+    data = f"{result.pairs_trained:,} preference pairs"
+    figures: dict[str, Any] = {"pairs held out": result.pairs_held_out, "steps": result.steps, "tokens": result.tokens}
+    figures |= {"first loss": result.first_loss, "last loss": result.last_loss}
+    figures |= {} if result.held_out is None else result.held_out.model_dump()
+    facts = Facts(job.start, "LoRA DPO" if lora else "DPO", data, job.config.model_dump(mode="json"), figures, job.origin)
+    write_card(finished, facts, settings.hub)
+    return finished
 
 
-def save(trainer: Any, tokenizer: Any, dtype: Any, directory: Path) -> None:
-    """Write model and tokenizer to `directory`, the weights as `dtype`. Raises TrainingError when a weight is no number.
-
-    TRL trains in float32 unless told otherwise; saved so, the model would be twice the size of its start.
-    """
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    broken = [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
-    if broken:
-        advice = diverged_advice(directory / METRICS)
-        raise TrainingError(f"{len(broken)} weights are no numbers after training ({broken[0]}, …): {advice}")
-    model.to(dtype or model.dtype).save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-
-
-def cleared(out: Path) -> Path:
-    """Return the empty hidden directory to work in, rid of what an interrupted training left there."""
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    return unfinished
-
-
-def publish(unfinished: Path, out: Path) -> None:
-    """Give the finished directory its name, once all of it is on disk."""
-    for path in (*(path for path in unfinished.rglob("*") if path.is_file()), unfinished):
-        _flush(path)
-    unfinished.rename(out)
-    _flush(out.parent)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _where(settings: Settings) -> dict[str, Any]:
-    revision = (settings.fields.get("model_init_kwargs") or {}).get("revision")
-    return {"trust_remote_code": settings.fields.get("trust_remote_code", False)} | ({"revision": revision} if revision else {})
-
-
-@contextlib.contextmanager
-def _memory_given_back() -> Iterator[None]:
-    """The next phase loads a model of its own; trainers sit in reference cycles and keep theirs until collected.
-
-    Raises TrainingError, with what to do, when there is too little memory on the GPU.
-    """
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            "the GPU has too little memory for this training: lower training.dpo.per_device_train_batch_size (down to 1) or "
-            'training.dpo.max_length, or set training.dpo.model_init_kwargs to {dtype: "bfloat16"}, which halves the weights. '
-            f"The GPU said: {error}"
-        ) from error
-    finally:
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+def _peft_config(lora: LoRA) -> LoraConfig:
+    return LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules,
+        use_rslora=lora.rslora,
+        task_type="CAUSAL_LM",
+    )

@@ -43,6 +43,7 @@ class TrainingResult(Record):
     pairs_held_out: int = Field(ge=0)
     dropped: dict[str, int]
     steps: int = Field(ge=1)
+    best_step: int | None = Field(None, description="the step whose weights were kept, None for the last")
     first_loss: float
     last_loss: float
     held_out: HeldOut | None = Field(description="None when no pair was held out")
@@ -59,16 +60,21 @@ class LogProbs(NamedTuple):
 
 def compare_held_out(before: LogProbs, after: LogProbs, beta: float) -> HeldOut:
     """Return the figures of the held-out pairs (at least one). `beta` is DPO's β: rewards are β·(after − before)."""
-    margins = [
-        beta * ((chosen - old_chosen) - (rejected - old_rejected))
-        for chosen, rejected, old_chosen, old_rejected in zip(*after, *before, strict=True)
-    ]
+    rewards = margins(before, after, beta)
     return HeldOut(
         likelier_before=_share(chosen > rejected for chosen, rejected in zip(*before, strict=True)),
         likelier_after=_share(chosen > rejected for chosen, rejected in zip(*after, strict=True)),
-        reward_accuracy=_share(margin > 0 for margin in margins),
-        reward_margin=sum(margins) / len(margins),
+        reward_accuracy=_share(margin > 0 for margin in rewards),
+        reward_margin=sum(rewards) / len(rewards),
     )
+
+
+def margins(before: LogProbs, after: LogProbs, beta: float) -> list[float]:
+    """Return the reward of the chosen answer minus that of the rejected one, per pair."""
+    return [
+        beta * ((chosen - old_chosen) - (rejected - old_rejected))
+        for chosen, rejected, old_chosen, old_rejected in zip(*after, *before, strict=True)
+    ]
 
 
 def _share(outcomes: Iterable[bool]) -> float:

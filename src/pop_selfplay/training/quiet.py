@@ -5,6 +5,7 @@ beside it.
 """
 
 import contextlib
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -19,6 +20,13 @@ KNOWN_NOISE: Final = (
     r"`gradient_checkpointing_(en|dis)able` is deprecated",
 )
 
+KNOWN_LOG_LINES: Final = (
+    # Said of every resumed training: tied weights are in no checkpoint, and shares of all steps are stored as numbers of steps.
+    "missing keys in the checkpoint model loaded: ['lm_head.weight']",
+    "do not match the ones in the `trainer_state.json`",
+)
+_CHATTY: Final = ("transformers.trainer", "transformers.trainer_utils")
+
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
@@ -27,6 +35,9 @@ def quiet_libraries() -> Iterator[None]:
     tqdm_disable = os.environ.get("TQDM_DISABLE")
     datasets.disable_progress_bars()
     transformers_logging.disable_progress_bar()
+    loggers = [logging.getLogger(name) for name in _CHATTY]
+    for logger in loggers:
+        logger.addFilter(_says_something)
     os.environ["TQDM_DISABLE"] = "1"  # the only switch TRL has for the bar of the reference log-probabilities
     try:
         with warnings.catch_warnings():
@@ -34,6 +45,8 @@ def quiet_libraries() -> Iterator[None]:
                 warnings.filterwarnings("ignore", message=message, category=FutureWarning)
             yield
     finally:
+        for logger in loggers:
+            logger.removeFilter(_says_something)
         if not datasets_bars:
             datasets.enable_progress_bars()
         if transformers_bars:
@@ -42,3 +55,8 @@ def quiet_libraries() -> Iterator[None]:
             del os.environ["TQDM_DISABLE"]
         else:
             os.environ["TQDM_DISABLE"] = tqdm_disable
+
+
+def _says_something(record: logging.LogRecord) -> bool:
+    message = record.getMessage()
+    return not any(line in message for line in KNOWN_LOG_LINES)

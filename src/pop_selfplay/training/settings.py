@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import os
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,8 @@ from trl import DPOConfig
 
 from pop_selfplay.config import DPOTraining
 from pop_selfplay.errors import ConfigError
+from pop_selfplay.training import processes
+from pop_selfplay.training.hardware import has_bf16, has_liger, model_kwargs
 
 PAPER: Final[dict[str, Any]] = {
     # method, "Pairs to a better model". Batch 16, 4 % held out and seed 42 are defaults in `config/`.
@@ -34,8 +35,14 @@ OURS: Final[dict[str, Any]] = {
     "logging_steps": 1,
     "logging_first_step": True,  # so that there is a first loss, whatever logging_steps a user sets
     "report_to": "none",
-    "save_strategy": "no",
+    "save_strategy": "steps",
+    "save_steps": 0.2,  # below 1 it is a share of all steps
+    "eval_strategy": "steps",
+    "eval_steps": 0.1,  # below 1 it is a share of all steps
 }
+
+LORA_LEARNING_RATE: Final = 1e-5
+"""In place of the paper's where LoRA is trained, which wants about ten times the rate of all weights."""
 
 OWNED: Final[dict[str, str]] = {
     "output_dir": "the run directory decides where the model goes",
@@ -43,7 +50,14 @@ OWNED: Final[dict[str, str]] = {
     "data_seed": "it is the seed of the run: set seed at the top of the config",
     "gradient_accumulation_steps": "it follows from training.batch_size and per_device_train_batch_size",
     "auto_find_batch_size": "it would change training.batch_size unseen: set per_device_train_batch_size",
-    "resume_from_checkpoint": "an interrupted training starts again by itself",
+    "resume_from_checkpoint": "an interrupted training goes on by itself from its last checkpoint",
+    "save_total_limit": "the last checkpoint is kept until the model is finished",
+    "save_only_model": "a checkpoint must hold everything needed to go on",
+    "load_best_model_at_end": "set training.keep_best",
+    "metric_for_best_model": "the best checkpoint is the one with most held-out pairs in order",
+    "greater_is_better": "the best checkpoint is the one with most held-out pairs in order",
+    "push_to_hub": "set training.push_to_hub",
+    "hub_model_id": "set training.push_to_hub",
     "disable_tqdm": "progress is drawn by pop",
     "logging_strategy": "the figures of a training come from its log: set logging_steps",
     "logging_nan_inf_filter": "a loss that is no number must be seen, because it ends the training",
@@ -55,6 +69,11 @@ RENAMED: Final = {
     "gradient_checkpointing_kwargs": "activation_checkpointing_kwargs",
 }
 
+MEMORY_ADVICE: Final = (
+    "lower training.dpo.per_device_train_batch_size (down to 1) or training.dpo.max_length, or train less: training.lora, and "
+    "with it training.quantization 4bit; docs/training.md says what needs how much"
+)
+
 TOKENS_PER_PASS: Final = 16384
 """Padded tokens of one forward pass, unless per_device_train_batch_size says otherwise. One pair of the paper's size fits."""
 
@@ -65,7 +84,19 @@ class Settings:
 
     fields: dict[str, Any]
     max_prompt_length: int | None
+    padding_free: bool
     batch_size: int
+
+    @property
+    def hub(self) -> dict[str, Any]:
+        """How the starting model is found: its revision, and whether its own code may run."""
+        revision = (self.fields.get("model_init_kwargs") or {}).get("revision")
+        return {"trust_remote_code": self.fields.get("trust_remote_code", False)} | ({"revision": revision} if revision else {})
+
+    @property
+    def use_cpu(self) -> bool:
+        """Whether the user wants the processor even where there is a GPU."""
+        return bool(self.fields.get("use_cpu", False))
 
     @property
     def max_length(self) -> int | None:
@@ -75,23 +106,31 @@ class Settings:
     @classmethod
     def of(cls, training: DPOTraining) -> "Settings":
         """Lay the user's fields over the paper's. Raises ConfigError for one that is unknown, or ours to set."""
-        fields = {**PAPER, **OURS, **_known(training.dpo)}
+        given = _known(training.dpo)
+        fields = {**PAPER, **OURS, **({"learning_rate": LORA_LEARNING_RATE} if training.lora else {}), **given}
         if "activation_checkpointing" not in _field_types():  # a transformers that has only the old names
             old = {new: name for name, new in RENAMED.items()}
             fields = {old.get(name, name): value for name, value in fields.items()}
-        fields.setdefault("bf16", not fields.get("fp16", False) and _has_bf16(fields))
+        use_cpu = bool(fields.get("use_cpu", False))
+        fields.setdefault("bf16", not fields.get("fp16", False) and has_bf16(use_cpu))
+        fields.setdefault("use_liger_kernel", has_liger(use_cpu))
         fields.setdefault("dataloader_pin_memory", torch.cuda.is_available())  # without a GPU it only makes torch warn
-        return cls(fields, fields.pop("max_prompt_length"), training.batch_size)
+        fields["model_init_kwargs"] = model_kwargs(fields.get("model_init_kwargs"), bf16=fields["bf16"], use_cpu=use_cpu)
+        attention = fields["model_init_kwargs"].get("attn_implementation") or ""
+        padding_free = fields.pop("padding_free", attention.startswith("flash_attention"))
+        return cls(fields, fields.pop("max_prompt_length"), padding_free, training.batch_size)
 
-    def dpo_config(self, output: Path, seed: int, longest: int) -> DPOConfig:
+    def dpo_config(self, output: Path, seed: int, longest: int, *, evaluated: bool = True) -> DPOConfig:
         """Return TRL's config. `longest` is the longest sequence in tokens and sets how many pairs fit into one pass.
 
+        `evaluated` says whether pairs are held out.
         Raises ConfigError when a value is refused by TRL or the batch cannot be divided among devices and passes.
         """
         per_device, passes = self._division(longest)
         fields = {
             "per_device_eval_batch_size": per_device,
             **self.fields,
+            **({} if evaluated else {"eval_strategy": "no"}),
             "per_device_train_batch_size": per_device,
             "gradient_accumulation_steps": passes,
             "output_dir": str(output),
@@ -107,7 +146,7 @@ class Settings:
 
     def _division(self, longest: int) -> tuple[int, int]:
         """Return pairs per device and pass, and passes per optimiser step: together and over all devices, `batch_size`."""
-        devices = int(os.environ.get("WORLD_SIZE", "1"))
+        devices = processes.count()
         share, rest = divmod(self.batch_size, devices)
         if rest:
             raise ConfigError(f"training.batch_size {self.batch_size} cannot be shared by {devices} devices: use a multiple")
@@ -150,7 +189,3 @@ def _as_number(value: Any, type_: Any) -> Any:
 
 def _field_types() -> dict[str, Any]:
     return {field.name: field.type for field in dataclasses.fields(DPOConfig) if field.init}
-
-
-def _has_bf16(fields: Mapping[str, Any]) -> bool:
-    return not fields.get("use_cpu", False) and torch.cuda.is_available() and torch.cuda.is_bf16_supported()

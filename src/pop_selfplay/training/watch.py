@@ -1,4 +1,4 @@
-"""Watch a training: every log entry to metrics.jsonl, every step to the observer, and a stop at a loss that is no number."""
+"""Watch a training: every log entry to metrics.jsonl, every step to the observer, and a stop when it runs the wrong way."""
 
 import json
 import math
@@ -9,17 +9,32 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from pop_selfplay.errors import TrainingError
+from pop_selfplay.training.divergence import STEPS, running_backwards
 from pop_selfplay.training.outcome import TrainingStep
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped to us
-    """A callback of the trainer that keeps the losses and token count the result needs."""
+    """A callback of the trainer that keeps the losses and token count the result needs.
 
-    def __init__(self, metrics: Path, observe: Callable[[TrainingStep], None] | None) -> None:
+    In a training of several processes all watch, so that all stop, and only the one with `writes` writes.
+    """
+
+    def __init__(self, metrics: Path, observe: Callable[[TrainingStep], None] | None, *, writes: bool = True) -> None:
         self.metrics = metrics
         self.observe = observe
+        self.writes = writes
         self.losses: list[float] = []
+        self.margins: list[float] = []
         self.tokens = 0
+
+    def go_on_after(self, step: int) -> None:
+        """Take up metrics.jsonl of an interrupted training, and forget what it logged after `step`; 0 for all of it."""
+        lines = self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.is_file() else []
+        kept = [line for line in lines if _step(line) <= step and step]
+        for line in kept:
+            self._remember(json.loads(line))
+        if self.writes:
+            self.metrics.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
     def on_log(
         self,
@@ -29,17 +44,23 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped t
         logs: dict[str, Any],
         **_: Any,  # transformers passes the model, optimiser and more
     ) -> None:
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": state.global_step} | {k: _finite(v) for k, v in logs.items()}) + "\n")
+        entry = {"step": state.global_step} | {name: _finite(value) for name, value in logs.items()}
+        if self.writes:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
         if "loss" not in logs:
             return  # an evaluation, or the summary at the end
-        loss = float(logs["loss"])
-        self.losses.append(loss)
-        self.tokens = int(logs.get("num_tokens", 0))
+        self._remember(entry)
+        loss = self.losses[-1]
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the loss became {loss} at step {state.global_step} of {state.max_steps} (learning rate "
                 f"{logs.get('learning_rate')}): {diverged_advice(self.metrics)}"
+            )
+        if running_backwards(self.margins):
+            raise TrainingError(
+                f"for {STEPS} logged steps until step {state.global_step} of {state.max_steps}, rejected answers gained more "
+                f"probability than chosen ones: {diverged_advice(self.metrics)}"
             )
         if self.observe is not None:
             self.observe(
@@ -53,13 +74,27 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped t
                 )
             )
 
+    def _remember(self, entry: dict[str, Any]) -> None:
+        if "loss" in entry:
+            self.losses.append(float(entry["loss"]))
+            self.margins.append(float(entry.get("rewards/margins", 0.0)))
+            self.tokens = int(entry.get("num_tokens", 0))
+
 
 def diverged_advice(metrics: Path) -> str:
-    """Return what to do about a training that ran off to infinity, for the end of an error message."""
+    """Return what to do about a training that ran off, for the end of an error message."""
     return (
         "no model was kept. Lower training.dpo.learning_rate, and check that the starting model answers sensibly; "
         f"the steps until then are in {metrics}"
     )
+
+
+def _step(line: str) -> float:
+    """Return the step of a line; a line that a kill cut short belongs to no step."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError):
+        return math.inf
 
 
 def _finite(value: Any) -> Any:

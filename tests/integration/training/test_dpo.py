@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pop_selfplay.config import DPOTraining
 from pop_selfplay.errors import ConfigError, ModelRefused, TrainingError, UsageError
+from pop_selfplay.models.chat_template import DEFAULT_TEMPLATE
 from pop_selfplay.records import PreferencePair
 from pop_selfplay.training import TrainingStep, dpo
 from pop_selfplay.training.dpo import train_dpo
@@ -57,7 +58,7 @@ def test_the_result_is_an_ordinary_model_with_its_tokenizer(
     assert (model.config.eos_token_id, tokenizer.eos_token) == (tokenizer.eos_token_id, "<|im_end|>")
     before = weights(Path(tiny_model))
     assert not any(torch.equal(before[name], weight) for name, weight in weights(out).items() if weight.ndim > 1)
-    allowed = {"config.json", "generation_config.json", "model.safetensors", "metrics.jsonl"}
+    allowed = {"config.json", "generation_config.json", "model.safetensors", "metrics.jsonl", "README.md"}
     assert {path.name for path in out.iterdir()} - {path.name for path in Path(tiny_model).iterdir()} <= allowed
 
 
@@ -150,27 +151,27 @@ def test_weights_that_break_in_the_very_last_step_are_not_saved(tiny_model: str,
     assert not (tmp_path / "out").exists()
 
 
-def test_an_interrupted_save_leaves_no_finished_model_and_the_next_training_starts_clean(
+def test_an_interrupted_save_leaves_no_finished_model_and_the_next_training_only_saves_again(
     tiny_model: str, tmp_path: Path, make_pairs: MakePairs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "out"
-    finished = dpo.save
-
-    def interrupted(trainer: Any, tokenizer: Any, dtype: Any, directory: Path) -> None:
-        finished(trainer, tokenizer, dtype, directory)
+    def interrupted(directory: Path, result: Path, out: Path) -> None:
         (directory / "half-written").touch()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(dpo, "save", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        train_dpo(make_pairs(4), tiny_model, out, DPOTraining(dpo=FAST), seed=1)
+    config, out = DPOTraining(dpo=FAST, held_out_share=0.3, batch_size=4), tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(dpo, "publish", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train_dpo(make_pairs(12), tiny_model, out, config, seed=1)
     assert not out.exists()
 
-    monkeypatch.undo()
-    result = train_dpo(make_pairs(4), tiny_model, out, DPOTraining(dpo=FAST), seed=1)
-    assert not (out / "half-written").exists()
-    assert len((out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()) == result.steps + 1
-    assert list(tmp_path.iterdir()) == [out]
+    steps = list[TrainingStep]()
+    again = train_dpo(make_pairs(12), tiny_model, out, config, seed=1, observe=steps.append)
+    whole = train_dpo(make_pairs(12), tiny_model, tmp_path / "whole", config, seed=1)
+    assert steps == [], "every step was taken before the interruption"
+    assert again.model_copy(update={"seconds": whole.seconds}) == whole
+    assert {path.name for path in out.iterdir()} == {path.name for path in (tmp_path / "whole").iterdir()}
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "whole"}
 
 
 def test_a_finished_model_is_never_written_over(tiny_model: str, tmp_path: Path, make_pairs: MakePairs) -> None:
@@ -193,12 +194,12 @@ def test_training_without_a_step_is_no_training(tiny_model: str, tmp_path: Path,
         train_dpo(make_pairs(4), tiny_model, tmp_path / "out", DPOTraining(dpo={"num_train_epochs": 0}), seed=1)
 
 
-def test_a_tokenizer_without_a_chat_template_is_refused(
+def test_a_base_model_is_trained_and_saved_with_the_default_template(
     tmp_path: Path, make_model: Callable[..., str], make_tokenizer: Callable[..., Any], make_pairs: MakePairs
 ) -> None:
     start = make_model(tmp_path / "start", make_tokenizer(None))
-    with pytest.raises(ModelRefused, match="has no chat template"):
-        train_dpo(make_pairs(4), start, tmp_path / "out", DPOTraining(), seed=1)
+    train_dpo(make_pairs(4), start, tmp_path / "out", DPOTraining(), seed=1)
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template == DEFAULT_TEMPLATE.read_text(encoding="utf-8")
 
 
 def test_the_process_is_left_as_it_was(tiny_model: str, tmp_path: Path, make_pairs: MakePairs) -> None:

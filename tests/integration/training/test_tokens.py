@@ -1,17 +1,26 @@
-"""What TRL makes of our pairs, token by token: the loss falls on the answers and their end, and on nothing else."""
+"""What is trained on, token by token: the loss falls on the answers and their end, and on nothing else."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from datasets import Dataset
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from trl.trainer.dpo_trainer import DPOTrainer
 
 from pop_selfplay.config import DPOTraining
+from pop_selfplay.models.chat_template import ensure_template, render_prompt
 from pop_selfplay.records import PreferencePair
 from pop_selfplay.training.dataset import Limits, choose_pairs
-from pop_selfplay.training.dpo import make_trainer
+from pop_selfplay.training.dpo import Job, make_trainer
 from pop_selfplay.training.quiet import quiet_libraries
 from pop_selfplay.training.settings import Settings
+from pop_selfplay.training.tokens import encode_pair
+from pop_selfplay.training.trainer import PairTrainer
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
@@ -23,52 +32,119 @@ WITH_BOS = (
     "{% if message.role == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}[assistant]{% endif %}"
 )
+ANSWER = "{{ message.content }}"
+CUTS_REASONING = CHATML.replace(ANSWER, "{{ message.content.split('</think>')[-1] | trim }}")
+ADDS_EMPTY_REASONING = CHATML.replace(
+    ANSWER, "{% if message.role == 'assistant' %}<think>\n\n</think>\n\n{% endif %}{{ message.content }}"
+)
+BEGINS_REASONING = CHATML.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
+NO_END = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
+NO_SYSTEM = (
+    "{% for message in messages %}{% if message.role == 'system' %}{{ raise_exception('no system') }}{% endif %}{% endfor %}"
+) + CHATML
 
 QUESTION = "<|im_start|>user\nWhat is 1 plus 1?<|im_end|>\n<|im_start|>assistant\n"
 CASES = {
-    "ChatML": (CHATML, None, QUESTION, "\n"),
-    "a system message": (CHATML, "Add.", "<|im_start|>system\nAdd.<|im_end|>\n" + QUESTION, "\n"),
-    "a default system prompt": (DEFAULT_SYSTEM, None, "<|im_start|>system\nBe kind.<|im_end|>\n" + QUESTION, "\n"),
-    "a BOS token": (WITH_BOS, None, "<s>[user]What is 1 plus 1?[assistant]", ""),
+    "ChatML": (CHATML, None, QUESTION),
+    "a system message": (CHATML, "Add.", "<|im_start|>system\nAdd.<|im_end|>\n" + QUESTION),
+    "a default system prompt": (DEFAULT_SYSTEM, None, "<|im_start|>system\nBe kind.<|im_end|>\n" + QUESTION),
+    "a system prompt over a default": (DEFAULT_SYSTEM, "Add.", "<|im_start|>system\nAdd.<|im_end|>\n" + QUESTION),
+    "no system role": (NO_SYSTEM, "Add.", QUESTION.replace("What", "Add.\n\nWhat")),
+    "a BOS token": (WITH_BOS, None, "<s>[user]What is 1 plus 1?[assistant]"),
+    "a template that cuts reasoning": (CUTS_REASONING, None, QUESTION),
+    "a template that adds an empty reasoning": (ADDS_EMPTY_REASONING, None, QUESTION),
+    "a prompt that begins the reasoning": (BEGINS_REASONING, None, QUESTION + "<think>\n"),
+    "a template that writes no end": (NO_END, None, "user: What is 1 plus 1?\n"),
+    "no template": (None, "Add.", "<s>" + ("<|im_start|>system\nAdd.<|im_end|>\n" + QUESTION)),
 }
+CHOSEN, REJECTED = " <think>one and one</think> <answer>2</answer>\n", "No idea, ask another."
+MakeTokenizer = Callable[..., Any]
+MakePair = Callable[..., PreferencePair]
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_only_the_answers_and_their_end_are_trained(
-    tmp_path: Path,
-    make_tokenizer: Callable[..., Any],
-    make_model: Callable[..., str],
-    make_pair: Callable[..., PreferencePair],
-    case: str,
+def test_only_the_answers_as_they_were_written_and_their_end_are_trained(
+    tmp_path: Path, make_tokenizer: MakeTokenizer, make_model: Callable[..., str], make_pair: MakePair, case: str
 ) -> None:
-    template, system, prompt, after_end = CASES[case]
+    template, system, prompt = CASES[case]
     tokenizer = make_tokenizer(template, adds_bos=True)
     start = make_model(tmp_path / "start", tokenizer)
-    chosen = "<think>one and one</think> <answer>2</answer>"
-    pair = make_pair(1, chosen=chosen, rejected="No idea, ask another.", system=system)
+    ensure_template(tokenizer, start)
+    pair = make_pair(1, chosen=CHOSEN, rejected=REJECTED, system=system)
 
-    batch, width = collate(pair, start, tokenizer, tmp_path / "out")
+    trainer = trainer_of(pair, start, tokenizer, tmp_path / "out")
+    (batch,) = trainer.get_train_dataloader()
 
-    for row, answer in enumerate([chosen, "No idea, ask another."]):
+    assert render_prompt(tokenizer, pair.prompt) == prompt, "training sees what synthesis saw"
+    for row, answer in enumerate([CHOSEN, REJECTED]):
         ids, attended, trained = (batch[key][row].tolist() for key in ("input_ids", "attention_mask", "completion_mask"))
-        assert (
-            tokenizer.decode([i for i, on in zip(ids, attended, strict=True) if on])
-            == prompt + answer + "<|im_end|>" + after_end
-        )
-        assert tokenizer.decode([i for i, on in zip(ids, trained, strict=True) if on]) == answer + "<|im_end|>" + after_end
+        assert tokenizer.decode([i for i, on in zip(ids, attended, strict=True) if on]) == prompt + answer + "<|im_end|>"
         completion = [i for i, on in zip(ids, trained, strict=True) if on]
+        assert tokenizer.decode(completion) == answer + "<|im_end|>"
         assert completion.count(tokenizer.eos_token_id) == 1
-        assert ids.count(tokenizer.bos_token_id) == (1 if case == "a BOS token" else 0)
-        assert all(ids[position] == tokenizer.pad_token_id for position in range(width) if not attended[position])
+        assert ids.count(tokenizer.bos_token_id) == (1 if case in ("a BOS token", "no template") else 0)
+        assert all(id_ == tokenizer.pad_token_id for id_, on in zip(ids, attended, strict=True) if not on)
 
 
-def collate(pair: PreferencePair, start: str, tokenizer: Any, out: Path) -> tuple[Any, int]:
-    """Return the batch that the trainer makes of `pair` (chosen first, then rejected) and its width."""
-    settings = Settings.of(DPOTraining())
+def test_the_log_probability_that_is_trained_is_that_of_the_answer_alone(
+    tiny_model: str, tmp_path: Path, make_tokenizer: MakeTokenizer, make_pair: MakePair
+) -> None:
+    tokenizer, pair = make_tokenizer(), make_pair(1, chosen=CHOSEN, rejected=REJECTED)
+    trainer = trainer_of(pair, tiny_model, tokenizer, tmp_path / "out")
+    model, tokens = AutoModelForCausalLM.from_pretrained(tiny_model), encode_pair(pair, tokenizer)
+    for name, completion in [("ref_chosen_logps", tokens.chosen), ("ref_rejected_logps", tokens.rejected)]:
+        with torch.no_grad():
+            logits = model(torch.tensor([tokens.prompt + completion])).logits[0].log_softmax(-1)
+        expected = sum(logits[len(tokens.prompt) - 1 + place, id_].item() for place, id_ in enumerate(completion))
+        assert math.isclose(trainer.train_dataset[0][name], expected, rel_tol=1e-4)
+
+
+def test_an_ordinary_template_gives_the_tokens_that_trl_would_make(
+    make_tokenizer: MakeTokenizer, make_pair: MakePair, tmp_path: Path
+) -> None:
+    tokenizer, pair = make_tokenizer(WITH_BOS), make_pair(1, chosen="It is 2.", rejected=REJECTED, system="Add.")
+    messages = {key: [m.model_dump() for m in getattr(pair, key)] for key in ("prompt", "chosen", "rejected")}
+    trainer = DPOTrainer.__new__(DPOTrainer)
+    trainer._tokenizer = tokenizer
+    config = Settings.of(DPOTraining(dpo={"max_length": None})).dpo_config(tmp_path, 1, 100)
+    with quiet_libraries():
+        (row,) = trainer._prepare_dataset(Dataset.from_list([messages]), tokenizer, config, "train")
+    assert {key: row[key] for key in ("prompt_ids", "chosen_ids", "rejected_ids")} == encode_pair(pair, tokenizer).as_row()
+
+
+def merging_tokenizer(merges: list[tuple[str, str]], spaced: bool) -> Any:
+    """A tokenizer of letters that merges `merges`; `spaced` puts a space before every text, as Llama's first ones did."""
+    letters = sorted({*"abcdefghijklmnopqrstuvwxyz<|>/_[]=?.1AWhtNI,", "▁", "\n"})
+    vocabulary = {token: number for number, token in enumerate(["<end>", *letters, *("".join(pair) for pair in merges)])}
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always" if spaced else "never", split=False)
+    backend.decoder = decoders.Metaspace(prepend_scheme="always" if spaced else "never")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<end>", pad_token="<end>")
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}\n{% endfor %}"
+    return tokenizer
+
+
+def test_the_prompt_keeps_its_tokens_where_an_answer_would_merge_into_it(make_pair: MakePair) -> None:
+    tokenizer = merging_tokenizer([("\n", "\n")], spaced=False)
+    pair = make_pair(1, chosen="\nit is", rejected="no")
+    tokens = encode_pair(pair, tokenizer)
+    assert tokens.prompt == tokenizer(render_prompt(tokenizer, pair.prompt), add_special_tokens=False)["input_ids"]
+    assert tokenizer.decode(tokens.chosen) == "\nit is<end>"
+    assert tokenizer.convert_ids_to_tokens(tokens.prompt[-1:] + tokens.chosen[:1]) == ["\n", "\n"]
+
+
+def test_a_tokenizer_that_begins_every_text_with_a_space_adds_none_before_an_answer(make_pair: MakePair) -> None:
+    tokenizer = merging_tokenizer([], spaced=True)
+    tokens = encode_pair(make_pair(1, chosen="it is", rejected="no"), tokenizer)
+    assert tokenizer.convert_ids_to_tokens(tokens.rejected) == ["n", "o", "<end>"]
+
+
+def trainer_of(pair: PreferencePair, start: str, tokenizer: Any, out: Path) -> PairTrainer:
+    """Return a trainer of the one `pair`."""
+    config = DPOTraining(held_out_share=0)
     chosen = choose_pairs([pair], tokenizer, Limits(None, None), 0, 1)
     with quiet_libraries():
-        trainer = make_trainer(chosen, start, tokenizer, settings, out, 1)
-        (batch,) = trainer.get_train_dataloader()
-    width = batch["input_ids"].shape[1]
-    assert width == chosen.longest, "our count of tokens is TRL's"
-    return batch, width
+        trainer = make_trainer(chosen, Job([pair], start, out, config, 1, None), tokenizer, Settings.of(config), out)
+    (batch,) = trainer.get_train_dataloader()
+    assert batch["input_ids"].shape[1] == chosen.longest
+    return trainer

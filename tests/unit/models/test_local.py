@@ -17,6 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from pop_selfplay.config import LocalModel
 from pop_selfplay.errors import ModelRefused, ModelUnavailable, RequestRefused
 from pop_selfplay.models.base import ChatRequest, Completion
+from pop_selfplay.models.chat_template import DEFAULT_TEMPLATE
 from pop_selfplay.models.local import LocalChatModel
 
 SPECIAL = ["<|pad|>", "<|begin|>", "<|end|>"]
@@ -184,10 +185,10 @@ def test_a_template_that_refuses_the_conversation_refuses_the_request(tmp_path: 
         complete(refusing, [make_request(system="be brief")])
 
 
-def test_a_tokenizer_without_a_template_gets_plain_turns(tmp_path: Path) -> None:
-    completion = complete(save_model(tmp_path, None), [make_request("moss", max_tokens=5)])[0]
-    # Letters that this vocabulary lacks ("U") encode to nothing.
-    assert completion.prompt_tokens == len("ser: moss\n\nAssistant:") + 1
+def test_a_base_model_without_a_template_gets_the_default_one(tmp_path: Path) -> None:
+    base = complete(save_model(tmp_path / "base", None), [make_request("moss", max_tokens=5)])
+    template = DEFAULT_TEMPLATE.read_text(encoding="utf-8")
+    assert base == complete(save_model(tmp_path / "same", template), [make_request("moss", max_tokens=5)])
 
 
 def test_answers_of_one_wave_arrive_together(path: str) -> None:

@@ -1,6 +1,7 @@
 """Which pairs are trained on, with a tokenizer of one token per word."""
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,25 +9,31 @@ from jinja2 import TemplateError
 
 from pop_selfplay.errors import TrainingError
 from pop_selfplay.records import Message, PreferencePair
-from pop_selfplay.training.dataset import DropReason, Limits, as_dataset, choose_pairs, inspect, split
+from pop_selfplay.training.dataset import DropReason, Limits, choose_pairs, on_disk, split, too_long
+from pop_selfplay.training.tokens import TokenPair, encode_pair
 
 NO_LIMITS = Limits(None, None)
 
 
 class WordTokenizer:
-    """Renders "<role> text <end>" for every message; `thinking` cuts what comes before </think>, as some templates do."""
+    """Renders "<role> text <end>" for every message; `thinking` cuts what comes before </think>, as some templates do.
 
-    def __init__(self, thinking: bool = False, knows_system: bool = True) -> None:
+    Ids are the words themselves, so that they can be read.
+    """
+
+    eos_token = "<end>"
+
+    def __init__(self, thinking: bool = False, refuses: bool = False) -> None:
         self.thinking = thinking
-        self.knows_system = knows_system
+        self.refuses = refuses
 
     def apply_chat_template(self, messages: list[dict[str, str]], tokenize: bool, add_generation_prompt: bool) -> str:
         assert not tokenize
-        if not self.knows_system and messages[0]["role"] == "system":
-            raise TemplateError("System role not supported")
+        if self.refuses:
+            raise TemplateError("no such role")
         contents = [m["content"].split("</think>")[-1] if self.thinking else m["content"] for m in messages]
         turns = [f"<{m['role']}> {text.strip()} <end>" for m, text in zip(messages, contents, strict=True)]
-        return " ".join([*turns, *(["<assistant>"] if add_generation_prompt else [])])
+        return " ".join([*turns, *(["<assistant> "] if add_generation_prompt else [])])
 
     def __call__(self, text: str, add_special_tokens: bool) -> dict[str, Any]:
         assert not add_special_tokens
@@ -53,45 +60,45 @@ def make_pair(
 @pytest.mark.parametrize(
     ("limits", "verdict"),
     [
-        (NO_LIMITS, 12),
-        (Limits(8, 12), 12),
+        (NO_LIMITS, None),
+        (Limits(8, 12), None),
         (Limits(7, 12), DropReason.PROMPT_TOO_LONG),
         (Limits(8, 11), DropReason.TOO_LONG),
     ],
 )
-def test_a_pair_that_just_fits_is_kept(limits: Limits, verdict: DropReason | int) -> None:
-    assert inspect(make_pair(), WordTokenizer(), limits) == verdict
+def test_a_pair_that_just_fits_is_kept(limits: Limits, verdict: DropReason | None) -> None:
+    tokens = encode_pair(make_pair(), WordTokenizer())
+    assert tokens.longest == 12
+    assert too_long(tokens, limits) == verdict
 
 
 def test_the_longer_answer_counts_whichever_it_is() -> None:
-    assert (
-        inspect(make_pair(rejected="well it depends on the season"), WordTokenizer(), Limits(None, 12)) is DropReason.TOO_LONG
-    )
+    tokens = encode_pair(make_pair(rejected="well it depends on the season"), WordTokenizer())
+    assert too_long(tokens, Limits(None, 12)) is DropReason.TOO_LONG
 
 
-def test_a_template_that_cuts_reasoning_drops_the_pair() -> None:
+def test_a_template_that_cuts_reasoning_does_not_cut_what_is_trained() -> None:
     pair = make_pair(chosen="<think>red or blue</think> red")
-    assert inspect(pair, WordTokenizer(thinking=True), NO_LIMITS) is DropReason.TEMPLATE_ALTERS_ANSWER
-
-
-def test_a_template_that_trims_white_space_is_no_loss() -> None:
-    assert inspect(make_pair(chosen="  the red leaf\n"), WordTokenizer(), NO_LIMITS) == 12
+    words: list[object] = [*encode_pair(pair, WordTokenizer(thinking=True)).chosen]
+    assert words == "<think>red or blue</think> red <end>".split()
 
 
 def test_dropped_pairs_are_counted_by_reason_and_the_rest_is_kept() -> None:
     long_question = make_pair(2, question="Which leaf of all the leaves that there are?")
     chosen = choose_pairs([make_pair(1), long_question, make_pair(3, chosen="x " * 9)], WordTokenizer(), Limits(9, 14), 0, 1)
-    assert [pair.problem_id for pair in chosen.train] == ["p001"]
+    assert chosen.train == [encode_pair(make_pair(1), WordTokenizer())]
     assert chosen.dropped == {"prompt_too_long": 1, "too_long": 1}
     assert chosen.longest == 12
 
 
 def test_the_order_of_the_journal_changes_nothing() -> None:
-    pairs = [make_pair(number) for number in range(30)] + [make_pair(3, chosen="another leaf")]
+    pairs = [make_pair(number, question=f"Which {number:02}?") for number in range(30)] + [
+        make_pair(3, question="Which 03?", chosen="another leaf")
+    ]
     shuffled = random.Random(0).sample(pairs, len(pairs))
     chosen = choose_pairs(pairs, WordTokenizer(), NO_LIMITS, 0.1, 5)
     assert chosen == choose_pairs(shuffled, WordTokenizer(), NO_LIMITS, 0.1, 5)
-    assert [pair.problem_id for pair in chosen.train] == sorted(pair.problem_id for pair in chosen.train)
+    assert [pair.prompt for pair in chosen.train] == sorted(pair.prompt for pair in chosen.train)
 
 
 def test_without_pairs_the_error_says_what_to_change() -> None:
@@ -104,9 +111,9 @@ def test_when_every_pair_is_dropped_the_error_names_reasons_and_limits() -> None
         choose_pairs([make_pair(1), make_pair(2)], WordTokenizer(), Limits(None, 3), 0.04, 1)
 
 
-def test_a_template_that_does_not_know_a_role_is_named() -> None:
-    with pytest.raises(TrainingError, match=r"problem p001 .*system, user.*System role not supported"):
-        choose_pairs([make_pair()], WordTokenizer(knows_system=False), NO_LIMITS, 0.04, 1)
+def test_a_template_that_refuses_a_conversation_is_named() -> None:
+    with pytest.raises(TrainingError, match=r"problem p001 .*system, user.*no such role"):
+        choose_pairs([make_pair()], WordTokenizer(refuses=True), NO_LIMITS, 0.04, 1)
 
 
 @pytest.mark.parametrize(("share", "held_out"), [(0, 0), (0.04, 4), (0.5, 50), (0.99, 99)])
@@ -129,7 +136,9 @@ def test_one_document_is_always_trained_on() -> None:
     assert (len(train), len(held_out)) == (2, 0)
 
 
-def test_the_dataset_holds_conversations_only() -> None:
-    dataset = as_dataset([make_pair()])
-    assert dataset.column_names == ["prompt", "chosen", "rejected"]
-    assert dataset[0]["chosen"] == [{"role": "assistant", "content": "the red leaf"}]
+def test_the_pairs_are_written_once_and_read_by_everybody(tmp_path: Path) -> None:
+    pairs = [TokenPair([1, 2], [3], [4, 5]), TokenPair([1], [2, 3, 4], [5])]
+    written, read = on_disk(pairs, tmp_path / "pairs"), on_disk([], tmp_path / "pairs")
+    assert list(written) == list(read) == [pair.as_row() for pair in pairs]
+    assert written._fingerprint == read._fingerprint, "what is computed about them is found again"
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs"]

@@ -25,7 +25,7 @@ def test_defaults_are_the_papers(tmp_path: Path) -> None:
 
 def test_nothing_is_reported_or_drawn_by_default(tmp_path: Path) -> None:
     config = config_of(tmp_path)
-    assert (config.report_to, config.disable_tqdm, config.save_strategy) == ([], True, "no")
+    assert (config.report_to, config.disable_tqdm, config.save_total_limit) == ([], True, None)
 
 
 def test_a_users_fields_win(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from transformers.utils import logging
 
 from pop_selfplay.config import LocalModel
 from pop_selfplay.errors import ModelRefused
+from pop_selfplay.models.chat_template import ensure_template
 
 _MAX_ROWS_ON_CPU: Final = 96  # more make small models slower: keys and values no longer fit the processor's caches
 _MAX_ROWS: Final = 512
@@ -52,6 +53,7 @@ def load(config: LocalModel) -> Loaded:
             f"cannot load model {config.path!r} on {device}: {error}\n"
             "model.path must be a directory with config.json, tokenizer and safetensors weights, or a hub name"
         ) from error
+    ensure_template(tokenizer, config.path)
     on_cpu = device.type == "cpu"
     return Loaded(
         model=model,

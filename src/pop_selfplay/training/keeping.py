@@ -1,0 +1,77 @@
+"""What is kept while training: the last checkpoint, to go on from, and the best weights, to end with.
+
+Best are those with most held-out pairs in order, and of equals the later ones. Their folder is `best-STEP`; best.json names it
+once it is whole, so that a kill at any moment leaves the best so far readable.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from pop_selfplay.journal.rundir import write_atomically
+from pop_selfplay.training import processes
+from pop_selfplay.training.outcome import HeldOut
+from pop_selfplay.training.unfinished import flush_all, seal
+
+_FILE: Final = "best.json"
+
+
+class Best(NamedTuple):
+    """The best step so far, and the held-out pairs after it."""
+
+    step: int
+    held_out: HeldOut
+
+
+class SealCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers is untyped to us
+    """Marks every checkpoint as whole once all processes have written their part, and removes the one before."""
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        processes.barrier()
+        if processes.is_first():
+            seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+
+class KeepBest(TrainerCallback):  # type: ignore[misc]  # transformers is untyped to us
+    """Saves the weights by `save` after every evaluation that is the best so far; `figures` are those of the evaluation."""
+
+    def __init__(self, directory: Path, save: Callable[[Path], None], figures: Callable[[], HeldOut | None]) -> None:
+        self.directory = directory
+        self.save = save
+        self.figures = figures
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        figures, best = self.figures(), read_best(self.directory)
+        assert figures is not None  # there was an evaluation
+        if best is not None and best.step < state.global_step and figures.reward_accuracy < best.held_out.reward_accuracy:
+            return
+        folder = best_folder(self.directory, state.global_step)
+        if processes.is_first():
+            shutil.rmtree(folder, ignore_errors=True)
+        self.save(folder)
+        if processes.is_first():
+            flush_all(folder)
+            found = {"step": state.global_step, "held_out": figures.model_dump()}
+            write_atomically(self.directory / _FILE, json.dumps(found))
+            for other in self.directory.glob("best-*"):
+                if other != folder:
+                    shutil.rmtree(other)
+        processes.barrier()
+
+
+def read_best(directory: Path) -> Best | None:
+    """Return the best that is kept in `directory`, None while there is none."""
+    file = directory / _FILE
+    if not file.is_file():
+        return None
+    found = json.loads(file.read_text(encoding="utf-8"))
+    return Best(found["step"], HeldOut.model_validate(found["held_out"]))
+
+
+def best_folder(directory: Path, step: int) -> Path:
+    """Return where the weights of the best `step` lie."""
+    return directory / f"best-{step}"

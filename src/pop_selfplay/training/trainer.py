@@ -1,0 +1,106 @@
+"""TRL's DPOTrainer, with four things changed: our token ids, exact held-out figures, our optimiser, LoRA dropout that works.
+
+- Pairs come as token ids (tokens.py), so it tokenises nothing.
+- TRL's evaluation averages over batches of unequal size and counts ties as losses; ours looks at every held-out pair.
+- Weights in bf16 are trained by an optimiser that keeps what bf16 cannot hold (adamw.py).
+- TRL switches every dropout off, LoRA's own, too; that one is what the user asked for.
+"""
+
+import math
+from typing import Any
+
+import torch
+from transformers import Trainer
+from trl import DPOTrainer
+
+from pop_selfplay.errors import TrainingError
+from pop_selfplay.training.divergence import under_chance
+from pop_selfplay.training.outcome import HeldOut, LogProbs, compare_held_out, margins
+
+
+class PairTrainer(DPOTrainer):  # type: ignore[misc]  # trl is untyped to us
+    """Made by `dpo.make_trainer`. `before` are the starting model's log-probabilities of the held-out answers, if any.
+
+    `advice` ends the message of every error that stops it.
+    """
+
+    advice: str = ""
+    before: LogProbs | None = None
+    after: LogProbs | None = None
+
+    def __init__(self, *args: Any, lora_dropout: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, module in self.model.named_modules():
+            if "lora_dropout" in name and isinstance(module, torch.nn.Dropout):
+                module.p = lora_dropout
+
+    def go_on_from(self, tokens: int) -> None:
+        """Count on from `tokens`, those trained on before an interruption; TRL would begin at 0."""
+        self._total_train_tokens = tokens
+
+    def held_out_log_probs(self) -> LogProbs | None:
+        """Return the policy's log-probabilities of the held-out answers, None without any.
+
+        Raises TrainingError like `checked`.
+        """
+        if self.eval_dataset is None:
+            return None
+        chosen, rejected = list[float](), list[float]()
+        training = self.model.training
+        self.model.eval()
+        for batch in self.get_eval_dataloader():
+            log_probs = self.accelerator.gather_for_metrics(self._log_probs(self._prepare_inputs(batch)))
+            chosen += log_probs[0].tolist()
+            rejected += log_probs[1].tolist()
+        self.model.train(training)
+        return self.checked(LogProbs(chosen, rejected))
+
+    def checked(self, log_probs: LogProbs) -> LogProbs:
+        """Return `log_probs`. Raises TrainingError when one is no number: the model diverged, or was broken from the start."""
+        if not all(math.isfinite(log_prob) for log_prob in (*log_probs.chosen, *log_probs.rejected)):
+            when = f"after {self.state.global_step} steps" if self.state.global_step else "before training"
+            raise TrainingError(f"the model gives held-out answers a probability that is no number {when}: {self.advice}")
+        return log_probs
+
+    def held_out(self) -> HeldOut | None:
+        """Return the figures of the last evaluation, None without held-out pairs."""
+        if self.before is None or self.after is None:
+            return None
+        return compare_held_out(self.before, self.after, self.beta)
+
+    def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
+        """Log the figures of the held-out pairs and return them under TRL's names."""
+        self.after = self.held_out_log_probs()
+        figures = self.held_out()
+        assert self.before is not None and self.after is not None and figures is not None
+        if under_chance(margins(self.before, self.after, self.beta)):
+            raise TrainingError(
+                f"after {self.state.global_step} steps only {figures.reward_accuracy:.0%} of {len(self.after.chosen)} held-out "
+                f"pairs are in order, fewer than chance would leave: {self.advice}"
+            )
+        metrics = {
+            f"{metric_key_prefix}_rewards/accuracies": figures.reward_accuracy,
+            f"{metric_key_prefix}_rewards/margins": figures.reward_margin,
+            f"{metric_key_prefix}_likelier": figures.likelier_after,
+        }
+        Trainer.log(self, dict(metrics))  # TRL's would add the training metrics gathered so far
+        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _log_probs(self, batch: dict[str, Any]) -> tuple[torch.Tensor, ...]:
+        labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            output = self.model_wrapped(
+                input_ids=batch["input_ids"],
+                attention_mask=batch["attention_mask"],
+                use_cache=False,
+                labels=labels,
+                fused_lm_head=True,
+            )
+        return tuple(output.log_probs.float().sum(dim=1).chunk(2))
+
+    def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+        return dataset  # token ids already
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        Trainer._save_checkpoint(self, model, trial)  # without TRL's own model card
