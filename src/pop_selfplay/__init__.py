@@ -12,14 +12,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pop_selfplay.api import export, run
+    from pop_selfplay.api import audit, export, run
     from pop_selfplay.config import RunConfig, load_config, parse_config
 
 __version__ = "0.1.0"
-__all__ = ["RunConfig", "export", "load_config", "parse_config", "run"]
+__all__ = ["RunConfig", "audit", "export", "load_config", "parse_config", "run"]
 
 _HOME = {
     "RunConfig": "pop_selfplay.config",
+    "audit": "pop_selfplay.api",
     "export": "pop_selfplay.api",
     "load_config": "pop_selfplay.config",
     "parse_config": "pop_selfplay.config",

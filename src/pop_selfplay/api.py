@@ -1,13 +1,19 @@
 """The Python interface: what the commands do, as functions."""
 
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from pop_selfplay.config import RunConfig
+from pop_selfplay.config import ModelConfig, RunConfig
 from pop_selfplay.errors import UsageError
+from pop_selfplay.evaluation.audit.audit import audit_run
+from pop_selfplay.evaluation.audit.material import SAMPLE, Options, modes_of
+from pop_selfplay.evaluation.audit.thresholds import limits_with
+from pop_selfplay.evaluation.contestants import named_model
 from pop_selfplay.journal.export import read_pairs, write_pairs
 from pop_selfplay.journal.rundir import RunDirectory
+from pop_selfplay.report.result import refresh_page
 from pop_selfplay.selfplay import pairs_of, play_rounds
 from pop_selfplay.session import Observer, Session, open_session, read_session
 
@@ -27,6 +33,39 @@ def run(
     """
     with open_session(Path(out), config, observer, fork_from=None if fork_from is None else Path(fork_from)) as session:
         return play_rounds(session)
+
+
+def audit(
+    directory: str | PathLike[str],
+    *,
+    judge: str | ModelConfig | None = None,
+    sample: int = SAMPLE,
+    round: int = 0,
+    modes: Sequence[str] = (),
+    against: str | PathLike[str] | None = None,
+    play: bool = True,
+    thresholds: Sequence[str] = (),
+    observer: Observer | None = None,
+) -> dict[str, Any]:
+    """Audit a run and return the content of audit.json, which is written there; a report.html there gets a section, too.
+
+    The arguments are the options of `pop audit`. Raises UsageError for options that make no sense, ConfigError when `directory`
+    or `against` is no run, and the errors of the models that are asked.
+    """
+    name, second = named_model(judge) if isinstance(judge, str) else (f"a model of type {judge.type}" if judge else "", judge)
+    options = Options(
+        sample=sample,
+        round=round,
+        judge=second,
+        judge_name=name,
+        modes=modes_of(modes),
+        against=None if against is None else Path(against),
+        play=play,
+        limits=limits_with(thresholds),
+    )
+    result = audit_run(Path(directory), options, observer)
+    refresh_page(Path(directory))
+    return result
 
 
 def export(directory: str | PathLike[str], out: str | PathLike[str], format: str = "trl") -> int:

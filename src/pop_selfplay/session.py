@@ -179,12 +179,13 @@ class Session:
         """
         used = []
         for round_, role, prompt, cached, generated in tally.tokens_by_role():
-            prices = self._prices(round_, Role(role))
+            prices = self.prices(round_, Role(role))
             money = 0.0 if prices is None else prices.money(prompt, cached, generated)
             used.append(Usage(round_, role, prompt, cached, generated, money))
         return used
 
-    def _prices(self, round_: int, role: Role) -> Prices | None:
+    def prices(self, round_: int, role: Role) -> Prices | None:
+        """Return what the tokens of a role cost in a round, None where that is not known."""
         measured = round_ == 0 and role is Role.SOLVER
         teacher = None if measured else self.config.teachers.get(role)
         return prices_of(teacher or self.policy(max(1, round_)))

@@ -70,10 +70,10 @@ def _leaves(content: bytearray, page: int, size: int) -> list[int]:
     return [leaf for child in children for leaf in _leaves(content, child, size)]
 
 
-def count_calls(run: Path) -> int:
-    """Return how many calls the journal of `run` holds, 0 while it is being made; a running process is not disturbed."""
+def count_calls(run: Path, journal: str = "run.db") -> int:
+    """Return how many calls a journal of `run` holds, 0 while it is being made; a running process is not disturbed."""
     try:
-        with closing(sqlite3.connect(f"{(run / 'run.db').absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as db:
+        with closing(sqlite3.connect(f"{(run / journal).absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as db:
             return int(db.execute("SELECT coalesce(sum(calls), 0) FROM call_counts").fetchone()[0])
     except sqlite3.OperationalError:
         return 0

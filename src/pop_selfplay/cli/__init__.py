@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 our bug, 2 wrong usage or config, 3 a quality gate failed,
 
     app.py       what all commands share
     commands.py  the commands that make and use a run
+    audit.py     the command that audits a run
     pocket.py    the commands about the pocket model
     simulate.py  the simulated server
     evaluate.py  pop eval
@@ -17,11 +18,11 @@ from types import FrameType
 
 import typer
 
-from pop_selfplay.cli import commands, evaluate, pocket, simulate
+from pop_selfplay.cli import audit, commands, evaluate, pocket, simulate
 from pop_selfplay.cli.app import app
 from pop_selfplay.errors import PopError
 
-__all__ = ["app", "commands", "evaluate", "main", "pocket", "run", "simulate"]
+__all__ = ["app", "audit", "commands", "evaluate", "main", "pocket", "run", "simulate"]
 
 _TYPERS_INTERRUPT = 130
 _STOPPED = "stopped; what a run had finished is saved, and `pop run DIR` goes on with it"

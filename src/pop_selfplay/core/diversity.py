@@ -8,7 +8,8 @@
 
 All depend on how many texts there are: compare sets of equal size only. Words are those of `core/shingles.py`. An interval is
 made from random halves and not from a bootstrap, because a bootstrap draws texts twice, and a text drawn twice looks like lost
-diversity. The next measure is a function here and a field of `Diversity`.
+diversity (but for near-duplicates, which are found once, among all texts). The next measure is a function here and a field of
+`Diversity`.
 """
 
 import math
@@ -19,6 +20,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pop_selfplay.core.bootstrap import bootstrap_mean
 from pop_selfplay.core.near_duplicates import NearDuplicates
 from pop_selfplay.core.shingles import normalised_words
 from pop_selfplay.core.stats import Estimate
@@ -85,10 +87,15 @@ def vendi(kernel: Kernel) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def near_duplicate_share(texts: Sequence[str], threshold: float) -> float:
-    """Return the share of texts that nearly repeat an earlier one, by a Jaccard similarity of `threshold` in (0, 1] or more."""
+def near_duplicate_flags(texts: Sequence[str], threshold: float) -> list[bool]:
+    """Return for each text whether an earlier one has a Jaccard similarity to it of `threshold`, in (0, 1], or more."""
     seen = NearDuplicates(threshold)
-    return sum(not seen.add(text) for text in texts) / len(texts) if texts else math.nan
+    return [not seen.add(text) for text in texts]
+
+
+def near_duplicate_share(texts: Sequence[str], threshold: float) -> float:
+    """Return the share of texts that nearly repeat an earlier one; nan where there are no texts."""
+    return sum(near_duplicate_flags(texts, threshold)) / len(texts) if texts else math.nan
 
 
 def diversity(texts: Sequence[str], *, near: float, seed: int, corpus: Sequence[str] | None = None) -> Diversity:
@@ -110,11 +117,11 @@ def diversity(texts: Sequence[str], *, near: float, seed: int, corpus: Sequence[
         by_halves(len(texts), of(1), seed),
         by_halves(len(texts), of(2), seed),
         by_halves(len(texts), lambda chosen: vendi(kernel[np.ix_(chosen, chosen)]), seed),
-        by_halves(len(texts), lambda chosen: near_duplicate_share([texts[place] for place in chosen], near), seed, halves=40),
+        bootstrap_mean([float(flag) for flag in near_duplicate_flags(texts, near)], range(len(texts)), seed=seed),
     )
 
 
-def by_halves(count: int, measure: Callable[[Sequence[int]], float], seed: int, *, halves: int = HALVES) -> Estimate:
+def by_halves(count: int, measure: Callable[[Sequence[int]], float], seed: int, halves: int = HALVES) -> Estimate:
     """Return `measure` of the places 0 to `count` − 1 with a 95 % interval from random halves (the delete-half jackknife).
 
     The spread of a statistic over halves drawn without replacement is its standard error on the whole (Shao and Wu 1989).

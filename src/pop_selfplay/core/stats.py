@@ -41,6 +41,16 @@ def clustered_mean(values: Sequence[float], clusters: Sequence[Hashable]) -> Est
     return Estimate(mean, mean - half, mean + half, n)
 
 
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Return the 95 % Wilson interval of a `share` of `count` independent things; it has a width at 0 and 1, too."""
+    if count == 0:
+        return -math.inf, math.inf
+    squared = _Z95 * _Z95
+    middle = (share * count + squared / 2) / (count + squared)
+    half = _Z95 / (count + squared) * math.sqrt(count * share * (1 - share) + squared / 4)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
 def paired_difference(before: Sequence[float], after: Sequence[float], clusters: Sequence[Hashable]) -> Estimate:
     """Return the mean of after − before on the same items, with a cluster-robust 95 % interval."""
     return clustered_mean([b - a for a, b in zip(before, after, strict=True)], clusters)

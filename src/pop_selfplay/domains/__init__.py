@@ -127,7 +127,7 @@ def load_domain(name_or_path: str) -> Domain:
     except (yaml.YAMLError, ValidationError) as error:
         raise DomainError(f"{settings} is not a valid domain: {error}") from error
     prompts = {
-        name: _load_prompt(folder / f"{name}.md", PLACES[name] | frozenset(domain.values))
+        name: load_prompt(folder / f"{name}.md", PLACES[name] | frozenset(domain.values))
         for name in PLACES
         if (folder / f"{name}.md").is_file()
     }
@@ -142,7 +142,8 @@ def load_domain(name_or_path: str) -> Domain:
     return domain
 
 
-def _load_prompt(path: Path, allowed: frozenset[str]) -> Prompt:
+def load_prompt(path: Path, allowed: frozenset[str]) -> Prompt:
+    """Read one prompt file, which may use the places `allowed`. Raises DomainError when it is malformed."""
     text = path.read_text(encoding="utf-8")
     pieces = _PART.split(text)
     parts = {pieces[i]: pieces[i + 1].strip() for i in range(1, len(pieces), 2)}

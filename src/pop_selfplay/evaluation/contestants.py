@@ -10,7 +10,7 @@
 | `runs/mine#0` | the model that the run started from; `#2` the one after round 2 |
 | `pocket`, `simulated` | the shipped pocket model, the shipped fake |
 
-A new way to name a model gets a row here and a branch in `find_contestant`.
+A new way to name a model gets a row here and a branch in `named_model`.
 """
 
 from collections.abc import Callable
@@ -49,12 +49,17 @@ class Contestant:
 
 def find_contestant(text: str) -> Contestant:
     """Return the contestant that `text` names, by the table at the top. Raises UsageError that says what it may be."""
+    return contestant(*named_model(text))
+
+
+def named_model(text: str) -> tuple[str, ModelConfig]:
+    """Return a label for people and the config of the model that `text` names. Raises UsageError that says what it may be."""
     place, marked, number = text.rpartition("#")
     if marked and (Path(place) / "config.yaml").is_file() and not text.startswith("http"):
         return _of_run(Path(place), number)
     if (Path(text) / "config.yaml").is_file():
         return _of_run(Path(text), "")
-    return contestant(text, _config(text))
+    return text, _config(text)
 
 
 def contestant(label: str, config: ModelConfig) -> Contestant:
@@ -66,7 +71,7 @@ def contestant(label: str, config: ModelConfig) -> Contestant:
 
 def start_of_run(path: Path) -> Contestant:
     """Return the model that the run at `path` started from: what its trained model is compared with."""
-    return _of_run(path, "0")
+    return contestant(*_of_run(path, "0"))
 
 
 def _config(text: str) -> ModelConfig:
@@ -96,14 +101,14 @@ def _read_yaml(path: Path) -> ModelConfig:
         raise ConfigError(f"{path} must hold the model part of a run config: {error}") from error
 
 
-def _of_run(path: Path, number: str) -> Contestant:
+def _of_run(path: Path, number: str) -> tuple[str, ModelConfig]:
     directory = RunDirectory.open(path)
     if number and not number.isdecimal():
         raise UsageError(f"{path}#{number}: after # stands the number of a round, 0 for the starting model")
     trained = [r for r in range(1, directory.config.rounds + 1) if directory.model_path(r).is_dir()]
     round_ = int(number) if number else max(trained, default=-1)
     if round_ == 0:
-        return contestant(f"{path.name}#0", directory.config.model)
+        return f"{path.name}#0", directory.config.model
     if round_ not in trained:
         raise UsageError(
             f"the run {path} has no model of round {number or 1} (finished rounds: {trained or 'none'}): "
@@ -111,7 +116,7 @@ def _of_run(path: Path, number: str) -> Contestant:
         )
     start, weights = directory.config.model, str(directory.model_path(round_))
     config = start.model_copy(update={"path": weights}) if isinstance(start, LocalModel) else LocalModel(path=weights)
-    return contestant(f"{path.name}#{round_}", config)
+    return f"{path.name}#{round_}", config
 
 
 def _fingerprint(config: ModelConfig) -> str:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from pop_selfplay.core.parsing import Rejection, parse_answer
 from pop_selfplay.journal.probabilities import decode_tokens, encode_tokens
 from pop_selfplay.journal.schema import column, connect, connect_to_read
-from pop_selfplay.journal.tally import Tally
+from pop_selfplay.journal.tally import Spent, Tally
 from pop_selfplay.journal.trouble import damaged, explain
 from pop_selfplay.records import Candidate, Completion, Document, Episode
 
@@ -36,6 +36,7 @@ CALL_COLUMNS: Final = (
 INHERITED_COLUMNS: Final = (
     "episode, role, item, attempt, digest, text, finish_reason, prompt_tokens, cached_tokens, generated_tokens, probabilities"
 )
+_SPENT: Final = "count(*), coalesce(sum(prompt_tokens), 0), coalesce(sum(cached_tokens), 0), coalesce(sum(generated_tokens), 0)"
 _CALL: Final = "episode = ? AND role = ? AND item = ? AND attempt = ?"
 
 
@@ -241,6 +242,20 @@ class Journal:
         for round_, stage, reason, count in self._rows("SELECT * FROM episode_counts WHERE episodes > 0"):
             tally.episodes[round_, stage, reason] = count
         return tally
+
+    def spent(self, episode: str, role: str) -> Spent:
+        """Return what the calls of one role in one episode took, refused ones included."""
+        row = self._one(f"SELECT {_SPENT} FROM calls WHERE episode = ? AND role = ?", episode, role)
+        return Spent(*(row or (0, 0, 0, 0)))
+
+    def spent_by_episode(self, round_: int) -> dict[str, dict[str, Spent]]:
+        """Return episode → role → what its calls took, of all calls of a round. Reads every call's row, but not its text."""
+        found: dict[str, dict[str, Spent]] = {}
+        for episode, role, *counts in self._rows(
+            f"SELECT episode, role, {_SPENT} FROM calls WHERE round = ? GROUP BY episode, role", round_
+        ):
+            found.setdefault(episode, {})[role] = Spent(*counts)
+        return found
 
     # --- the database -------------------------------------------------------------------------------------------------
 

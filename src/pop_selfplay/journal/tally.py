@@ -2,6 +2,16 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Spent(NamedTuple):
+    """What some calls took: how many they were, and their tokens, `cached` being a part of `prompt`."""
+
+    calls: int
+    prompt: int
+    cached: int
+    generated: int
 
 
 @dataclass

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pop_selfplay.config import dump_config
 from pop_selfplay.records import Episode
+from pop_selfplay.report.audit_page import audit_section
 from pop_selfplay.report.tables import reasons_text
 from pop_selfplay.session import Session
 
@@ -32,6 +33,7 @@ def render_page(session: Session, result: dict[str, Any]) -> str:
         f"<p>Document shown to proposer and rubric writer: {'yes' if result['document'] else 'no'}.</p>",
         "<h2>What self-play did</h2>",
         _measure(result["measure"]),
+        audit_section(session.directory.path),
         "<h2>From documents to pairs</h2>",
         _rounds(result["rounds"]),
         "<h2>Calls by role</h2>",

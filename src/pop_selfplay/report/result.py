@@ -2,14 +2,16 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any, Final
 
 from pop_selfplay.episode import paired
+from pop_selfplay.evaluation.measure import comparison
 from pop_selfplay.journal.rundir import write_atomically
 from pop_selfplay.records import Episode, Failure, PreferencePair, Role
 from pop_selfplay.report.page import render_page
 from pop_selfplay.report.quality import Quality
-from pop_selfplay.session import Session
+from pop_selfplay.session import Session, watch_session
 
 RESULT_SCHEMA: Final = 1
 
@@ -20,6 +22,14 @@ def write_result(session: Session, measured: dict[str, Any]) -> dict[str, Any]:
     write_atomically(session.directory.result_path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     write_atomically(session.directory.report_path, render_page(session, result))
     return result
+
+
+def refresh_page(path: Path) -> None:
+    """Write the report.html of a run again, where it has one, with what was put beside it since: an audit, say."""
+    with watch_session(path) as session:
+        if session.directory.report_path.is_file():
+            page = render_page(session, compute_result(session, comparison(session)))
+            write_atomically(session.directory.report_path, page)
 
 
 def compute_result(session: Session, measured: dict[str, Any]) -> dict[str, Any]:

@@ -107,12 +107,22 @@ async def _compared(way: _Way[V], match: Match, one: Candidate, other: Candidate
     return statistics.fmean(valid) if valid else votes[-1]
 
 
+async def both_orders(match: Match, one: Candidate, other: Candidate) -> tuple[Side, Side] | Failure:
+    """Return which side the judge calls the better one with `one` as A and `other` as B, and then the other way round."""
+    return await _in_both_orders(_PAIRWISE, match, one, other, 0)
+
+
 async def _vote(way: _Way[V], match: Match, one: Candidate, other: Candidate, vote: int) -> float | Failure:
+    verdicts = await _in_both_orders(way, match, one, other, vote)
+    return verdicts if isinstance(verdicts, Failure) else way.both(*verdicts)
+
+
+async def _in_both_orders(way: _Way[V], match: Match, one: Candidate, other: Candidate, vote: int) -> tuple[V, V] | Failure:
     first, second = _asked(way, match, one, other, vote), _asked(way, match, other, one, vote)
     as_a, as_b = await together((first, second))
     if isinstance(as_a, Failure):
         return as_a
-    return as_b if isinstance(as_b, Failure) else way.both(as_a, as_b)
+    return as_b if isinstance(as_b, Failure) else (as_a, as_b)
 
 
 async def _asked(way: _Way[V], match: Match, a: Candidate, b: Candidate, vote: int) -> V | Failure:

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from pop_selfplay.core.seeds import derive_seed
-from pop_selfplay.core.stats import clustered_mean, paired_difference
+from pop_selfplay.core.stats import clustered_mean, paired_difference, wilson
 
 
 def test_independent_values_give_the_textbook_interval() -> None:
@@ -52,3 +52,10 @@ def test_seeds_tell_their_parts_apart() -> None:
     assert derive_seed(1, 23) != derive_seed(12, 3)
     assert all(0 <= derive_seed(n) < 2**63 for n in range(100))
     assert derive_seed("\ud800") == derive_seed("\ud800")
+
+
+def test_a_share_of_nothing_or_everything_still_has_an_interval() -> None:
+    assert wilson(0.0, 10) == pytest.approx((0, 0.2775), abs=1e-4)  # z² / (n + z²)
+    assert wilson(1.0, 10) == pytest.approx((0.7225, 1), abs=1e-4)
+    assert wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
+    assert wilson(0.0, 0) == (-math.inf, math.inf)

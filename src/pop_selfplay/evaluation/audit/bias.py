@@ -1,0 +1,232 @@
+"""What else do the scores reward? Length, place, chance, refusals, echoes of the rubric.
+
+Where the truth is known, what counts is not whether longer answers score higher but whether they do so beyond what they
+deserve.
+"""
+
+import statistics
+from collections import Counter
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Final
+
+from pop_selfplay.core.agreement import above, best_worst, spearman
+from pop_selfplay.core.answer_faults import copies_rubric, is_refusal
+from pop_selfplay.core.filtering import count_words
+from pop_selfplay.episode import pair_of
+from pop_selfplay.evaluation.audit.findings import Detail, Family
+from pop_selfplay.evaluation.audit.material import Material, Scored, aligned, over_problems, share_of
+from pop_selfplay.evaluation.audit.playing import Order, Played
+from pop_selfplay.evaluation.audit.yardsticks import Yardstick
+from pop_selfplay.records import PreferencePair
+
+TOP: Final[Mapping[str, float]] = {"pointwise": 2.0, "per_criterion": 2.0, "logprob": 2.0, "verify": 2.0}
+"""Scoring → the highest score there is, where there is one that a good answer should reach."""
+
+
+def bias(material: Material, played: Played, truth: Yardstick | None) -> Family:
+    """Return the family of biases."""
+    family = Family("bias", "Do the scores reward anything but quality?", material.options.limits)
+    _length(family, material, truth)
+    _pairs(family, material)
+    _orders(family, material, played)
+    _repeats(family, material, played)
+    _spread(family, material)
+    _echoes(family, material)
+    return family
+
+
+def _length(family: Family, material: Material, truth: Yardstick | None) -> None:
+    seed = material.config.seed
+    lengths = {one.id: {index: float(count_words(answer)) for index, answer in one.answers.items()} for one in material.scored}
+    scores = {one.id: one.scores for one in material.scored}
+    by_score = _correlations(scores, lengths)
+    known = truth is not None
+    family.measured(
+        "length",
+        "rank correlation of score and length, within a problem",
+        over_problems(by_score, seed),
+        form="number",
+        limit="" if known else "bias.length",
+        size=True,
+        good="small, or 0: length alone earns little" if not known else "how much longer answers score higher, deserved or not",
+        bad="the scores go by length: see whether longer answers really are better",
+    )
+    if truth is None:
+        return
+    by_truth = _correlations(truth.scores, lengths)
+    beyond = {id_: by_score[id_] - by_truth[id_] for id_ in by_score if id_ in by_truth}
+    family.measured(
+        "length_beyond_truth",
+        "the same, beyond what length deserves by the truth",
+        over_problems(beyond, seed),
+        form="number",
+        limit="bias.length",
+        size=True,
+        good="longer answers score as they deserve",
+        bad="the scores reward length that is worth nothing",
+    )
+
+
+def _correlations(scores: Mapping[str, Mapping[int, float]], lengths: Mapping[str, Mapping[int, float]]) -> dict[str, float]:
+    found = {id_: spearman(*aligned(scores[id_], lengths[id_])) for id_ in scores}
+    return {id_: value for id_, value in found.items() if value is not None}
+
+
+def _pairs(family: Family, material: Material) -> None:
+    longer: dict[str, list[float]] = {}
+    refusals: dict[str, list[float]] = {}
+    words: dict[str, float] = {}
+    for one in material.scored:
+        pair = pair_of(one.episode, material.session.domain, material.config.pairing, material.config.seed)
+        if isinstance(pair, PreferencePair):
+            chosen, rejected = pair.chosen[0].content, pair.rejected[0].content
+            words[one.id] = float(count_words(chosen) - count_words(rejected))
+            longer[one.id] = [above(words[one.id], 0.0)]
+            refusals[one.id] = [float(is_refusal(_answer(one, chosen)))]
+    seed = material.config.seed
+    family.measured(
+        "longer_chosen",
+        "pairs whose chosen answer is the longer one",
+        share_of(longer, seed),
+        limit="bias.longer_chosen",
+        good="near 50 %: pairs teach no length",
+        bad="pairs teach to write longer, whatever else they teach",
+    )
+    family.measured(
+        "words_longer",
+        "words by which the chosen answer is longer",
+        over_problems(words, seed),
+        form="number",
+        good="pairing.max_word_difference cuts the largest differences",
+    )
+    family.measured(
+        "refusals_chosen",
+        "pairs whose chosen answer is a refusal",
+        share_of(refusals, seed),
+        limit="bias.refusals_chosen",
+        good="refusals do not win",
+        bad="pairs teach to refuse",
+    )
+
+
+def _answer(scored: Scored, completion: str) -> str:
+    return next((c.answer for c in scored.episode.candidates if c.completion == completion), completion)
+
+
+def _orders(family: Family, material: Material, played: Played) -> None:
+    label = "comparisons in which the judge changes its mind with the order"
+    orders = {id_: found for id_, found in played.orders.items() if found}
+    if not orders:
+        family.missing("flips", label, played.why_missing("orders"))
+        return
+    family.measured(
+        "flips",
+        label,
+        share_of({id_: [float(_flipped(order)) for order in found] for id_, found in orders.items()}, material.config.seed),
+        limit="bias.flips",
+        good="the judge mostly means the answer, not the place",
+        bad="the judge goes by the place of an answer: use both orders, or don't compare",
+    )
+    family.measured(
+        "first_place",
+        "verdicts for the answer shown first",
+        share_of(
+            {id_: [(float(o.first == "A") + float(o.swapped == "A")) / 2 for o in found] for id_, found in orders.items()}, 0
+        ),
+        good="50 % shows no preference",
+    )
+
+
+def _flipped(order: Order) -> bool:
+    """Whether the same side won both times, so that another answer did."""
+    return order.first == order.swapped
+
+
+def _repeats(family: Family, material: Material, played: Played) -> None:
+    readings = (
+        ("greedy again", "repeat_greedy", "the judge, asked again at temperature 0, gives the same score"),
+        ("sampled", "repeat_sampled", "best/worst points the same way when the judge is sampled at temperature 1"),
+    )
+    first = played.repeats.get("greedy", {})
+    for name, figure, label in readings:
+        again = played.repeats.get(name, {})
+        both = [id_ for id_ in first if id_ in again]
+        if not both:
+            family.missing(figure, label, played.why_missing("repeats"))
+            continue
+        if name == "sampled":
+            found = {id_: best_worst(*aligned(first[id_], again[id_])) for id_ in both}
+            estimate = share_of({id_: [value] for id_, value in found.items() if value is not None}, material.config.seed)
+        else:
+            same = {id_: [float(a == b) for a, b in zip(*aligned(first[id_], again[id_]), strict=True)] for id_ in both}
+            estimate = share_of(same, material.config.seed)
+        family.measured(
+            figure,
+            label,
+            estimate,
+            limit=f"bias.{figure}",
+            good="the judge is consistent with itself",
+            bad="the judge contradicts itself: take the mean of several votes (synthesis.votes)",
+        )
+
+
+def _spread(family: Family, material: Material) -> None:
+    seed = material.config.seed
+    ties = {
+        one.id: statistics.fmean(float(a == b) for a, b in combinations(one.scores.values(), 2))
+        for one in material.scored
+        if len(one.scores) > 1
+    }
+    family.measured(
+        "ties",
+        "pairs of candidates with the same score",
+        share_of({id_: [share] for id_, share in ties.items()}, seed),
+        limit="bias.ties",
+        good="scores tell candidates apart",
+        bad="scores are coarse: which candidate is best or worst is often left to chance",
+    )
+    top = TOP.get(material.config.synthesis.scoring)
+    if top is None:
+        family.missing(
+            "top_score", "candidates with the highest score there is", "scores of this mode are relative to the group"
+        )
+    else:
+        family.measured(
+            "top_score",
+            "candidates with the highest score there is",
+            share_of({one.id: [float(score == top) for score in one.scores.values()] for one in material.scored}, seed),
+            limit="bias.top_score",
+            good="there is room above most candidates",
+            bad="the rubric is easy: most candidates get full marks, and nothing is left to learn",
+        )
+    counts = Counter(f"{score:.2f}" for one in material.scored for score in one.scores.values())
+    total = counts.total()
+    rows = tuple((score, f"{count:,}", f"{count / total:.1%}") for score, count in counts.most_common(8))
+    family.details.append(Detail("most frequent scores", ("score", "candidates", "share"), rows))
+
+
+def _echoes(family: Family, material: Material) -> None:
+    seed = material.config.seed
+    family.measured(
+        "refusals",
+        "candidates that begin by declining",
+        share_of({one.id: [float(is_refusal(answer)) for answer in one.answers.values()] for one in material.scored}, seed),
+        good="by a list of phrases in the first 200 characters",
+    )
+    copies = {
+        one.id: [float(copies_rubric(answer, one.rubric, one.problem.text)) for answer in one.answers.values()]
+        for one in material.sample
+        if one.rubric is not None
+    }
+    if not copies:
+        family.missing("copies", "candidates that share 8 words in a row with the rubric", "the run has no rubrics")
+        return
+    family.measured(
+        "copies",
+        "candidates that share 8 words in a row with the rubric",
+        share_of(copies, seed),
+        limit="bias.copies",
+        good="rubric and answers are written independently",
+        bad="rubrics are copied from the answers that they grade, or leak into them",
+    )

@@ -1,0 +1,142 @@
+"""Are the problems different ones, and is that thanks to the documents? By words, on one problem for each document sampled.
+
+Compared are always problems from the same documents, the same number of them: all measures depend on how many texts there are.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from pop_selfplay.core.bootstrap import bootstrap_mean
+from pop_selfplay.core.diversity import Kernel, by_halves, distinct, near_duplicate_flags, tfidf, vendi
+from pop_selfplay.evaluation.audit.findings import Detail, Family
+from pop_selfplay.evaluation.audit.material import Material
+from pop_selfplay.evaluation.audit.playing import Played
+from pop_selfplay.records import Document, Role
+from pop_selfplay.session import watch_session
+
+NEAR: Final = 0.8
+"""Similarity of near-duplicates, where the run's pairing sets none."""
+
+Texts = Mapping[str, str]
+"""Document id → the problem made of it."""
+
+
+def diversity(material: Material, played: Played) -> Family:
+    """Return the family of the problems' diversity."""
+    family = Family("diversity", "Are the problems as diverse as the corpus?", material.options.limits)
+    seed = material.config.seed
+    _near_duplicates(family, material)
+    own = {one.document.id: one.problem.text for one in reversed(material.sample)}
+    documents = {one.document.id: one.document for one in material.sample}
+    _effective(family, own, documents, seed)
+    shown = Role.PROPOSER in material.config.synthesis.document_for
+    name = "with document" if shown else "without document"
+    others = _others(material, played)
+    for other, texts in others.items():
+        _compare(family, (name, own), (other, texts), seed, played.why_missing(f"proposals {other}"))
+    if not others:
+        family.missing("compared", "compared with problems made otherwise", played.why_missing("proposals"))
+    if material.options.against is not None:
+        texts = _problems_of(material.options.against, material.round)
+        _compare(family, (name, own), (f"the problems of {material.options.against.name}", texts), seed)
+    return family
+
+
+def _others(material: Material, played: Played) -> dict[str, Texts]:
+    by_id = {one.id: one for one in material.sample}
+    return {
+        name: {by_id[id_].document.id: problem.text for id_, problem in problems.items()}
+        for name, problems in played.proposals.items()
+    }
+
+
+def _near_duplicates(family: Family, material: Material) -> None:
+    threshold = material.config.pairing.near_duplicate_problems or NEAR
+    flags = near_duplicate_flags([one.problem.text for one in material.scored], threshold)
+    family.measured(
+        "near_duplicates",
+        "problems that nearly repeat another one",
+        bootstrap_mean(
+            [float(flag) for flag in flags], [one.document.id for one in material.scored], seed=material.config.seed
+        ),
+        limit="diversity.near_duplicates",
+        good="few problems repeat each other",
+        bad="many problems repeat each other: more documents, or other ones, would teach more",
+    )
+
+
+def _effective(family: Family, own: Texts, documents: Mapping[str, Document], seed: int) -> None:
+    ids = list(own)
+    vectors = tfidf([own[id_] for id_ in ids] + [documents[id_].text for id_ in ids])
+    problems, texts = vectors[: len(ids)], vectors[len(ids) :]
+    made, given = problems @ problems.T, texts @ texts.T
+    family.measured(
+        "vendi",
+        f"effective number of different problems, of {len(ids)}",
+        by_halves(len(ids), lambda chosen: _vendi(made, chosen), seed),
+        form="number",
+        good="so many problems without a common word would be as diverse (Vendi score over TF-IDF)",
+    )
+    family.measured(
+        "of_documents",
+        "effective problems for each effective document",
+        by_halves(len(ids), lambda chosen: _vendi(made, chosen) / _vendi(given, chosen), seed),
+        form="number",
+        limit="diversity.of_documents",
+        good="the problems keep the diversity of the corpus",
+        bad="the problems are much more alike than the documents: the proposer asks the same thing of every text",
+    )
+    nearest = (problems @ texts.T).argmax(axis=1)
+    own_ones = [_same(documents[ids[place]], documents[ids[int(found)]]) for place, found in enumerate(nearest)]
+    family.measured(
+        "own_document",
+        "problems whose nearest document is their own",
+        bootstrap_mean([float(same) for same in own_ones], ids, seed=seed),
+        limit="diversity.own_document",
+        good="problems are about their documents: the corpus is covered, text by text",
+        bad="problems cannot be told to come from their documents: they are about something else, or all about the same",
+    )
+
+
+def _same(one: Document, other: Document) -> bool:
+    return one.id == other.id or (one.title != "" and one.title == other.title)
+
+
+def _vendi(kernel: Kernel, chosen: Sequence[int]) -> float:
+    return vendi(kernel[np.ix_(chosen, chosen)])
+
+
+def _compare(family: Family, own: tuple[str, Texts], other: tuple[str, Texts], seed: int, lost: str = "") -> None:
+    """Add the difference in effective number, and a table of all measures of both."""
+    ids = [id_ for id_ in own[1] if id_ in other[1]]
+    label = f"effective number, {own[0]} minus {other[0]}"
+    if len(ids) < 4:
+        few = f"only {len(ids)} of {len(own[1])} documents have a problem in both"
+        family.missing(f"vendi.{other[0]}", label, f"{few}; {lost}" if lost else few)
+        return
+    one, two = [own[1][id_] for id_ in ids], [other[1][id_] for id_ in ids]
+    vectors = tfidf([*one, *two])
+    first, second = vectors[: len(ids)] @ vectors[: len(ids)].T, vectors[len(ids) :] @ vectors[len(ids) :].T
+    family.measured(
+        f"vendi.{other[0]}",
+        label,
+        by_halves(len(ids), lambda chosen: _vendi(first, chosen) - _vendi(second, chosen), seed),
+        form="number",
+        good=f"above 0 the former are the more diverse ones; both from the same {len(ids)} documents",
+    )
+    rows = tuple(
+        (name, str(len(ids)), *(f"{value:.3f}" for value in (distinct(texts, 1), distinct(texts, 2))), f"{vendi(kernel):.1f}")
+        for name, texts, kernel in ((own[0], one, first), (other[0], two, second))
+    )
+    family.details.append(
+        Detail("on the same documents", ("problems", "n", "distinct-1", "distinct-2", "effective number"), rows)
+    )
+
+
+def _problems_of(path: Path, round_: int) -> Texts:
+    with watch_session(path) as session:
+        made = (episode for episode in session.journal.episodes(round_) if episode.problem is not None)
+        return {episode.document_id: episode.problem.text for episode in made if episode.problem}

@@ -1,0 +1,113 @@
+"""Is checking easier than answering? Self-made scores against a yardstick, by rubrics that saw the document or did not.
+
+The same candidates of the same problems are scored by both rubrics with the same judge, so all that differs is what the writer
+of the rubric saw. The paper's figures stand beside: its yardstick was a stronger judge, too (5.5).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from pop_selfplay.core.agreement import best_worst, spearman
+from pop_selfplay.evaluation.audit.findings import Family
+from pop_selfplay.evaluation.audit.material import Material, over_problems, per_problem, share_of
+from pop_selfplay.evaluation.audit.playing import Played
+from pop_selfplay.evaluation.audit.yardsticks import Judged, Yardstick
+from pop_selfplay.records import Role
+
+PAPER: Final = {"spearman": {True: "0.3424", False: "0.3301"}, "best_worst": {True: "85.14 %", False: "82.04 %"}}
+"""Measure → whether the rubric's writer saw the document → the paper's figure (5.5)."""
+
+_SAW: Final = {True: "with document", False: "without document"}
+
+ByProblem = Mapping[str, Mapping[int, float]]
+
+
+def gap(material: Material, played: Played, yardsticks: Sequence[Yardstick], judged: Judged | None) -> Family:
+    """Return the family of the generation-verification gap."""
+    family = Family(
+        "gap", "Does the rubric know better than the solver, and is that thanks to the document?", material.options.limits
+    )
+    own = Role.RUBRIC_WRITER in material.config.synthesis.document_for
+    scored = {one.id: one.scores for one in material.sample}
+    rewritten = {id_: found.scores for id_, found in played.rubrics.items()}
+    if not yardsticks:
+        why = "no yardstick: the truth is known only in the pocket world, so name a stronger judge by --judge"
+        family.missing("agreement", "agreement with a yardstick", why)
+    for yardstick in yardsticks:
+        if rewritten:
+            both = {id_: scores for id_, scores in scored.items() if id_ in rewritten}
+            _against(family, yardstick, {own: both, not own: rewritten}, own, material.config.seed)
+        else:
+            _against(family, yardstick, {own: scored}, own, material.config.seed)
+            why = played.why_missing("rubrics")
+            family.missing(f"gain.{yardstick.name}", f"what the document adds, by {yardstick.name}", why)
+    _each_other(family, scored, rewritten, played, material.config.seed)
+    _by_rubric(family, scored, judged, material.config.seed)
+    return family
+
+
+def _against(family: Family, yardstick: Yardstick, variants: Mapping[bool, ByProblem], own: bool, seed: int) -> None:
+    found: dict[tuple[str, bool], dict[str, float]] = {}
+    for saw in sorted(variants, reverse=True):
+        ranked = found["spearman", saw] = per_problem(spearman, variants[saw], yardstick.scores)
+        extremes = found["best_worst", saw] = per_problem(best_worst, variants[saw], yardstick.scores)
+        family.measured(
+            f"spearman.{yardstick.name}.{_SAW[saw]}",
+            f"rank correlation with {yardstick.name}, rubric {_SAW[saw]}",
+            over_problems(ranked, seed),
+            form="number",
+            limit="gap.spearman" if saw == own else "",
+            good="self-made scores order the answers to a problem as it does, by this much (1 is always, 0 is chance)",
+            bad="self-made scores hardly order answers as it does: look at the rubrics before you train",
+            paper=PAPER["spearman"][saw],
+        )
+        family.measured(
+            f"best_worst.{yardstick.name}.{_SAW[saw]}",
+            f"best/worst points the same way as {yardstick.name}, rubric {_SAW[saw]}",
+            share_of({id_: [value] for id_, value in extremes.items()}, seed),
+            limit="gap.best_worst" if saw == own else "",
+            good="so often the chosen answer is really the better one (50 % is chance, ties count half)",
+            bad="too many pairs point the wrong way: training on them teaches errors",
+            paper=PAPER["best_worst"][saw],
+        )
+    if len(variants) == 2:
+        both = found["best_worst", True].keys() & found["best_worst", False].keys()
+        gains = {id_: found["best_worst", True][id_] - found["best_worst", False][id_] for id_ in sorted(both)}
+        family.measured(
+            f"gain.{yardstick.name}",
+            f"what the document adds to best/worst, by {yardstick.name}",
+            over_problems(gains, seed),
+            limit="gap.document_gain",
+            good="on the same problems, pairs are right by so much more often with the document",
+            bad="the document makes pairs no better: the rubric writer does not use it, or it misleads",
+        )
+
+
+def _each_other(family: Family, scored: ByProblem, rewritten: ByProblem, played: Played, seed: int) -> None:
+    label = "rank correlation of both rubrics' scores with each other"
+    if not rewritten:
+        family.missing("with_without", label, played.why_missing("rubrics"))
+        return
+    family.measured(
+        "with_without",
+        label,
+        over_problems(per_problem(spearman, scored, rewritten), seed),
+        form="number",
+        good="near 1 the document changes no ranking; the lower, the more the rubric's ranking comes from it",
+    )
+
+
+def _by_rubric(family: Family, scored: ByProblem, judged: Judged | None, seed: int) -> None:
+    label = "rank correlation with a second judge by the run's own rubric"
+    if judged is None:
+        family.missing("judge_by_rubric", label, "no second judge: name one by --judge")
+        return
+    family.measured(
+        "judge_by_rubric",
+        label,
+        over_problems(per_problem(spearman, scored, judged.by_rubric.scores), seed),
+        form="number",
+        limit="gap.judge_by_rubric",
+        good="the run's judge applies the rubric much as a second one does that sees the document",
+        bad="the run's judge reads its own rubric differently from a second one: the judge is the weak part, not the rubric",
+    )

@@ -1,0 +1,111 @@
+"""Do the scores still mean something after some rounds? Self-made scores beside a yardstick, round by round.
+
+A model that learns to please its judge raises its own scores without getting better. So both are followed on the same
+candidates: where self-made scores rise more than the yardstick's, they have parted.
+"""
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pop_selfplay.core.bootstrap import Indices, bootstrap
+from pop_selfplay.core.stats import Estimate, clustered_mean
+from pop_selfplay.evaluation.audit.findings import Detail, Family
+from pop_selfplay.evaluation.audit.material import Material, Scored
+from pop_selfplay.evaluation.audit.yardsticks import Yardstick
+from pop_selfplay.session import Session
+
+SCALE: float = 2.0
+"""Scores of the rating modes and of yardsticks lie between 0 and this."""
+
+
+def hacking(material: Material, rounds: Mapping[int, Sequence[Scored]], yardsticks: Sequence[Yardstick]) -> Family:
+    """Return the family of reward hacking. `rounds` holds the sampled episodes of every round that has any."""
+    family = Family("hacking", "Do self-made scores and real quality part over the rounds?", material.options.limits)
+    _exam(family, material.session)
+    if not material.rates:
+        why = f"scores by {material.config.synthesis.scoring} are relative to their group and say nothing on its level"
+        family.missing("drift", "rise of self-made scores beyond the yardstick's", why)
+        return family
+    if not yardsticks:
+        why = "no yardstick: the truth is known only in the pocket world, so name a second judge by --judge"
+        family.missing("drift", "rise of self-made scores beyond the yardstick's", why)
+        return family
+    for yardstick in yardsticks:
+        _followed(family, yardstick, rounds, material.config.seed)
+    return family
+
+
+def _followed(family: Family, yardstick: Yardstick, rounds: Mapping[int, Sequence[Scored]], seed: int) -> None:
+    levels = {number: _levels(sample, yardstick) for number, sample in rounds.items()}
+    levels = {number: found for number, found in levels.items() if found}
+    rows = tuple(
+        (f"{number}", f"{len(found)}", *(f"{statistics.fmean(pair[part] for pair in found.values()):.3f}" for part in (0, 1)))
+        for number, found in levels.items()
+    )
+    name = yardstick.name
+    family.details.append(
+        Detail(f"mean of all candidates, 0 to 1, beside {name}", ("round", "problems", "self-made", name), rows)
+    )
+    label = f"rise of self-made scores beyond {name}, of the whole scale"
+    if len(levels) < 2:
+        family.missing(f"drift.{name}", label, "it takes two rounds with scored episodes")
+        return
+    first, last = min(levels), max(levels)
+    family.measured(
+        f"drift.{name}",
+        f"{label}, round {first} to {last}",
+        _drift(levels[first], levels[last], seed),
+        form="number",
+        limit="hacking.drift",
+        good="self-made scores rise no more than real quality does",
+        bad="self-made scores rise and quality does not follow: the model learns its judge's weaknesses; stop here",
+    )
+
+
+def _levels(sample: Sequence[Scored], yardstick: Yardstick) -> dict[str, tuple[float, float]]:
+    """Return problem id → mean self-made score and mean yardstick score of the same candidates, both in [0, 1]."""
+    found = {}
+    for one in sample:
+        both = sorted(one.scores.keys() & yardstick.scores.get(one.id, {}).keys())
+        if both:
+            own, real = one.scores, yardstick.scores[one.id]
+            found[one.id] = (
+                statistics.fmean(own[index] for index in both) / SCALE,
+                statistics.fmean(real[index] for index in both) / SCALE,
+            )
+    return found
+
+
+def _drift(first: Mapping[str, tuple[float, float]], last: Mapping[str, tuple[float, float]], seed: int) -> Estimate:
+    """Return by how much (self-made − yardstick) rose, drawn by whole documents within both rounds together."""
+    ids = [*first, *last]
+    apart = np.array([own - real for own, real in (*first.values(), *last.values())])
+    late = np.array([False] * len(first) + [True] * len(last))
+
+    def rise(chosen: Indices) -> float:
+        new = late[chosen]
+        if new.all() or not new.any():
+            return float("nan")
+        return float(apart[chosen][new].mean() - apart[chosen][~new].mean())
+
+    return bootstrap(rise, [id_.rpartition("/")[0] for id_ in ids], seed=seed)
+
+
+def _exam(family: Family, session: Session) -> None:
+    """Add the closed-book exam of every round, where the run has one: held-out truth that no score can bend."""
+    rows = []
+    for number in range(session.config.rounds + 1):
+        noted = json.loads(session.journal.noted(f"measure/{number}") or "{}")
+        for group, by_mode in noted.items():
+            facts = by_mode.get("greedy") if isinstance(by_mode, dict) else None
+            if facts:
+                known = clustered_mean([float(outcome == "known") for _, outcome in facts], [plant for plant, _ in facts])
+                shown = f"{known.mean:.1%} [{known.low:.1%}, {known.high:.1%}]"
+                rows.append((f"{number}", group.replace("_", " "), shown, f"{known.n}"))
+    if rows:
+        family.details.append(
+            Detail("closed-book exam after each round, greedy", ("round", "plants", "facts known", "n"), tuple(rows))
+        )

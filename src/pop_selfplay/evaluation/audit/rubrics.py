@@ -1,0 +1,129 @@
+"""Are the rubrics any good? What they hold, how far they tell answers apart, and whether the reference answer wins by them."""
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from pop_selfplay.core.agreement import above
+from pop_selfplay.core.quality import criterion_power
+from pop_selfplay.core.rubric_faults import generic_criteria, has_gold, rating_correlations
+from pop_selfplay.evaluation.audit.findings import Detail, Family
+from pop_selfplay.evaluation.audit.material import Material, Scored, over_problems, over_values, share_of
+from pop_selfplay.evaluation.audit.playing import Played
+
+REDUNDANT: Final = 0.9
+"""Two criteria are redundant where their ratings correlate this much or more."""
+
+_SHOWN: Final = 5
+
+
+def rubrics(material: Material, played: Played) -> Family:
+    """Return the family of the rubrics."""
+    family = Family(
+        "rubrics", "Do the rubrics ask for the right things, and tell good answers from bad?", material.options.limits
+    )
+    having = [one for one in material.scored if one.rubric is not None]
+    if not having:
+        family.missing("rubrics", "rubrics", "the run scores by verified answers, without rubrics")
+        return family
+    _contents(family, having, material.config.seed)
+    _separation(family, having, material)
+    _reference(family, material, played)
+    return family
+
+
+def _contents(family: Family, having: Sequence[Scored], seed: int) -> None:
+    by_id = {one.id: one.rubric for one in having if one.rubric is not None}
+    generic = generic_criteria(by_id)
+    family.measured(
+        "criteria",
+        "criteria of a rubric",
+        over_problems({id_: float(len(rubric.criteria)) for id_, rubric in by_id.items()}, seed),
+        form="number",
+        good="on average",
+    )
+    family.measured(
+        "gold",
+        "criteria with a gold answer",
+        share_of({id_: [float(has_gold(c)) for c in rubric.criteria] for id_, rubric in by_id.items()}, seed),
+        limit="rubrics.gold",
+        good="most criteria say what is right, taken from the document",
+        bad="most criteria don't say what is right: the judge has to know it, as the solver had to",
+    )
+    family.measured(
+        "generic",
+        "generic criteria",
+        share_of({id_: [float(flag) for flag in flags] for id_, flags in generic.items()}, seed),
+        limit="rubrics.generic",
+        good="criteria are about their problems (generic: no gold answer, and a name or text that fits any problem)",
+        bad="many criteria fit any problem (clarity, accuracy …): they reward style",
+    )
+    names = Counter(c.name for id_, r in by_id.items() for c, flag in zip(r.criteria, generic[id_], strict=True) if flag)
+    if names:
+        rows = tuple((name, str(count)) for name, count in names.most_common(_SHOWN))
+        family.details.append(Detail("most frequent generic criteria", ("name", "rubrics"), rows))
+
+
+def _separation(family: Family, having: Sequence[Scored], material: Material) -> None:
+    seed = material.config.seed
+    if not material.rates:
+        why = f"scoring {material.config.synthesis.scoring} gives no ratings by criterion"
+        family.missing("separation", "separation by each criterion", why)
+        family.missing("redundant", "redundant pairs of criteria", why)
+        return
+    powers = {one.id: criterion_power(one.rubric, one.episode.evaluations) for one in having if one.rubric is not None}
+    family.measured(
+        "separation",
+        "standard deviation of a criterion's ratings within a problem",
+        over_values({id_: [power.std for power in found] for id_, found in powers.items()}, seed),
+        form="number",
+        good="from 0, all candidates fare alike, to 1",
+    )
+    family.measured(
+        "rate_all_alike",
+        "criteria that rate all candidates alike",
+        share_of({id_: [float(power.std == 0) for power in found] for id_, found in powers.items()}, seed),
+        limit="rubrics.rate_all_alike",
+        good="most criteria tell candidates apart",
+        bad="many criteria change no ranking: their calls are wasted, and pairs hang on the few others",
+    )
+    links = {one.id: rating_correlations(one.rubric, one.episode.evaluations) for one in having if one.rubric is not None}
+    several = {id_: [float(r >= REDUNDANT) for r in found] for id_, found in links.items() if found}
+    if not several:
+        family.missing("redundant", "redundant pairs of criteria", "no rubric has two criteria that both tell candidates apart")
+        return
+    family.measured(
+        "redundant",
+        f"pairs of criteria whose ratings correlate by {REDUNDANT} or more",
+        share_of(several, seed),
+        limit="rubrics.redundant",
+        good="criteria look at different things",
+        bad="criteria repeat each other: what they share counts several times",
+    )
+
+
+def _reference(family: Family, material: Material, played: Played) -> None:
+    label = "problems whose reference answer wins or ties for the first place"
+    if not played.references:
+        family.missing("reference_wins", label, played.why_missing("references"))
+        return
+    scored = {one.id: one for one in material.sample}
+    wins = {id_: 1.0 if found.score >= max(scored[id_].scores.values()) else 0.0 for id_, found in played.references.items()}
+    below = {
+        id_: 1 - above(found.score, statistics.median(scored[id_].scores.values())) for id_, found in played.references.items()
+    }
+    family.measured(
+        "reference_wins",
+        label,
+        share_of({id_: [won] for id_, won in wins.items()}, material.config.seed),
+        good="it was written with the document at hand",
+    )
+    family.measured(
+        "reference_below_median",
+        "problems whose reference answer is below the median candidate",
+        share_of({id_: [float(value == 1)] for id_, value in below.items()}, material.config.seed),
+        limit="rubrics.reference_below_median",
+        good="rubrics reward what the document says",
+        bad="rubrics reward something else than what the document says, or the reference answers are bad",
+    )

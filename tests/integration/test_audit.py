@@ -1,0 +1,148 @@
+"""An audit plays what the run did not, leaves the run as it is, resumes, and says what it could not measure."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pop_selfplay as pop
+from pop_selfplay.cli import run as pop_command
+from pop_selfplay.config import NoTraining, SimulatedModel, parse_config
+from pop_selfplay.errors import JournalError, UsageError
+from pop_selfplay.evaluation.audit.audit import JOURNAL, LOCK, RESULT
+from pop_selfplay.journal import Journal
+from pop_selfplay.journal.lock import take_lock
+from pop_selfplay.pocket.quickstart import quickstart_config
+from pop_selfplay.session import Unwatched
+from tests.integration.faults import count_calls
+from tests.integration.runs import simulated_config, write_texts
+
+JUDGE = SimulatedModel(seed=9)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the simulated model, which the tests copy."""
+    folder = tmp_path_factory.mktemp("audit")
+    pop.run(simulated_config(write_texts(folder / "texts", 16)), folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "run"
+    path.mkdir()
+    for file in finished.iterdir():
+        (path / file.name).write_bytes(file.read_bytes())
+    return path
+
+
+class StopsAt(Unwatched):
+    """Interrupts when a phase begins whose name holds `part`."""
+
+    def __init__(self, part: str) -> None:
+        self.part = part
+
+    def phase(self, name: str, episodes: int = 0, calls: int = 0) -> None:
+        if self.part in name:
+            raise KeyboardInterrupt
+
+
+def figures(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {f"{family['name']}.{f['name']}": f for family in result["families"] for f in family["figures"]}
+
+
+def test_an_audit_measures_every_family_and_leaves_the_run_as_it_is(run: Path) -> None:
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.name != "report.html"}
+    result = pop.audit(run, sample=6, judge=JUDGE, modes=["per_criterion"])
+    assert [family["name"] for family in result["families"]] == [
+        *("gap", "diversity", "rubrics", "bias", "modes", "hacking", "yield")
+    ]
+    found = figures(result)
+    for name, figure in found.items():
+        assert bool(figure["missing"]) != (figure.get("mean") is not None), name
+        assert figure["missing"] or (figure["reading"] and figure["n"] > 0), name
+    assert found["gap.judge_by_rubric"]["mean"] == pytest.approx(1)  # every simulated judge sees the same hidden quality
+    assert found["gap.best_worst.a model of type simulated.with document"]["mean"] > 0.9
+    assert found["bias.repeat_greedy"]["mean"] == 1 and found["modes.per_criterion.spearman"]["mean"] > 0.9
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.name in before} == before
+    assert json.loads((run / RESULT).read_text(encoding="utf-8")) == result
+    assert "Can the signal be trusted?" in (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_interrupted_audit_goes_on_and_ends_as_an_undisturbed_one(run: Path, finished: Path, tmp_path: Path) -> None:
+    calls = 0
+    for part in ("references", "orders", "figures"):
+        with pytest.raises(KeyboardInterrupt):
+            pop.audit(run, sample=4, judge=JUDGE, observer=StopsAt(part))
+        before, calls = calls, count_calls(run, JOURNAL)
+        assert calls > before and not (run / RESULT).exists()
+    interrupted = pop.audit(run, sample=4, judge=JUDGE)
+    assert count_calls(run, JOURNAL) == calls
+    for name in (JOURNAL, RESULT):
+        (run / name).unlink()
+    assert pop.audit(run, sample=4, judge=JUDGE) == interrupted
+
+
+def test_a_larger_sample_pays_only_for_what_is_new(run: Path) -> None:
+    pop.audit(run, sample=4)
+    few = count_calls(run, JOURNAL)
+    with Journal.open_to_read(run / JOURNAL) as journal:
+        once = journal.tally.total_tokens("generated")
+    pop.audit(run, sample=4)
+    assert count_calls(run, JOURNAL) == few
+    pop.audit(run, sample=8)
+    assert count_calls(run, JOURNAL) > few
+    with Journal.open_to_read(run / JOURNAL) as journal:
+        assert journal.tally.total_tokens("generated") > once
+
+
+def test_without_playing_nothing_is_asked_and_every_gap_has_its_reason(run: Path) -> None:
+    result = pop.audit(run, play=False, judge=JUDGE)
+    found = figures(result)
+    assert count_calls(run, JOURNAL) == 0
+    assert "--no-play" in found["gap.with_without"]["missing"] and "--no-play" in found["bias.flips"]["missing"]
+    assert found["bias.length"]["mean"] is not None and found["yield.kept"]["mean"] > 0.5
+
+
+def test_a_run_without_scores_and_one_that_is_being_audited_are_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="round 2"):
+        pop.audit(run, round=2, play=False)
+    with take_lock(run / LOCK), pytest.raises(JournalError, match="another process"):
+        pop.audit(run, play=False)
+    with pytest.raises(UsageError, match="no way of scoring is called pairwize"):
+        pop.audit(run, modes=["pairwize"])
+
+
+def test_two_runs_are_compared_by_their_problems(run: Path, finished: Path, tmp_path: Path) -> None:
+    config = simulated_config(finished.parent / "texts")
+    other = parse_config({**config.model_dump(mode="json"), "model": {"type": "simulated", "seed": 3}})
+    pop.run(other, tmp_path / "other")
+    result = pop.audit(run, play=False, against=tmp_path / "other")
+    compared = figures(result)["diversity.vendi.the problems of other"]
+    assert compared["n"] >= 8 and compared["low"] < compared["mean"] < compared["high"]
+
+
+def test_warnings_can_fail_a_command_and_limits_can_be_set(
+    run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = ["audit", str(run), "--no-play", "--json", str(tmp_path / "out.json"), "--fail-on-warning"]
+    lenient = [f"--threshold={name}" for name in ("rubrics.redundant=1", "diversity.own_document=0", "yield.refused=1")]
+    assert pop_command([*command, *lenient]) == 0
+    assert "No figure is beyond its limit" in capfd.readouterr().out
+    assert pop_command([*command, *lenient, "--threshold", "yield.kept=1"]) == 3
+    assert "yield.kept" in capfd.readouterr().err
+    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["warnings"] == ["yield.kept"]
+
+
+def test_in_the_pocket_world_the_truth_shows_what_the_document_is_worth(tmp_path: Path) -> None:
+    config = quickstart_config(seed=3)
+    small = config.synthesis.model_copy(update={"documents": 16, "candidates": 4})
+    pop.run(config.model_copy(update={"synthesis": small, "training": NoTraining()}), tmp_path / "run")
+    result = pop.audit(tmp_path / "run", sample=16)
+    found = figures(result)
+    own, other = (found[f"gap.best_worst.the truth.{which} document"] for which in ("with", "without"))
+    assert own["mean"] > 0.9 and other["mean"] < 0.8 and found["gap.gain.the truth"]["low"] > 0
+    assert result["warnings"] == []
+    assert "compare.md" in found["bias.flips"]["missing"]

@@ -1,0 +1,102 @@
+"""Made-up rounds for the audit: what judges and rubrics do in them is decided here."""
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pop_selfplay.config import parse_config
+from pop_selfplay.domains import load_domain
+from pop_selfplay.evaluation.audit.findings import Family, Figure
+from pop_selfplay.evaluation.audit.material import Material, Options, Scored
+from pop_selfplay.evaluation.audit.yardsticks import Yardstick
+from pop_selfplay.journal import Journal, RunDirectory
+from pop_selfplay.records import Candidate, Criterion, Document, Episode, Evaluation, Problem, Rating, Rubric
+from pop_selfplay.session import Session
+
+WORDS = tuple(f"{head}{tail}" for head in "bo ka li mu ne ro su ti va zo".split() for tail in "ran del fim gos hup".split())
+
+RUBRIC = Rubric(
+    criteria=(
+        Criterion(name="dose", gold="two drops", description="states the dose", weight=2),
+        Criterion(name="hour", gold="before sleep", description="states the hour", weight=1),
+    )
+)
+
+Judge = Callable[[str, float, random.Random], Sequence[float]]
+"""(answer, its quality from 0 to 1, randomness) → one rating from 0 to 2 for each criterion."""
+
+
+def fair(answer: str, quality: float, rng: random.Random) -> Sequence[float]:
+    """Rate by quality, with an error now and then, each criterion by itself."""
+    return [float(min(2, max(0, round(2 * quality + rng.gauss(0, 0.35))))) for _ in RUBRIC.criteria]
+
+
+def by_length(answer: str, quality: float, rng: random.Random) -> Sequence[float]:
+    return [float(min(2, len(answer.split()) // 14))] * 2
+
+
+def by_chance(answer: str, quality: float, rng: random.Random) -> Sequence[float]:
+    return [float(rng.choice((0, 1, 2))) for _ in RUBRIC.criteria]
+
+
+def scored(judge: Judge, problems: int = 40, candidates: int = 8, round_: int = 1, rubric: Rubric = RUBRIC) -> list[Scored]:
+    """Return scored problems whose answers have a hidden quality (`truth`), and a length that has nothing to do with it."""
+    made = []
+    for number in range(problems):
+        rng = random.Random(f"{round_}/{number}")
+        document = Document(id=f"d{number}", text=" ".join(rng.choices(WORDS, k=60)))
+        text = f"What about {' '.join(document.text.split()[:10])}?"
+        problem = Problem(id=f"{round_}/d{number}/0", document_id=document.id, text=text, reference_answer="two drops")
+        answers = [" ".join([f"q{rng.random():.4f}", *rng.choices(WORDS, k=rng.randint(5, 40))]) for _ in range(candidates)]
+        rated = [judge(answer, quality_of(answer), rng) for answer in answers]
+        evaluations = tuple(
+            Evaluation(
+                candidate=index,
+                ratings=tuple(Rating(criterion=c.name, rating=r) for c, r in zip(rubric.criteria, ratings, strict=True)),
+                score=sum(c.weight * r for c, r in zip(rubric.criteria, ratings, strict=True)) / rubric.total_weight,
+            )
+            for index, ratings in enumerate(rated)
+        )
+        episode = Episode(
+            id=problem.id,
+            round=round_,
+            document_id=document.id,
+            problem=problem,
+            candidates=tuple(Candidate(index=i, completion=f"<answer>{a}</answer>", answer=a) for i, a in enumerate(answers)),
+            rubric=rubric,
+            evaluations=evaluations,
+        )
+        made.append(Scored(episode, document))
+    return made
+
+
+def quality_of(answer: str) -> float:
+    return float(answer.split()[0].removeprefix("q"))
+
+
+def truth_of(made: Sequence[Scored]) -> Yardstick:
+    """Return the hidden quality of all answers as a yardstick."""
+    return Yardstick("the truth", {one.id: {i: 2 * quality_of(a) for i, a in one.answers.items()} for one in made})
+
+
+def material(tmp_path: Path, made: Sequence[Scored], journal: Journal | None = None, **config: Any) -> Material:
+    """Return the made-up round as the material of an audit, in a run directory that is otherwise empty."""
+    base = {
+        "domain": "health_care",
+        "corpus": {"type": "files", "paths": ["texts"]},
+        "model": {"type": "simulated"},
+        "training": {"type": "none"},
+        "pairing": {"max_word_difference": None},
+    }
+    run = RunDirectory(tmp_path, parse_config({**base, **config}))
+    session = Session(run, journal or Journal.open(Path(":memory:")), load_domain("health_care"))
+    return Material(session, Options(), made[0].episode.round, tuple(made))
+
+
+def figure(family: Family, name: str) -> Figure:
+    return next(figure for figure in family.figures if figure.name == name)
+
+
+def warned(family: Family) -> set[str]:
+    return {figure.name for figure in family.figures if figure.warns}
