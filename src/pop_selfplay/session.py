@@ -73,9 +73,12 @@ class Observer(Protocol):
     def training_step(self, step: TrainingStep) -> None:
         """A training step was logged."""
 
+    def notice(self, text: str) -> None:
+        """Something happened that whoever watches should read: a server is down, say, and the run waits for it."""
+
 
 class Unwatched:
-    """The observer that shows nothing."""
+    """The observer that shows nothing; notices go to the log."""
 
     def phase(self, name: str, episodes: int = 0, calls: int = 0) -> None:
         pass
@@ -85,6 +88,9 @@ class Unwatched:
 
     def training_step(self, step: TrainingStep) -> None:
         pass
+
+    def notice(self, text: str) -> None:
+        _LOG.warning("%s", text)
 
 
 @dataclass
@@ -132,7 +138,7 @@ class Session:
             try:
                 for role, player in players.items():
                     if names[role] not in models:
-                        model = open_model(player, name=names[role])
+                        model = open_model(player, name=names[role], notice=self.observer.notice)
                         models[names[role]] = MeteredModel(model, meter, prices_of(player))
                 by_role = {role: models[name] for role, name in names.items()}
                 with open_earlier(self.config.synthesis.reuse, self.journal, self.config.rounds) as earlier:

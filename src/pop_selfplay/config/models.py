@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pop_selfplay.config.base import Config
 
@@ -41,14 +41,31 @@ class EndpointModel(Config):
     """Any OpenAI-compatible chat server."""
 
     type: Literal["endpoint"] = "endpoint"
-    base_url: str = Field(description="up to and including /v1")
+    base_url: str | None = Field(None, description="the server's address, up to and including /v1")
+    base_urls: list[str] = Field([], description="instead of base_url: replicas; the calls of one episode stay on one")
     model: str = Field(description="the name the server knows the model by")
     api_key_env: str | None = Field(None, description="environment variable that holds the key")
     weights: str | None = Field(None, description="the same model as a directory or hub name, to train it")
-    max_in_flight: int = Field(256, ge=1, description="requests sent at once")
+    n: Literal["auto", "never"] = Field("auto", description="ask for all candidates in one call where the server can")
+    max_in_flight: int = Field(320, ge=1, description="completions asked for at once, of each server")
+    requests_per_minute: int | None = Field(None, ge=1, description="the provider's limit, of each server")
+    tokens_per_minute: int | None = Field(None, ge=1, description="the provider's limit, of each server")
     timeout_s: float = Field(1800, gt=0, description="longest wait for one answer")
     patience_s: float = Field(600, ge=0, description="how long a server may be down before the run stops (resumable)")
     prices: Prices | None = Field(None, description="what its tokens cost; null: nothing, or nobody knows")
+
+    @property
+    def urls(self) -> list[str]:
+        """The addresses of all replicas."""
+        return self.base_urls or [self.base_url or ""]
+
+    @model_validator(mode="after")
+    def _has_an_address(self) -> "EndpointModel":
+        if (self.base_url is None) == (not self.base_urls):
+            raise ValueError("model.type endpoint needs base_url, or base_urls for several replicas, and not both")
+        if len(set(self.base_urls)) < len(self.base_urls):
+            raise ValueError("base_urls names a server twice")
+        return self
 
 
 MistakeName = Literal[
@@ -83,7 +100,8 @@ ModelConfig = Annotated[LocalModel | PocketModel | EndpointModel | SimulatedMode
 
 OPERATIONAL: Final = frozenset(
     {
-        *("base_url", "api_key_env", "weights", "max_in_flight", "timeout_s", "patience_s", "prices"),
+        *("base_url", "base_urls", "api_key_env", "weights", "timeout_s", "patience_s", "prices"),
+        *("n", "max_in_flight", "requests_per_minute", "tokens_per_minute"),
         *("device", "batch_tokens", "seconds_per_call"),
     }
 )

@@ -38,6 +38,13 @@ INHERITED_COLUMNS: Final = (
 )
 _SPENT: Final = "count(*), coalesce(sum(prompt_tokens), 0), coalesce(sum(cached_tokens), 0), coalesce(sum(generated_tokens), 0)"
 _CALL: Final = "episode = ? AND role = ? AND item = ? AND attempt = ?"
+_STORE_CALL: Final = (
+    f"INSERT INTO calls ({CALL_COLUMNS}) VALUES ({', '.join('?' for _ in CALL_COLUMNS.split(','))}) ON CONFLICT DO UPDATE SET"
+    " round = excluded.round, digest = excluded.digest, reason = excluded.reason, text = excluded.text,"
+    " finish_reason = excluded.finish_reason, prompt_tokens = excluded.prompt_tokens,"
+    " cached_tokens = excluded.cached_tokens, generated_tokens = excluded.generated_tokens,"
+    " probabilities = excluded.probabilities"
+)
 
 
 class CallKey(NamedTuple):
@@ -161,19 +168,12 @@ class Journal:
 
     def record_call(self, key: CallKey, call: StoredCall) -> None:
         """Store a finished call; it survives a kill from the moment this returns."""
-        done = call.completion
-        self._write(
-            f"INSERT INTO calls ({CALL_COLUMNS}) VALUES ({_marks(CALL_COLUMNS)}) ON CONFLICT DO UPDATE SET"
-            " round = excluded.round, digest = excluded.digest, reason = excluded.reason, text = excluded.text,"
-            " finish_reason = excluded.finish_reason, prompt_tokens = excluded.prompt_tokens,"
-            " cached_tokens = excluded.cached_tokens, generated_tokens = excluded.generated_tokens,"
-            " probabilities = excluded.probabilities",
-            (
-                *(key.episode, key.role, key.item, key.attempt, key.round, call.digest, call.reason),
-                *(done.text, done.finish_reason, done.prompt_tokens, done.cached_tokens, done.generated_tokens),
-                encode_tokens(done.tokens),
-            ),
-        )
+        self._write(_STORE_CALL, _call_row(key, call))
+
+    def record_calls(self, calls: Iterable[tuple[CallKey, StoredCall]]) -> None:
+        """Store finished calls that belong together, all or none."""
+        with self._transaction():
+            self._db.executemany(_STORE_CALL, [_call_row(key, call) for key, call in calls])
 
     def inherit(self, calls: Iterable[tuple[Any, ...]]) -> None:
         """Add `calls`, rows in the order of INHERITED_COLUMNS, to the inheritance. Calls of this run stay as they are."""
@@ -302,3 +302,12 @@ class Journal:
 
 def _marks(columns: str) -> str:
     return ", ".join("?" for _ in columns.split(","))
+
+
+def _call_row(key: CallKey, call: StoredCall) -> tuple[object, ...]:
+    done = call.completion
+    return (
+        *(key.episode, key.role, key.item, key.attempt, key.round, call.digest, call.reason),
+        *(done.text, done.finish_reason, done.prompt_tokens, done.cached_tokens, done.generated_tokens),
+        encode_tokens(done.tokens),
+    )

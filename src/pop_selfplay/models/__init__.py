@@ -3,7 +3,7 @@
 | file | backend |
 | --- | --- |
 | base.py | the seam: ChatModel, ChatRequest, Completion |
-| endpoint.py | any OpenAI-compatible chat server |
+| endpoint/ | any OpenAI-compatible chat server, or several replicas of one |
 | chat_template.py | conversations to prompts; chat_template.jinja is the default for base models |
 | local/ | a transformers model in this process, concurrent requests batched together |
 | metered.py | any of them, with the run's budget looked at before every call |
@@ -13,21 +13,25 @@ Importing this module loads no backend: torch, transformers and the HTTP client 
 A new backend gets a file here, a config type in `config/` and a case in `open_model`.
 """
 
+import logging
 from pathlib import Path
 from typing import Final
 
 import pop_selfplay
 from pop_selfplay.config import EndpointModel, LocalModel, ModelConfig, PocketModel, SimulatedModel
 from pop_selfplay.errors import ModelRefused
-from pop_selfplay.models.base import ChatModel, ChatRequest, Completion
+from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, Notice
 
 __all__ = ["POCKET_WEIGHTS", "ChatModel", "ChatRequest", "Completion", "open_model"]
 
+_LOG: Final = logging.getLogger(__name__)
 POCKET_WEIGHTS: Final = Path(pop_selfplay.__file__).parent / "pocket" / "model"
 
 
-def open_model(config: ModelConfig, *, name: str | None = None) -> ChatModel:
+def open_model(config: ModelConfig, *, name: str | None = None, notice: Notice = _LOG.warning) -> ChatModel:
     """Return the backend that `config` describes, ready to answer. `name` replaces its own name in records and reports.
+
+    `notice` is told what the user should know while the model works, a server that is down for example.
 
     Close the model when done. Raises ModelRefused when weights, key or address are missing or unusable.
     """
@@ -35,7 +39,7 @@ def open_model(config: ModelConfig, *, name: str | None = None) -> ChatModel:
         case EndpointModel():
             from pop_selfplay.models.endpoint import EndpointChatModel
 
-            return EndpointChatModel(config, name=name)
+            return EndpointChatModel(config, name=name, notice=notice)
         case SimulatedModel():
             from pop_selfplay.models.simulated import SimulatedChatModel
 

@@ -4,12 +4,16 @@ To add a backend, write a class with `complete` and `close` in a file beside thi
 and a line in `models.open_model`.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pop_selfplay.records import Completion, Message, Role, Token
 
-__all__ = ["ChatModel", "ChatRequest", "Completion", "Token"]
+__all__ = ["AnswersMany", "ChatModel", "ChatRequest", "Completion", "Notice", "Token", "complete_many"]
+
+Notice = Callable[[str], None]
+"""Is told, in one line, what the user of a model should know at once: that its server is down, say, or back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +54,20 @@ class ChatModel(Protocol):
     async def close(self) -> None:
         """Free connections, memory and processes. Idempotent."""
         ...
+
+
+@runtime_checkable
+class AnswersMany(Protocol):
+    """A ChatModel that can answer several requests in one call, where they differ only by their seeds."""
+
+    async def complete_many(self, requests: Sequence[ChatRequest]) -> list[Completion] | None:
+        """Answer all of `requests`, in order, as the same requests are answered every time; None where that cannot be done now.
+
+        Raises what `complete` raises, then for all of them.
+        """
+        ...
+
+
+async def complete_many(model: ChatModel, requests: Sequence[ChatRequest]) -> list[Completion] | None:
+    """Answer `requests`, which differ only by their seeds, in one call; None where `model` wants them one at a time."""
+    return await model.complete_many(requests) if isinstance(model, AnswersMany) else None

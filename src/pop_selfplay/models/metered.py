@@ -6,10 +6,11 @@ stop. So a run may end above its budget by as much as was in flight.
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 from pop_selfplay.config import Budget, Prices
 from pop_selfplay.errors import BudgetSpent
-from pop_selfplay.models.base import ChatModel, ChatRequest, Completion
+from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, complete_many
 
 
 class Meter:
@@ -85,6 +86,17 @@ class MeteredModel:
         finally:
             self._meter.ended()
         return completion
+
+    async def complete_many(self, requests: Sequence[ChatRequest]) -> list[Completion] | None:
+        """Answer all of `requests` in one call, where the model can. Raises BudgetSpent, and whatever the model raises."""
+        await self._meter.admit(len(requests))
+        try:
+            completions = await complete_many(self._model, requests)
+            for completion in completions or ():
+                self._meter.pay(completion, self._prices)
+        finally:
+            self._meter.ended(len(requests))
+        return completions
 
     async def close(self) -> None:
         await self._model.close()

@@ -55,6 +55,10 @@ class LiveView:
         self._training = f"step {step.step}/{step.steps}, loss {step.loss:.4f}, pairs in order {step.reward_accuracy:.0%}"
         self._draw()
 
+    def notice(self, text: str) -> None:
+        """Write a line that stays, above the panel where there is one."""
+        self._console.print(Text(f"! {text}"), highlight=False, soft_wrap=True)
+
     def _finish_phase(self) -> None:
         if self._phase:
             seconds = time.monotonic() - self._began

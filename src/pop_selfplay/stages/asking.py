@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
@@ -16,7 +16,7 @@ from pop_selfplay.core.seeds import derive_seed
 from pop_selfplay.domains import Domain
 from pop_selfplay.errors import PopError, RequestRefused
 from pop_selfplay.journal import CallKey, Journal, StoredCall
-from pop_selfplay.models.base import ChatModel, ChatRequest, Completion
+from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, complete_many
 from pop_selfplay.records import Failure, Message, Role
 from pop_selfplay.stages.reuse import Earlier
 
@@ -102,33 +102,82 @@ async def ask_for_tokens(
     sampling = cast.synthesis.sampling(question.role)
     rejection = Rejection("not_asked")
     for attempt in range(sampling.attempts) if attempts is None else attempts:
-        heat = sampling.temperature if temperature is None else temperature
-        if attempt > 0 and heat == 0:
-            heat = sampling.retry_temperature  # a greedy model would only repeat what was just refused
-        request = ChatRequest(
-            role=question.role,
-            messages=question.messages,
-            temperature=heat,
-            top_p=sampling.top_p,
-            max_tokens=min(sampling.max_tokens, question.max_tokens or sampling.max_tokens),
-            seed=derive_seed(cast.seed, question.episode, question.role, question.item, attempt),
-            stop="" if question.schema is not None else question.stop or CLOSING_TAG[question.role],
-            group=question.episode,
-            schema=question.schema,
-            top_logprobs=question.top_logprobs,
-        )
-        key = CallKey(question.round, question.episode, question.role.value, question.item, attempt)
+        key, request = _call(cast, question, attempt, temperature)
         try:
             completion = await _completion(cast, key, request)
         except RequestRefused as error:
             return Failure(stage=question.role.value, reason="refused", detail=str(error))
         parsed = _parse(parse, completion)
+        _record(cast, key, request, completion, _reason(parsed))
         if not isinstance(parsed, Rejection):
-            _record(cast, key, request, completion, "repaired" if parsed.repaired else "")
             return parsed.value
         rejection = parsed
-        _record(cast, key, request, completion, rejection.reason)
     return Failure(stage=question.role.value, reason=rejection.reason, detail=rejection.detail)
+
+
+async def ask_each(
+    cast: Cast,
+    questions: Sequence[Question],
+    parsed_by: Callable[[Question], Callable[[str], Parsed[T] | Rejection]],
+    attempt: int,
+) -> list[T | Failure]:
+    """Ask questions that differ only by their item, once each, and return what became of each one.
+
+    Where the model can, it answers all that are not in the journal in one call. Their answers are then written down together or
+    not at all: which text belongs to which question is the model's order, and half of it could not be asked for again.
+    """
+    calls = [_call(cast, question, attempt) for question in questions]
+    missing = [n for n, (key, request) in enumerate(calls) if _known(cast, key, request) is None]
+    if missing:
+        await _ask_together(cast, [calls[n] for n in missing], [parsed_by(questions[n]) for n in missing])
+
+    async def one(question: Question) -> T | Failure:
+        return await ask(cast, question, parsed_by(question), attempts=range(attempt, attempt + 1))
+
+    return await together(map(one, questions))
+
+
+async def _ask_together(
+    cast: Cast, calls: Sequence[tuple[CallKey, ChatRequest]], parsed_by: Sequence[Callable[[str], Parsed[T] | Rejection]]
+) -> None:
+    """Put the answers to all of `calls` into the journal, by one call to the model; do nothing where it cannot."""
+    requests = [request for _, request in calls]
+    try:
+        completions = await complete_many(cast.models[requests[0].role], requests)
+    except RequestRefused:
+        return  # one by one the model may answer; else each one is told why not
+    if completions is not None:
+        done: list[tuple[CallKey, StoredCall]] = []
+        for (key, request), completion, parse in zip(calls, map(_storable, completions), parsed_by, strict=True):
+            parsed = _parse(partial(_by_text, parse), completion)
+            done.append((key, StoredCall(_digest(cast, request), _reason(parsed), completion)))
+        cast.journal.record_calls(done)
+
+
+def _call(cast: Cast, question: Question, attempt: int, temperature: float | None = None) -> tuple[CallKey, ChatRequest]:
+    sampling = cast.synthesis.sampling(question.role)
+    heat = sampling.temperature if temperature is None else temperature
+    if attempt > 0 and heat == 0:
+        heat = sampling.retry_temperature  # a greedy model would only repeat what was just refused
+    request = ChatRequest(
+        role=question.role,
+        messages=question.messages,
+        temperature=heat,
+        top_p=sampling.top_p,
+        max_tokens=min(sampling.max_tokens, question.max_tokens or sampling.max_tokens),
+        seed=derive_seed(cast.seed, question.episode, question.role, question.item, attempt),
+        stop="" if question.schema is not None else question.stop or CLOSING_TAG[question.role],
+        group=question.episode,
+        schema=question.schema,
+        top_logprobs=question.top_logprobs,
+    )
+    return CallKey(question.round, question.episode, question.role.value, question.item, attempt), request
+
+
+def _reason(parsed: Parsed[Any] | Rejection) -> str:
+    if isinstance(parsed, Rejection):
+        return parsed.reason
+    return "repaired" if parsed.repaired else ""
 
 
 def _parse(parse: Callable[[Completion], Parsed[T] | Rejection], completion: Completion) -> Parsed[T] | Rejection:
@@ -139,13 +188,19 @@ def _parse(parse: Callable[[Completion], Parsed[T] | Rejection], completion: Com
 
 
 async def _completion(cast: Cast, key: CallKey, request: ChatRequest) -> Completion:
+    return _known(cast, key, request) or _storable(await cast.models[request.role].complete(request))
+
+
+def _known(cast: Cast, key: CallKey, request: ChatRequest) -> Completion | None:
+    """Return the answer that the journal holds for exactly this request, or else the one to be taken over from another run."""
     stored = cast.journal.find_call(key)
     if stored is not None and stored.digest == _digest(cast, request):
         return stored.completion
-    if cast.earlier is not None and (taken_over := cast.earlier.completion(key)) is not None:
-        return taken_over
-    completion = await cast.models[request.role].complete(request)
-    # Replay must see the very text that was parsed now, so what no database can hold is replaced before parsing.
+    return None if cast.earlier is None else cast.earlier.completion(key)
+
+
+def _storable(completion: Completion) -> Completion:
+    """Replay must see the very text that was parsed now, so what no database can hold is replaced before parsing."""
     return Completion(
         valid_unicode(completion.text),
         completion.finish_reason,

@@ -1,8 +1,10 @@
 """Solve: many candidates for one problem, without the document (method, "solve")."""
 
+from collections.abc import Callable
+
 from pop_selfplay.core.parsing import Parsed, Rejection, parse_answer
 from pop_selfplay.records import Candidate, Failure, Problem, Role
-from pop_selfplay.stages.asking import Cast, Question, ask, together
+from pop_selfplay.stages.asking import Cast, Question, ask_each
 
 
 async def solve(cast: Cast, problem: Problem, round_: int, indices: range | None = None) -> tuple[Candidate, ...] | Failure:
@@ -18,7 +20,7 @@ async def solve(cast: Cast, problem: Problem, round_: int, indices: range | None
     for attempt in range(cast.synthesis.solver.attempts):
         missing = [index for index in asked if index not in found]
         questions = [Question(round_, problem.id, Role.SOLVER, str(index), messages) for index in missing]
-        for outcome in await together(_answer(cast, question, attempt) for question in questions):
+        for outcome in await ask_each(cast, questions, _parsed_by, attempt):
             if isinstance(outcome, Candidate):
                 found[outcome.index] = outcome
             else:
@@ -29,11 +31,11 @@ async def solve(cast: Cast, problem: Problem, round_: int, indices: range | None
     return Failure(stage=Role.SOLVER.value, reason="too_few_valid", detail=detail)
 
 
-async def _answer(cast: Cast, question: Question, attempt: int) -> Candidate | Failure:
+def _parsed_by(question: Question) -> Callable[[str], Parsed[Candidate] | Rejection]:
     def parse(completion: str) -> Parsed[Candidate] | Rejection:
         answer = parse_answer(completion)
         if isinstance(answer, Rejection):
             return answer
         return Parsed(Candidate(index=int(question.item), completion=completion, answer=answer.value))
 
-    return await ask(cast, question, parse, attempts=range(attempt, attempt + 1))
+    return parse

@@ -3,10 +3,9 @@
 import asyncio
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import httpx2
 import pytest
 from tests.unit.models.makers import make_request
 
@@ -14,18 +13,34 @@ from pop_selfplay.config import EndpointModel
 from pop_selfplay.errors import ModelRefused, ModelUnavailable, RequestRefused
 from pop_selfplay.models.base import ChatRequest, Completion, Token
 from pop_selfplay.models.endpoint import EndpointChatModel
+from pop_selfplay.models.endpoint.http import Dropped, Response, Send
 
-Handler = Callable[[httpx2.Request], httpx2.Response]
+Handler = Callable[[dict[str, Any]], Response]
 
 
-def reply(content: str | None, finish_reason: str = "stop", **message: Any) -> httpx2.Response:
-    choice = {"message": {"role": "assistant", "content": content, **message}, "finish_reason": finish_reason}
+def answered(data: Any, status: int = 200, **headers: str) -> Response:
+    body = data if isinstance(data, bytes) else json.dumps(data).encode()
+    return Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
+
+
+def reply(*contents: str | None, finish_reason: str = "stop", **message: Any) -> Response:
+    choices = [
+        {"message": {"role": "assistant", "content": content, **message}, "finish_reason": finish_reason}
+        for content in contents
+    ]
     usage = {"prompt_tokens": 7, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 3}}
-    return httpx2.Response(200, json={"choices": [choice], "usage": usage})
+    return answered({"choices": choices, "usage": usage})
 
 
-def refusal(status: int, message: str) -> httpx2.Response:
-    return httpx2.Response(status, json={"error": {"message": message}})
+def refusal(status: int, message: str) -> Response:
+    return answered({"error": {"message": message}}, status)
+
+
+def sending(handler: Handler) -> Send:
+    async def send(url: str, headers: Mapping[str, str], body: bytes) -> Response:
+        return handler(json.loads(body))
+
+    return send
 
 
 def ask(handler: Handler, *requests: ChatRequest, patience_s: float = 5.0) -> list[Completion]:
@@ -33,7 +48,7 @@ def ask(handler: Handler, *requests: ChatRequest, patience_s: float = 5.0) -> li
 
     async def run() -> list[Completion]:
         config = EndpointModel(base_url="http://server.test/v1", model="small", patience_s=patience_s)
-        model = EndpointChatModel(config, transport=httpx2.MockTransport(handler))
+        model = EndpointChatModel(config, send=sending(handler))
         try:
             return [await model.complete(request) for request in requests]
         finally:
@@ -43,10 +58,10 @@ def ask(handler: Handler, *requests: ChatRequest, patience_s: float = 5.0) -> li
     return asyncio.run(run())
 
 
-def one_after_the_other(*responses: httpx2.Response | Exception) -> Handler:
+def one_after_the_other(*responses: Response | Exception) -> Handler:
     queue = list(responses)
 
-    def handler(request: httpx2.Request) -> httpx2.Response:
+    def handler(body: dict[str, Any]) -> Response:
         response = queue.pop(0) if len(queue) > 1 else queue[0]
         if isinstance(response, Exception):
             raise response
@@ -58,9 +73,8 @@ def one_after_the_other(*responses: httpx2.Response | Exception) -> Handler:
 def test_all_sampling_parameters_are_sent_and_the_seed_fits_31_bits() -> None:
     bodies: list[dict[str, Any]] = []
 
-    def handler(request: httpx2.Request) -> httpx2.Response:
-        assert str(request.url) == "http://server.test/v1/chat/completions"
-        bodies.append(json.loads(request.content))
+    def handler(body: dict[str, Any]) -> Response:
+        bodies.append(body)
         return reply("moss")
 
     request = make_request(
@@ -83,8 +97,8 @@ def test_all_sampling_parameters_are_sent_and_the_seed_fits_31_bits() -> None:
 def test_a_schema_is_sent_as_the_response_format() -> None:
     bodies: list[dict[str, Any]] = []
 
-    def handler(request: httpx2.Request) -> httpx2.Response:
-        bodies.append(json.loads(request.content))
+    def handler(body: dict[str, Any]) -> Response:
+        bodies.append(body)
         return reply("{}")
 
     schema = {"type": "object"}
@@ -97,7 +111,7 @@ def test_a_schema_is_sent_as_the_response_format() -> None:
 def test_token_counts_are_the_servers_own_and_zero_where_it_gives_none() -> None:
     counted = ask(one_after_the_other(reply("moss")), make_request())[0]
     assert (counted.prompt_tokens, counted.generated_tokens, counted.cached_tokens) == (7, 5, 3)
-    bare = httpx2.Response(200, json={"choices": [{"message": {"content": "moss"}}]})
+    bare = answered({"choices": [{"message": {"content": "moss"}}]})
     assert ask(one_after_the_other(bare), make_request()) == [
         Completion(text="moss", finish_reason="stop", prompt_tokens=0, generated_tokens=0)
     ]
@@ -114,7 +128,7 @@ def test_token_counts_are_the_servers_own_and_zero_where_it_gives_none() -> None
     ],
 )
 def test_the_stop_tag_is_kept_where_the_server_cut_it_off(content: str, finish_reason: str, expected: str) -> None:
-    completion = ask(one_after_the_other(reply(content, finish_reason)), make_request(stop="</answer>"))[0]
+    completion = ask(one_after_the_other(reply(content, finish_reason=finish_reason)), make_request(stop="</answer>"))[0]
     assert (completion.text, completion.finish_reason) == (expected, finish_reason)
 
 
@@ -130,49 +144,49 @@ def test_reasoning_that_the_server_split_off_is_put_back() -> None:
         refusal(500, "oops"),
         refusal(503, "loading"),
         refusal(408, "slow"),
-        httpx2.Response(429, headers={"retry-after": "0.01"}),
-        httpx2.Response(429, headers={"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}),
-        httpx2.Response(429, headers={"retry-after": "soon"}),
-        httpx2.Response(200, text="<html>proxy</html>"),
-        httpx2.Response(200, json={"choices": []}),
-        httpx2.RemoteProtocolError("hung up"),
-        httpx2.ReadTimeout("too slow"),
+        answered(b"", 429, retry_after="0.01"),
+        answered(b"", 429, retry_after="Wed, 21 Oct 2015 07:28:00 GMT"),
+        answered(b"", 429, retry_after="soon"),
+        answered(b"<html>proxy</html>"),
+        answered({"choices": []}),
+        Dropped("hung up"),
+        Dropped("nobody there", unreachable=True),
     ],
     ids=str,
 )
-def test_what_heals_is_tried_again(fault: httpx2.Response | Exception) -> None:
+def test_what_heals_is_tried_again(fault: Response | Exception) -> None:
     assert ask(one_after_the_other(fault, reply("moss")), make_request())[0].text == "moss"
 
 
 def test_retry_after_is_honoured() -> None:
     times: list[float] = []
 
-    def handler(request: httpx2.Request) -> httpx2.Response:
+    def handler(body: dict[str, Any]) -> Response:
         times.append(asyncio.get_running_loop().time())
-        return reply("moss") if len(times) > 1 else httpx2.Response(429, headers={"retry-after": "0.3"})
+        return reply("moss") if len(times) > 1 else answered(b"", 429, retry_after="0.3")
 
     ask(handler, make_request())
     assert times[1] - times[0] >= 0.3
 
 
 def test_a_server_that_stays_down_is_given_up_when_patience_ends(caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(ModelUnavailable, match=r"tries in .*ConnectError: refused.*pop run DIR"):
-        ask(one_after_the_other(httpx2.ConnectError("refused")), make_request(), patience_s=0.3)
-    assert caplog.messages == ["http://server.test/v1/chat/completions cannot be reached; waiting up to 0.3 s for it"]
+    with pytest.raises(ModelUnavailable, match=r"tries in .*: refused.*pop run DIR"):
+        ask(one_after_the_other(Dropped("refused", unreachable=True)), make_request(), patience_s=0.3)
+    assert caplog.messages == ["http://server.test/v1/chat/completions cannot be reached; paused, waiting up to 0.3 s for it"]
 
 
 def test_a_server_that_asks_for_more_than_our_patience_is_tried_once_more_at_its_end() -> None:
     with pytest.raises(ModelUnavailable, match=r": 2 tries in"):
-        ask(one_after_the_other(httpx2.Response(429, headers={"retry-after": "3600"})), make_request(), patience_s=0.2)
+        ask(one_after_the_other(answered(b"", 429, retry_after="3600")), make_request(), patience_s=0.2)
 
 
 def test_a_call_on_which_a_healthy_server_always_fails_is_refused_alone() -> None:
-    def handler(request: httpx2.Request) -> httpx2.Response:
-        return refusal(500, "cannot tokenise") if b"poison" in request.content else reply("moss")
+    def handler(body: dict[str, Any]) -> Response:
+        return refusal(500, "cannot tokenise") if "poison" in str(body) else reply("moss")
 
     async def run() -> None:
         config = EndpointModel(base_url="http://server.test/v1", model="small", patience_s=0.5)
-        model = EndpointChatModel(config, transport=httpx2.MockTransport(handler))
+        model = EndpointChatModel(config, send=sending(handler))
         poisoned = asyncio.create_task(model.complete(make_request("poison")))
         while not poisoned.done():
             assert (await model.complete(make_request())).text == "moss"
@@ -218,17 +232,18 @@ def test_a_missing_key_is_refused_and_a_present_one_sent(monkeypatch: pytest.Mon
         EndpointChatModel(config)
     monkeypatch.setenv("SOME_KEY", "abc")
 
-    def handler(request: httpx2.Request) -> httpx2.Response:
-        return reply(request.headers["authorization"])
+    async def send(url: str, headers: Mapping[str, str], body: bytes) -> Response:
+        return reply(headers["authorization"])
 
-    model = EndpointChatModel(config, transport=httpx2.MockTransport(handler))
+    model = EndpointChatModel(config, send=send)
     assert asyncio.run(model.complete(make_request())).text == "Bearer abc"
 
 
 def test_no_more_calls_are_in_flight_than_allowed() -> None:
     running = peak = 0
 
-    async def handler(request: httpx2.Request) -> httpx2.Response:
+    async def send(url: str, headers: Mapping[str, str], body: bytes) -> Response:
+        assert url == "http://server.test/v1/chat/completions"
         nonlocal running, peak
         running += 1
         peak = max(peak, running)
@@ -238,7 +253,7 @@ def test_no_more_calls_are_in_flight_than_allowed() -> None:
 
     async def run() -> None:
         config = EndpointModel(base_url="http://server.test/v1", model="small", max_in_flight=3)
-        model = EndpointChatModel(config, transport=httpx2.MockTransport(handler))
+        model = EndpointChatModel(config, send=send)
         await asyncio.gather(*(model.complete(make_request(seed=seed)) for seed in range(12)))
         await model.close()
 
@@ -249,10 +264,10 @@ def test_no_more_calls_are_in_flight_than_allowed() -> None:
 # --- probabilities ----------------------------------------------------------------------------------------------------
 
 
-def with_logprobs(content: list[dict[str, Any]] | None) -> httpx2.Response:
-    data = reply("1").json()
+def with_logprobs(content: list[dict[str, Any]] | None) -> Response:
+    data = json.loads(reply("1").body)
     data["choices"][0]["logprobs"] = {"content": content}
-    return httpx2.Response(200, json=data)
+    return answered(data)
 
 
 def test_probabilities_are_asked_for_and_read_with_the_token_itself_among_them() -> None:
@@ -262,8 +277,8 @@ def test_probabilities_are_asked_for_and_read_with_the_token_itself_among_them()
         {"token": "}", "logprob": -0.1},
     ]
 
-    def handler(request: httpx2.Request) -> httpx2.Response:
-        bodies.append(json.loads(request.content))
+    def handler(body: dict[str, Any]) -> Response:
+        bodies.append(body)
         return with_logprobs(content)
 
     asked, _ = ask(handler, make_request(top_logprobs=7), make_request())
@@ -277,7 +292,7 @@ def test_probabilities_are_asked_for_and_read_with_the_token_itself_among_them()
     [reply("1"), with_logprobs(None), refusal(400, "top_logprobs must be at most 5")],
     ids=["none", "null", "refused"],
 )
-def test_a_server_without_probabilities_is_refused_with_what_to_do(response: httpx2.Response) -> None:
+def test_a_server_without_probabilities_is_refused_with_what_to_do(response: Response) -> None:
     with pytest.raises(ModelRefused, match=r"synthesis\.logprob\.top"):
         ask(one_after_the_other(reply("x"), response), make_request(), make_request(top_logprobs=10))
 
