@@ -40,7 +40,10 @@ def bootstrap(
         return Estimate(whole, -math.inf, math.inf, n)
     rng = np.random.default_rng(seed)
     draws = (rng.integers(0, len(members), len(members)) for _ in range(resamples))
-    found = np.array([statistic(np.concatenate([members[place] for place in draw])) for draw in draws])
+    alone = np.array([member[0] for member in members]) if len(members) == n else None
+    found = np.array(
+        [statistic(np.concatenate([members[place] for place in draw]) if alone is None else alone[draw]) for draw in draws]
+    )
     return Estimate(whole, *_middle(found), n)
 
 
