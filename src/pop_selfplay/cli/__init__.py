@@ -8,6 +8,7 @@ Exit codes: 0 done, 1 our bug, 2 wrong usage or config, 3 a quality gate failed,
     pocket.py    the commands about the pocket model
     simulate.py  the simulated server
     evaluate.py  pop eval
+    duel.py      pop duel
 
 A new command is a function in one of these files, or in a file of its own that is imported below.
 """
@@ -18,11 +19,11 @@ from types import FrameType
 
 import typer
 
-from pop_selfplay.cli import audit, commands, evaluate, pocket, simulate
+from pop_selfplay.cli import audit, commands, duel, evaluate, pocket, simulate
 from pop_selfplay.cli.app import app
 from pop_selfplay.errors import PopError
 
-__all__ = ["app", "audit", "commands", "evaluate", "main", "pocket", "run", "simulate"]
+__all__ = ["app", "audit", "commands", "duel", "evaluate", "main", "pocket", "run", "simulate"]
 
 _TYPERS_INTERRUPT = 130
 _STOPPED = "stopped; what a run had finished is saved, and `pop run DIR` goes on with it"

@@ -1,6 +1,8 @@
 """`pop eval`: public benchmarks on a model, held against the one it came from."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,6 +69,20 @@ def evaluate(
         )
 
 
+@contextmanager
+def resumable_in(out: Path) -> Iterator[None]:
+    """Whatever stops this for now, an interrupt or an error of exit code 4, tells how to go on."""
+    go_on = f"everything finished is saved in {out}; go on with the same command"
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Stopped(f"on request; {go_on}") from None
+    except PopError as error:
+        if error.exit_code == Stopped.exit_code:
+            error.add_note(go_on)
+        raise
+
+
 def _evaluated(plan: "Plan", out: Path, *, quiet: bool) -> dict[str, Any]:
     """Run the plan in `out` and show its table: on standard error where `quiet`, since standard output is for JSON then."""
     import asyncio
@@ -79,17 +95,9 @@ def _evaluated(plan: "Plan", out: Path, *, quiet: bool) -> dict[str, Any]:
     from pop_selfplay.report.evaluation import evaluation_tables
 
     console = Console(stderr=quiet)
-    go_on = f"everything finished is saved in {out}; go on with the same command"
-    try:
-        with open_workplace(out) as place:
-            result = asyncio.run(run_plan(plan, place, lambda line: console.print(line, highlight=False)))
-            write_atomically(place.path / "eval.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    except KeyboardInterrupt:
-        raise Stopped(f"on request; {go_on}") from None
-    except PopError as error:
-        if error.exit_code == Stopped.exit_code:
-            error.add_note(go_on)
-        raise
+    with resumable_in(out), open_workplace(out) as place:
+        result = asyncio.run(run_plan(plan, place, lambda line: console.print(line, highlight=False)))
+        write_atomically(place.path / "eval.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     console.print(evaluation_tables(result))
     console.print(f"figures {out}/eval.json\nlogs    inspect view --log-dir {out}/logs", soft_wrap=True, highlight=False)
     return result

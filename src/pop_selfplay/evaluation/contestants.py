@@ -35,7 +35,7 @@ _YAML: Final = (".yaml", ".yml")
 
 @dataclass(frozen=True)
 class Contestant:
-    """A model to measure or to judge by. `label` is for people; calls in a journal belong to `identity`.
+    """A model to measure or to judge by. `label` is for people; calls in a journal belong to `identity`, the model's own name.
 
     `open` is called once for each evaluation, in its event loop; whoever opens it closes it. `in_flight` is how many calls it
     takes at once.
@@ -66,7 +66,7 @@ def contestant(label: str, config: ModelConfig) -> Contestant:
     """Return the contestant that `config` describes."""
     identity = settings_name(config) + _fingerprint(config)
     in_flight = config.max_in_flight if isinstance(config, EndpointModel) else 256
-    return Contestant(label, identity, lambda: open_model(config, name=label), in_flight)
+    return Contestant(label, identity, lambda: open_model(config, name=identity), in_flight)
 
 
 def start_of_run(path: Path) -> Contestant:

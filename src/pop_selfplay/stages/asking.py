@@ -28,6 +28,8 @@ CLOSING_TAG: Final = {
     Role.RUBRIC_WRITER: "</rubric>",
     Role.JUDGE: "</evaluation>",
 }
+NO_STOP: Final = "\0"
+"""As a question's `stop`: the answer has no closing tag and ends by itself."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ def _call(cast: Cast, question: Question, attempt: int, temperature: float | Non
         top_p=sampling.top_p,
         max_tokens=min(sampling.max_tokens, question.max_tokens or sampling.max_tokens),
         seed=derive_seed(cast.seed, question.episode, question.role, question.item, attempt),
-        stop="" if question.schema is not None else question.stop or CLOSING_TAG[question.role],
+        stop=_stop(question),
         group=question.episode,
         schema=question.schema,
         top_logprobs=question.top_logprobs,
@@ -178,6 +180,12 @@ def _reason(parsed: Parsed[Any] | Rejection) -> str:
     if isinstance(parsed, Rejection):
         return parsed.reason
     return "repaired" if parsed.repaired else ""
+
+
+def _stop(question: Question) -> str:
+    if question.schema is not None or question.stop == NO_STOP:
+        return ""
+    return question.stop or CLOSING_TAG[question.role]
 
 
 def _parse(parse: Callable[[Completion], Parsed[T] | Rejection], completion: Completion) -> Parsed[T] | Rejection:

@@ -1,0 +1,113 @@
+"""What a duel asks: rows of a file, or problems of a run.
+
+A file has one prompt in each row (.jsonl, .json, .csv, .parquet; each line of a .txt is one). Fields:
+
+| field | what |
+| --- | --- |
+| `prompt` | the request: a text, or a list of messages with role and content |
+| `id` | optional; by default the number of the row |
+| `rubric` | optional: criteria with name, description, weight and gold, as in a run |
+| `difficulty` | optional: a number, for the length-controlled win rate |
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from pop_selfplay.config import Synthesis
+from pop_selfplay.domains import Domain
+from pop_selfplay.errors import ConfigError, UsageError
+from pop_selfplay.evaluation.benchmarks.data import read_file
+from pop_selfplay.records import Criterion, Message, Rubric
+from pop_selfplay.session import Session, read_session
+
+_MESSAGES: TypeAdapter[tuple[Message, ...]] = TypeAdapter(tuple[Message, ...])
+_CRITERIA: TypeAdapter[tuple[Criterion, ...]] = TypeAdapter(tuple[Criterion, ...])
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One thing to ask both models. `text` is what the judge is shown of it; `tagged` answers stand in `<answer>`."""
+
+    id: str
+    messages: tuple[Message, ...]
+    text: str
+    rubric: Rubric | None = None
+    difficulty: float | None = None
+    tagged: bool = False
+
+
+@dataclass(frozen=True)
+class Questions:
+    """The prompts of a duel; `domain` and `synthesis` are the run's where they come from a run."""
+
+    prompts: Sequence[Prompt]
+    source: str
+    domain: Domain | None = None
+    synthesis: Synthesis | None = None
+
+
+def read_prompts(path: Path) -> Questions:
+    """Return the prompts of a file. Raises ConfigError that names the first row that is none."""
+    if path.suffix == ".txt":
+        try:
+            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read prompts {path}: {error}") from error
+        rows: Sequence[Mapping[str, Any]] = [{"prompt": line} for line in lines if line]
+    else:
+        rows = read_file(path)
+    prompts = [_prompt(row, number, path) for number, row in enumerate(rows, 1)]
+    if not prompts:
+        raise ConfigError(f"{path} holds no prompts")
+    if len({prompt.id for prompt in prompts}) < len(prompts):
+        raise ConfigError(f"{path} has two prompts with the same id: ids must differ")
+    return Questions(prompts, str(path))
+
+
+def problems_of_run(path: Path, round_: int = 0) -> Questions:
+    """Return the problems of a round of a run, by default the held-out ones of its self-judged measure, with their rubrics.
+
+    Raises UsageError when there are none.
+    """
+
+    def read(session: Session) -> Questions:
+        domain = session.domain
+        prompts = [
+            Prompt(e.id, domain.render("solve", problem=e.problem.text), e.problem.text, e.rubric, tagged=True)
+            for e in session.journal.episodes(round_)
+            if e.problem is not None and e.failure is None
+        ]
+        return Questions(prompts, f"{path}, round {round_}", domain, session.config.synthesis)
+
+    questions = read_session(path, read)
+    if not questions.prompts:
+        held_out = "held-out problems: those come with measure.type self_judged" if round_ == 0 else "problems in that round"
+        raise UsageError(f"the run {path} has no {held_out}; name a round by --round, or a file by --prompts")
+    return questions
+
+
+def _prompt(row: Mapping[str, Any], number: int, path: Path) -> Prompt:
+    asked = row.get("prompt")
+    try:
+        if isinstance(asked, str) and asked.strip():
+            messages: tuple[Message, ...] = (Message(role="user", content=asked),)
+        else:
+            messages = _MESSAGES.validate_python(asked)
+        criteria = row.get("rubric")
+        rubric = Rubric(criteria=_CRITERIA.validate_python(criteria)) if criteria else None
+        difficulty = None if row.get("difficulty") in (None, "") else float(row["difficulty"])
+    except (ValidationError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"row {number} of {path} is no prompt: it needs `prompt` (a text or messages), and may have `rubric` "
+            f"(criteria) and `difficulty` (a number): {error}"
+        ) from error
+    if not messages or messages[-1].role != "user":
+        raise ConfigError(f"row {number} of {path}: the last message of a prompt must be the user's")
+    if rubric is not None and len({c.name for c in rubric.criteria}) < len(rubric.criteria):
+        raise ConfigError(f"row {number} of {path}: two criteria of its rubric have the same name")
+    text = messages[0].content if len(messages) == 1 else "\n\n".join(f"{m.role}: {m.content}" for m in messages)
+    return Prompt(str(row.get("id") or number), messages, text, rubric, difficulty)

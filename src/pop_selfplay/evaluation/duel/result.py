@@ -1,0 +1,115 @@
+"""The figures of a duel, each with its 95 % interval over prompts."""
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+from pop_selfplay.core.bootstrap import bootstrap_mean
+from pop_selfplay.core.length_control import length_controlled
+from pop_selfplay.evaluation.duel.playing import Duel, Fight
+
+SCHEMA: Final = 1
+_SHOWN_CRITERIA: Final = 20
+
+
+def duel_result(duel: Duel, fights: Sequence[Fight]) -> dict[str, Any]:
+    """Return the content of duel.json; docs/evaluation.md tells every field. All rates are those of `a`."""
+    judged = [fight for fight in fights if fight.verdict is not None]
+    preferences = [_preference(fight) for fight in judged]
+    clusters = [fight.prompt.id for fight in judged]
+    ordered = [fight for fight in judged if fight.verdict is not None and fight.verdict.flipped is not None]
+    flips = [float(bool(fight.verdict and fight.verdict.flipped)) for fight in ordered]
+    return {
+        "schema": SCHEMA,
+        "a": duel.a.label,
+        "b": duel.b.label,
+        "judge": duel.judge.label,
+        "prompts": {"source": duel.questions.source, "count": len(duel.questions.prompts), "samples": duel.samples},
+        "temperature": duel.temperature,
+        "seed": duel.seed,
+        "win_rate": bootstrap_mean(preferences, clusters, seed=duel.seed).as_json(),
+        "wins": sum(preference > 0.5 for preference in preferences),
+        "ties": sum(preference == 0.5 for preference in preferences),
+        "losses": sum(preference < 0.5 for preference in preferences),
+        "flip_rate": bootstrap_mean(flips, [fight.prompt.id for fight in ordered], seed=duel.seed).as_json(),
+        "length": _length(duel, judged),
+        "criteria": _criteria(duel, judged),
+        "forfeits": {side: sum(fight.forfeit == side for fight in judged) for side in ("a", "b")},
+        "lost": dict(sorted(Counter(fight.lost for fight in fights if fight.lost).items())),
+    }
+
+
+def fight_row(fight: Fight) -> dict[str, Any]:
+    """Return one line of items.jsonl."""
+    verdict = fight.verdict
+    return {
+        "id": fight.prompt.id,
+        "sample": fight.sample,
+        "prompt": fight.prompt.text,
+        "a": fight.a,
+        "b": fight.b,
+        "preference": None if verdict is None else verdict.preference,
+        "flipped": None if verdict is None else verdict.flipped,
+        "criteria": [dict(zip(("name", "weight", "a", "b"), c, strict=True)) for c in (verdict.criteria if verdict else ())],
+        "forfeit": fight.forfeit,
+        "lost": fight.lost,
+    }
+
+
+def _preference(fight: Fight) -> float:
+    assert fight.verdict is not None  # only judged fights come here
+    return fight.verdict.preference
+
+
+def _length(duel: Duel, judged: Sequence[Fight]) -> dict[str, Any]:
+    """Return the length-controlled win rate over the fights in which both answered, and how long they answered."""
+    both = [fight for fight in judged if not fight.forfeit]
+    words = [(len(fight.a.split()), len(fight.b.split())) for fight in both]
+    difficulties = [fight.prompt.difficulty for fight in both]
+    known = [difficulty for difficulty in difficulties if difficulty is not None]
+    found = length_controlled(
+        [_preference(fight) for fight in both],
+        [float(a - b) for a, b in words],
+        [fight.prompt.id for fight in both],
+        seed=duel.seed,
+        difficulties=known if both and len(known) == len(both) else None,
+    )
+    return {
+        "win_rate": found.win_rate.as_json(),
+        "effect": round(found.length, 6),
+        "difficulty_effect": None if found.difficulty is None else round(found.difficulty, 6),
+        "mean_words": {side: statistics.fmean(w[n] for w in words) if words else None for n, side in enumerate(("a", "b"))},
+    }
+
+
+def _criteria(duel: Duel, judged: Sequence[Fight]) -> dict[str, Any] | None:
+    """Return on how many criteria a was rated above b, over all and by name, and the scores; None where there were none."""
+    rated = [fight for fight in judged if fight.verdict is not None and fight.verdict.criteria]
+    if not rated:
+        return None
+    wins: list[float] = []
+    weights: list[float] = []
+    clusters: list[str] = []
+    by_name: dict[str, list[float]] = {}
+    leads: list[float] = []
+    for fight in rated:
+        assert fight.verdict is not None
+        total = sum(weight for _, weight, _, _ in fight.verdict.criteria)
+        leads.append(sum(weight * (a - b) for _, weight, a, b in fight.verdict.criteria) / total)
+        for name, weight, a, b in fight.verdict.criteria:
+            won = 0.5 if a == b else float(a > b)
+            wins.append(won)
+            weights.append(weight / total)
+            clusters.append(fight.prompt.id)
+            by_name.setdefault(name, []).append(won)
+    most = sorted(by_name.items(), key=lambda pair: (-len(pair[1]), pair[0]))[:_SHOWN_CRITERIA]
+    return {
+        "win_rate": bootstrap_mean(wins, clusters, weights=weights, seed=duel.seed).as_json(),
+        "score_lead": bootstrap_mean(leads, [fight.prompt.id for fight in rated], seed=duel.seed).as_json(),
+        "by_name": {name: _count(results) for name, results in most},
+    }
+
+
+def _count(results: Sequence[float]) -> dict[str, int]:
+    return {"wins": results.count(1.0), "ties": results.count(0.5), "losses": results.count(0.0)}
