@@ -27,6 +27,8 @@ from pop_selfplay.corpus.rows import Reason
 from pop_selfplay.domains import PLACES as PROMPT_PLACES
 from pop_selfplay.domains import Domain
 from pop_selfplay.errors import PopError
+from pop_selfplay.evaluation.audit.audit import JOURNAL, LOCK, RESULT
+from pop_selfplay.evaluation.audit.thresholds import THRESHOLDS
 from pop_selfplay.training.outcome import TrainingResult
 from tests.integration.runs import simulated_config, write_texts
 
@@ -320,3 +322,16 @@ def test_the_example_domain_is_shown_as_it_is() -> None:
     text = (ROOT / "docs" / "domains.md").read_text(encoding="utf-8")
     for name in ("domain.yaml", "solve.md"):
         assert (ROOT / "examples" / "recipes_domain" / name).read_text(encoding="utf-8").strip() in text
+
+
+def test_every_limit_and_option_of_the_audit_is_documented() -> None:
+    text = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
+    table = text.split("<!-- limits -->")[1].split("<!-- /limits -->")[0]
+    rows = re.findall(r"^\| `([\w.]+)` \| (below|above) ([\d.]+) \|$", table, re.MULTILINE)
+    assert [(name, side, float(value)) for name, side, value in rows] == [
+        (name, "below" if limit.side == "at_least" else "above", limit.value) for name, limit in THRESHOLDS.items()
+    ]
+    command = typing.cast(TyperGroup, get_command(app)).commands["audit"]
+    options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")} - {"--help"}
+    assert set(re.findall(r"^\| `(--[\w-]+)", text, re.MULTILINE)) == options
+    assert [path for path in (JOURNAL, LOCK, RESULT) if f"`{path}`" not in RUN_DIRECTORY] == []

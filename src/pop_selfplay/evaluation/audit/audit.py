@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pop_selfplay.config import Budget
+from pop_selfplay.errors import ModelError
 from pop_selfplay.evaluation.audit.bias import bias
 from pop_selfplay.evaluation.audit.diversity import diversity
 from pop_selfplay.evaluation.audit.findings import Family
@@ -42,10 +43,14 @@ def audit_run(path: Path, options: Options, observer: Observer | None = None) ->
     with watch_session(path) as session:
         material = gather(session, options)
         with _workshop(session, observer or Unwatched()) as workshop:
-            played = play(material, workshop)
             rounds = _rounds(material)
-            graded = {one.id: one for sample in rounds.values() for one in sample} | {one.id: one for one in material.sample}
-            judged = second_judge(material, workshop, list(graded.values())) if options.play else None
+            graded = {one.id: one for sample in rounds.values() for one in sample}
+            try:
+                played = play(material, workshop)
+                judged = second_judge(material, workshop, list(graded.values())) if options.play else None
+            except ModelError as error:
+                error.add_note("what needs no model can be audited without: pop audit … --no-play")
+                raise
             known = truth(material, [*material.scored, *graded.values()])
             workshop.observer.phase("audit: figures")
             families = _families(material, played, rounds, known, judged, workshop.journal)

@@ -90,7 +90,7 @@ def _pairs(family: Family, material: Material) -> None:
         "pairs whose chosen answer is the longer one",
         share_of(longer, seed),
         limit="bias.longer_chosen",
-        good="near 50 %: pairs teach no length",
+        good="pairs teach little about length (50 % would be nothing)",
         bad="pairs teach to write longer, whatever else they teach",
     )
     family.measured(
