@@ -1,11 +1,14 @@
 """How good the rubrics of a round were: their power to separate, and their word on verified and on reference answers."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from pop_selfplay.core.quality import below_median, criterion_power, verify_agreement
 from pop_selfplay.core.stats import clustered_mean
 from pop_selfplay.records import Episode
+
+ALIKE: Final = 0.05
+"""Standard deviation of ratings below which a criterion tells nobody apart: one in a hundred rated a step higher gives 0.1."""
 
 
 @dataclass
@@ -37,7 +40,7 @@ class Quality:
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures for result.json; a figure over nothing has n 0 and no mean."""
-        alike = [float(std == 0) for std in self.stds]
+        alike = [float(std < ALIKE) for std in self.stds]
         return {
             "criteria": {
                 "std": clustered_mean(self.stds, self.problems).as_json(),

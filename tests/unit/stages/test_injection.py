@@ -104,6 +104,12 @@ MODES: Final[tuple[dict[str, Any], ...]] = (
     {"scoring": "pairwise"},
     {"scoring": "logprob"},
 )
+JUDGED: Final[dict[str, tuple[str, ...]]] = {
+    "per_criterion": ("{}", "<evaluation>{}</evaluation>"),
+    "anchor": ("{}", "<rating_A>{}</rating_A><rating_B>{}</rating_B>", "<rating_A>1</rating_A>{}<rating_B>2</rating_B>"),
+    "pairwise": ("{}", "<better_answer>{}</better_answer>"),
+    "logprob": ("{}", '{"1": {}, "2": {}}', '{"1": 2, "2": 2, {}}'),
+}
 LONG: Final = 100_000  # longer attacks are played in the first mode only, to save time
 HARMLESS: Final = "Two drops of valerian calm the heart."
 STRUCTURE: Final = re.compile(
@@ -192,6 +198,26 @@ def test_a_hostile_completion_of_any_role_ends_in_an_episode(name: str) -> None:
             )
             assert isinstance(episode, Episode)
             json.loads(episode.model_dump_json())
+
+
+@pytest.mark.parametrize("scoring", JUDGED)
+@pytest.mark.parametrize("name", ATTACKS)
+def test_a_hostile_verdict_in_any_mode_ends_in_an_episode(name: str, scoring: str) -> None:
+    attack = ATTACKS[name]
+    for form in JUDGED[scoring][: 1 if len(attack) > LONG else None]:
+        said = form.replace("{}", attack)
+        model = Scripted(lambda r, said=said: said if r.role == Role.JUDGE else everything(r))  # type: ignore[misc]
+        limits: dict[str, Any] = {role.value: {"attempts": 1} for role in Role}
+        episode = play(
+            model,
+            lambda cast: play_episode(cast, Document(id="d1", text="t"), 1, "1/d1/0"),
+            candidates=2,
+            scoring=scoring,
+            **limits,
+        )
+        assert isinstance(episode, Episode)
+        assert all(0 <= rating.rating <= 2 for evaluation in episode.evaluations for rating in evaluation.ratings)
+        json.loads(episode.model_dump_json())
 
 
 @pytest.mark.parametrize("name", [name for name, attack in ATTACKS.items() if len(attack) > LONG])
