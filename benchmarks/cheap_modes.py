@@ -1,77 +1,93 @@
 """What cheaper ways to make pairs cost, and what they cost in quality.
 
-    python benchmarks/cheap_modes.py [--seeds 5,11,17] [--modes NAME,NAME] [--work DIR] [--json FILE]
+    python benchmarks/cheap_modes.py [--seeds 5,11,17] [--modes NAME ...] [--work DIR] [--json FILE]
+    python benchmarks/cheap_modes.py --simulated [--documents 64] [--json FILE]
 
 Every mode plays the pocket world's whole loop: synthesis on 600 documents, pairs, DPO as in `pop quickstart`, the exam before
-and after. The full method (the paper's) is the yardstick: 32 candidates, all solved, each judged on each criterion with the
+and after. `full`, the paper's method, is the yardstick: 32 candidates, all solved, each judged on every criterion with the
 judge's note and a tagged evaluation. All modes of a seed see the same documents, problems and first candidates: runs are forks
-of the full one, and a call that is the very same is not made twice, but counted in each.
+of the full one, and a call that is the very same is not made twice, but counted in each. For each mode, over the seeds:
 
-For each mode, over the seeds:
+- generated tokens per kept pair, by role, refused calls and dropped problems counted; and their ratio to `full`
+- how often the chosen answer is truly better than the rejected one (ties half), and by how much, from 0 to 2
+- the gain in closed-book accuracy on the self-play plants after training, and its difference from that of `full`, fact by fact;
+  all with 95 % intervals clustered by plant over all seeds
 
-- generated tokens per kept pair, by role; refused calls count, too
-- pairs kept
-- how often the chosen answer is truly better than the rejected one (ties half), and by how much, against the world's truth
-- the gain in closed-book accuracy after training, and its difference from the full method's, fact by fact, with 95 % intervals
-  clustered by plant
+`--simulated` plays synthesis alone with the shipped simulated model at realistic lengths (answers of about 340 words,
+evaluations of about 130), where tokens are shared out as with a 7B model; truth is the hidden quality of its answers.
 
-The second part, `--simulated`, plays synthesis alone with the shipped simulated model at realistic lengths (answers of about 340
-words, evaluations of about 130), where tokens are shared out as with a 7B model; truth is the hidden quality of its answers.
-
-With `--work` the run directories are kept there, and a second call goes on where the first one stopped.
+With `--work` the run directories are kept there, and a second call goes on where the first one stopped. FILE keeps the part
+that is not measured anew.
 """
 
 import argparse
 import json
+import random
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import pop_selfplay as pop
-from pop_selfplay.config import RunConfig
-from pop_selfplay.core.parsing import Parsed, parse_answer
+from pop_selfplay.core.parsing import Rejection, parse_answer
 from pop_selfplay.core.stats import clustered_mean, paired_difference
+from pop_selfplay.models.simulated.prose import prose
+from pop_selfplay.models.simulated.quality import quality
 from pop_selfplay.pocket.quickstart import quickstart_config
 from pop_selfplay.pocket.wording import ATTRIBUTES
 from pop_selfplay.pocket.world import World, asked, grade
 from pop_selfplay.records import PreferencePair, Role
-from pop_selfplay.selfplay import pairs_of
-from pop_selfplay.session import watch_session
+from pop_selfplay.selfplay import pairs_of, play_synthesis
+from pop_selfplay.session import open_session, watch_session
+
+Figures = dict[str, Any]
+TrueGap = Callable[[PreferencePair], tuple[str, float] | None]
+"""What to cluster a pair by, and how much better its chosen answer truly is; None where that cannot be told."""
 
 FULL: Final = "full"
-PAPER: Final = {"candidates": 32, "scoring": "per_criterion", "share_identical": False, "early_stop": None}
-MODES: Final[dict[str, dict[str, Any]]] = {
-    FULL: {},
+BY_4: Final = {"first_share": 0.125, "gap": 1.0}
+MODES: Final[dict[str, Figures]] = {
+    FULL: {"candidates": 32, "share_identical": False, "early_stop": None},
     "logprob": {"scoring": "logprob"},
     "share_identical": {"share_identical": True},
     "8 candidates": {"candidates": 8},
     "4 candidates": {"candidates": 4},
-    "early stop by 8, gap 1": {"early_stop": {"first_share": 0.25, "gap": 1.0}},
-    "early stop by 4, gap 1": {"early_stop": {"first_share": 0.125, "gap": 1.0}},
-    "early stop by 4, gap 1.5": {"early_stop": {"first_share": 0.125, "gap": 1.5}},
-    "logprob, early stop by 4, gap 1": {"scoring": "logprob", "early_stop": {"first_share": 0.125, "gap": 1.0}},
-    "logprob, early stop by 4, gap 1.5": {"scoring": "logprob", "early_stop": {"first_share": 0.125, "gap": 1.5}},
+    "early_stop by 8, gap 1": {"early_stop": {"first_share": 0.25, "gap": 1.0}},
+    "early_stop by 4, gap 1": {"early_stop": BY_4},
+    "early_stop by 4, gap 1.5": {"early_stop": {**BY_4, "gap": 1.5}},
+    "logprob, early_stop by 4, gap 1": {"scoring": "logprob", "early_stop": BY_4},
+    "logprob, early_stop by 4, gap 1.5": {"scoring": "logprob", "early_stop": {**BY_4, "gap": 1.5}},
+    "json_schema": {"json_schema": True},
+    "json_schema, logprob, early_stop by 4, gap 1": {"json_schema": True, "scoring": "logprob", "early_stop": BY_4},
 }
-Figures = dict[str, Any]
+NOT_IN_POCKET: Final = ("json_schema", "json_schema, logprob, early_stop by 4, gap 1")
+"""The pocket model has never seen a schema, and its judge notes what was said before it opens the JSON."""
 
 
 def main() -> None:
-    """Play every mode with every seed, print a line each, then the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure one part, print it, and put it into the file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="5,11,17", help="comma-separated")
-    parser.add_argument("--modes", default=",".join(MODES).replace(", ", ";"), help="comma-separated; ; stands for a comma")
+    parser.add_argument("--modes", nargs="+", choices=list(MODES), default=list(MODES))
+    parser.add_argument("--simulated", action="store_true", help="play the simulated model instead of the pocket world")
+    parser.add_argument("--documents", type=int, default=64, help="of the simulated part")
     parser.add_argument("--work", type=Path, help="keep the runs in this directory, and go on with those in it")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()
-    seeds = [int(seed) for seed in options.seeds.split(",")]
-    modes = [name.replace(";", ", ") for name in options.modes.split(",")]
+    modes = list(dict.fromkeys([FULL, *options.modes]))
     with directory(options.work) as work:
-        runs = [pocket_run(seed, mode, work) for seed in seeds for mode in modes]
-    sys.stdout.write(json.dumps(runs, indent=1))
+        if options.simulated:
+            part = {"simulated": table([simulated_run(mode, work, options.documents) for mode in modes])}
+        else:
+            seeds = [int(seed) for seed in options.seeds.split(",")]
+            modes = [mode for mode in modes if mode not in NOT_IN_POCKET]
+            part = {"pocket": table([pocket_run(seed, mode, work) for seed in seeds for mode in modes])}
+    if options.json:
+        known = json.loads(options.json.read_text(encoding="utf-8")) if options.json.exists() else {}
+        options.json.write_text(json.dumps(known | part, indent=1) + "\n", encoding="utf-8")
 
 
 @contextmanager
@@ -86,70 +102,177 @@ def directory(kept: Path | None) -> Iterator[Path]:
 # --- the pocket world -------------------------------------------------------------------------------------------------
 
 
-def pocket_config(seed: int, mode: str) -> RunConfig:
-    quick = quickstart_config(seed=seed)
-    synthesis = quick.synthesis.model_dump() | PAPER | MODES[mode]
-    return pop.parse_config(quick.model_dump() | {"synthesis": synthesis})
-
-
 def pocket_run(seed: int, mode: str, work: Path) -> Figures:
-    """Play one mode, or take it up in `work`, and return its figures."""
-    out, full = work / f"{seed}" / mode.replace(" ", "_"), work / f"{seed}" / FULL
-    result = pop.run(pocket_config(seed, mode), out, fork_from=None if mode == FULL else full)
-    with watch_session(out) as session:
+    """Play one mode, or take it up in `work`, and return its figures. The very pairs of `full` are not trained on again."""
+    quick = quickstart_config(seed=seed)
+    synthesis = {**quick.synthesis.model_dump(), "scoring": "per_criterion", **MODES[FULL], **MODES[mode]}
+    config = pop.parse_config(quick.model_dump() | {"synthesis": synthesis})
+    out, full = run_path(work, seed, mode), run_path(work, seed, FULL)
+    fork_from = None if mode == FULL else full
+    with open_session(out, config, fork_from=fork_from) as session:
+        play_synthesis(session)
+        figures = figures_of(session, true_gap_in(World()))
         pairs = list(pairs_of(session, 1))
-        tokens = {role.value: session.journal.tally.tokens[1, role.value, "generated"] for role in Role}
-        noted = session.journal.noted("measure/1")
-    figures = {
-        "seed": seed,
-        "mode": mode,
-        "pairs": len(pairs),
-        "tokens": tokens,
-        "tokens_per_pair": {role: round(count / len(pairs), 2) for role, count in tokens.items()},
-        "dropped": result["rounds"][0]["dropped"],
-        **truth_of(pairs),
-        "measure": {
-            f"{group} {kind}": {part: figure[part] for part in ("before", "after", "gain")}
-            for group, kinds in result["measure"].items()
-            for kind, figure in kinds.items()
-        },
-        "_facts": json.loads(noted or "{}"),
-    }
-    gain = figures["measure"]["self_play greedy"]["gain"]["mean"]
-    per_pair = sum(figures["tokens_per_pair"].values())
-    sys.stdout.write(
-        f"seed {seed}, {mode}: {per_pair:.0f} tokens per pair, {len(pairs)} pairs, "
-        f"agreement {figures['agreement']['mean']:.3f}, gap {figures['gap']['mean']:.2f}, gain {100 * gain:+.1f}\n"
-    )
-    sys.stdout.flush()
+    trained = out
+    if fork_from is not None and pairs == pairs_at(full):
+        trained = full
+    else:
+        pop.run(config, out, fork_from=fork_from)
+    with watch_session(trained) as session:
+        before, after = (json.loads(session.journal.noted(f"measure/{n}") or "{}") for n in (0, 1))
+    figures |= {"seed": seed, "mode": mode, "trained": trained == out, "before": before, "after": after}
+    say(figures, f"seed {seed}, {mode}")
     return figures
 
 
-def truth_of(pairs: list[PreferencePair]) -> Figures:
-    """Return how often the chosen answer is truly the better one, ties half, and by how much on the scale from 0 to 2."""
-    world, agreement, ties, gaps, plants = World(), [], [], [], []
-    for pair in pairs:
+def run_path(work: Path, seed: int, mode: str) -> Path:
+    return work / str(seed) / mode.replace(", ", "_").replace(" ", "-")
+
+
+def pairs_at(path: Path) -> list[PreferencePair]:
+    with watch_session(path) as session:
+        return list(pairs_of(session, 1))
+
+
+def true_gap_in(world: World) -> TrueGap:
+    def true_gap(pair: PreferencePair) -> tuple[str, float] | None:
         question = asked(pair.prompt[-1].content)
         if question is None or question.entity not in world.truth:
-            continue
-        gap = true_score(world, question, pair.chosen[-1].content) - true_score(world, question, pair.rejected[-1].content)
-        agreement.append(1.0 if gap > 0 else 0.5 if gap == 0 else 0.0)
-        ties.append(float(gap == 0))
-        gaps.append(gap)
-        plants.append(question.entity)
+            return None
+
+        def score(completion: str) -> float:
+            verdicts = grade(world, question.entity, question.attributes, answer_in(completion))
+            weights = {attribute: ATTRIBUTES[attribute].weight for attribute in question.attributes}
+            return sum(weights[a] * verdicts[a].rating for a in weights) / sum(weights.values())
+
+        return question.entity, score(pair.chosen[-1].content) - score(pair.rejected[-1].content)
+
+    return true_gap
+
+
+# --- the simulated model ----------------------------------------------------------------------------------------------
+
+
+def simulated_run(mode: str, work: Path, documents: int) -> Figures:
+    """Play synthesis in one mode at realistic lengths and return its figures."""
+    texts = work / "texts"
+    texts.mkdir(parents=True, exist_ok=True)
+    for number in range(documents):
+        (texts / f"{number}.txt").write_text(prose(random.Random(number), 400), encoding="utf-8")
+    config = pop.parse_config(
+        {
+            "domain": "health_care",
+            "corpus": {"type": "files", "paths": [str(texts)]},
+            "model": {"type": "simulated", "lengths": "realistic"},
+            "filter": {"near_duplicates": None},
+            "synthesis": {"documents": documents, **MODES[FULL], **MODES[mode]},
+            "training": {"type": "none"},
+            "measure": {"type": "none"},
+        }
+    )
+    with open_session(run_path(work, 0, mode), config) as session:
+        play_synthesis(session)
+        figures = figures_of(session, hidden_gap) | {"seed": 0, "mode": mode}
+    say(figures, mode)
+    return figures
+
+
+def hidden_gap(pair: PreferencePair) -> tuple[str, float]:
+    return pair.problem_id, quality(answer_in(pair.chosen[-1].content)) - quality(answer_in(pair.rejected[-1].content))
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def answer_in(completion: str) -> str:
+    answer = parse_answer(completion)
+    return "" if isinstance(answer, Rejection) else answer.value
+
+
+def figures_of(session: Any, true_gap: TrueGap) -> Figures:
+    """Return what one run wrote, kept and got right."""
+    pairs = list(pairs_of(session, 1))
+    known = [found for pair in pairs if (found := true_gap(pair)) is not None]
+    episodes = [episode for episode in session.journal.episodes(1) if not episode.failure]
     return {
-        "agreement": clustered_mean(agreement, plants).as_json(),
-        "ties": clustered_mean(ties, plants).as_json(),
-        "gap": clustered_mean(gaps, plants).as_json(),
+        "pairs": len(pairs),
+        "tokens": {role.value: session.journal.tally.tokens[1, role.value, "generated"] for role in Role},
+        "candidates_per_problem": statistics.fmean(len(episode.candidates) for episode in episodes),
+        "clusters": [cluster for cluster, _ in known],
+        "gaps": [gap for _, gap in known],
     }
 
 
-def true_score(world: World, question: Any, completion: str) -> float:
-    answer = parse_answer(completion)
-    text = answer.value if isinstance(answer, Parsed) else ""
-    verdicts = grade(world, question.entity, question.attributes, text)
-    weights = {attribute: ATTRIBUTES[attribute].weight for attribute in question.attributes}
-    return sum(weights[a] * verdicts[a].rating for a in weights) / sum(weights.values())
+def say(run: Figures, name: str) -> None:
+    per_pair = sum(run["tokens"].values()) / run["pairs"]
+    right = statistics.fmean(map(agrees, run["gaps"]))
+    line = f"{name}: {per_pair:.0f} tokens per pair, {run['pairs']} pairs, agreement {right:.3f}"
+    if "after" in run:
+        gain = paired_difference(known_facts(run["before"]), known_facts(run["after"]), plants(run["after"]))
+        line += f", gain {100 * gain.mean:+.1f}"
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def agrees(gap: float) -> float:
+    return 1.0 if gap > 0 else 0.5 if gap == 0 else 0.0
+
+
+def known_facts(exam: Figures, group: str = "self_play", kind: str = "greedy") -> list[float]:
+    return [float(outcome == "known") for _, outcome in exam[group][kind]]
+
+
+def plants(exam: Figures, group: str = "self_play", kind: str = "greedy") -> list[str]:
+    return [plant for plant, _ in exam[group][kind]]
+
+
+def table(runs: Sequence[Figures]) -> Figures:
+    """Return mode → figures over its seeds, in the order of the runs, and print it."""
+    by_mode: dict[str, list[Figures]] = {}
+    for run in runs:
+        by_mode.setdefault(run["mode"], []).append(run)
+    result = {mode: summary(mine, by_mode[FULL]) for mode, mine in by_mode.items()}
+    sys.stdout.write(json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def summary(runs: Sequence[Figures], full: Sequence[Figures]) -> Figures:
+    """Return the figures of one mode over its seeds, beside the full method's of the same seeds."""
+    gaps = [gap for run in runs for gap in run["gaps"]]
+    clusters = [cluster for run in runs for cluster in run["clusters"]]
+    found: Figures = {
+        "seeds": [run["seed"] for run in runs],
+        "pairs": [run["pairs"] for run in runs],
+        "candidates_per_problem": round(statistics.fmean(run["candidates_per_problem"] for run in runs), 2),
+        "tokens_per_pair": round(per_pair(runs), 1),
+        "tokens_per_pair_by_role": {role.value: round(per_pair(runs, role), 1) for role in Role},
+        "of_full": round(per_pair(runs) / per_pair(full), 4),
+        "agreement": clustered_mean([agrees(gap) for gap in gaps], clusters).as_json(),
+        "truly_worse": round(statistics.fmean(gap < 0 for gap in gaps), 4),
+        "true_gap": clustered_mean(gaps, clusters).as_json(),
+    }
+    if "after" not in runs[0]:
+        return found
+    for group in ("self_play", "held_out"):
+        for kind in ("greedy", "sampled"):
+            who = [plant for run in runs for plant in plants(run["after"], group, kind)]
+            before, after, other = (
+                [fact for run in which for fact in known_facts(run[when], group, kind)]
+                for which, when in ((runs, "before"), (runs, "after"), (full, "after"))
+            )
+            found[f"gain {group} {kind}"] = paired_difference(before, after, who).as_json()
+            found[f"gain {group} {kind} less that of full"] = paired_difference(other, after, who).as_json()
+    found["gain self_play greedy by seed"] = [
+        round(paired_difference(known_facts(run["before"]), known_facts(run["after"]), plants(run["after"])).mean, 4)
+        for run in runs
+    ]
+    return found
+
+
+def per_pair(runs: Sequence[Figures], role: Role | None = None) -> float:
+    """Generated tokens per kept pair over all runs, of one role or of all."""
+    tokens = sum(run["tokens"][role.value] if role else sum(run["tokens"].values()) for run in runs)
+    return float(tokens) / sum(run["pairs"] for run in runs)
 
 
 if __name__ == "__main__":
