@@ -271,8 +271,8 @@ def summary(runs: Sequence[Figures], full: Sequence[Figures]) -> Figures:
 
 def per_pair(runs: Sequence[Figures], role: Role | None = None) -> float:
     """Generated tokens per kept pair over all runs, of one role or of all."""
-    tokens = sum(run["tokens"][role.value] if role else sum(run["tokens"].values()) for run in runs)
-    return float(tokens) / sum(run["pairs"] for run in runs)
+    tokens = sum(sum(count for who, count in run["tokens"].items() if role in (None, who)) for run in runs)
+    return float(tokens / sum(run["pairs"] for run in runs))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import asyncio
 import dataclasses
 import hashlib
 import random
-from typing import Literal
+from typing import Final, Literal
 
 from pop_selfplay.config import SimulatedModel
 from pop_selfplay.models.base import ChatRequest, Completion
@@ -29,6 +29,8 @@ from pop_selfplay.models.simulated.prefix_cache import CHARACTERS_PER_TOKEN
 from pop_selfplay.models.simulated.probable_ratings import probable_ratings
 from pop_selfplay.models.simulated.prose import LENGTHS, Lengths, prose
 from pop_selfplay.records import Message, Role
+
+_CUT_AT: Final = 20
 
 
 class SimulatedChatModel:
@@ -58,6 +60,10 @@ class SimulatedChatModel:
             text, tokens = probable_ratings(request, rng, malformed=malformed)
             return dataclasses.replace(_finish(text, request), tokens=tokens, generated_tokens=len(tokens))
         draft = draft_for(request.role, request.messages, rng, self._lengths)
+        if request.schema is not None and draft.items:
+            # Decoding by a schema cannot go wrong but by ending too early.
+            text = draft.render_by_schema()
+            return _finish(text[:_CUT_AT] if malformed else text, request)
         text = spoil(draft, request.role, rng) if malformed else self._text(draft, request, rng)
         return _finish(text, request)
 

@@ -31,6 +31,11 @@ class Draft:
         parts = [f"<{tag}>\n{body}\n</{tag}>" for tag, body in self.blocks]
         return "\n".join([self.thoughts, *parts] if self.thoughts else parts)
 
+    def render_by_schema(self) -> str:
+        """Return the completion as a server decodes it by a JSON schema: bare, its thoughts inside (core/schemas.py)."""
+        (tag, body), *_ = self.blocks
+        return json.dumps({"thoughts": self.thoughts, "criteria": self.items}) if tag == "rubric" else body
+
 
 def json_draft(thoughts: str, tag: str, items: tuple[dict[str, Any], ...]) -> Draft:
     """Return a draft whose block `tag` holds {"criterion_1": items[0], "criterion_2": …}."""

@@ -12,11 +12,12 @@ from typing import Final
 
 from pop_selfplay.models.base import ChatRequest, Token
 from pop_selfplay.models.simulated.drafts import criterion_names, judged_answer
-from pop_selfplay.models.simulated.quality import merit
+from pop_selfplay.models.simulated.quality import rating, rating_odds
 
-_TORN: Final = 0.4
-"""Standard deviation, in ratings, of what the judge would give; at the border of two it gives either half the time."""
+_ELSE: Final = 0.01
+"""How likely the judge finds it to write something else than a rating."""
 _TOKENS: Final = re.compile(r'\{"|":|,| "|\d|\w+|.', re.DOTALL)
+_Alternatives = tuple[tuple[str, float], ...]
 _VALUE: Final = re.compile(r"(?<=: )\d|\A\d")
 
 
@@ -24,32 +25,29 @@ def probable_ratings(request: ChatRequest, rng: random.Random, *, malformed: boo
     """Return the judge's text and its tokens with `request.top_logprobs` alternatives at most."""
     prompt = request.messages[-1].content
     answer = judged_answer(prompt)
-    qualities = [merit(answer, name) for name in criterion_names(prompt)]
-    ratings = [min(2, int(3 * quality)) for quality in qualities]
-    text = ", ".join(f'"{number}": {rating}' for number, rating in enumerate(ratings, 1))
+    names = criterion_names(prompt)
+    ratings = [rating(answer, name) for name in names]
+    text = ", ".join(f'"{number}": {given}' for number, given in enumerate(ratings, 1))
     text = f"{{{text}}}" if request.stop in ("", "}") else f"{ratings[0]}{request.stop}"
     if malformed:
-        return _without_probabilities(rng.choice(_MISTAKES)(text, request.stop))
-    values = {match.start(): quality for match, quality in zip(_VALUE.finditer(text), qualities, strict=False)}
-    return text, tuple(
-        Token(
-            piece[0], _torn(values[piece.start()], request.top_logprobs) if piece.start() in values else ((piece[0], -0.001),)
-        )
-        for piece in _TOKENS.finditer(text)
-    )
+        spoiled = rng.choice(_MISTAKES)(text, request.stop)
+        return spoiled, _tokens(spoiled, lambda _, piece: _sure(piece))
+    odds = {match.start(): rating_odds(answer, name) for match, name in zip(_VALUE.finditer(text), names, strict=False)}
+    return text, _tokens(text, lambda place, piece: _torn(odds[place], request.top_logprobs) if place in odds else _sure(piece))
 
 
-def _torn(quality: float, most: int) -> tuple[tuple[str, float], ...]:
-    """The alternatives of a rating for a `quality` in [0, 1), with a trace of something else, most probable first."""
-    middle = 3 * quality - 0.5
-    likely = {str(rating): math.exp(-((rating - middle) ** 2) / (2 * _TORN**2)) for rating in range(3)}
-    total = sum(likely.values()) * 1.01
-    found = [(text, math.log(p / total)) for text, p in likely.items()] + [(" ", math.log(0.01 / 1.01))]
+def _tokens(text: str, alternatives: Callable[[int, str], _Alternatives]) -> tuple[Token, ...]:
+    return tuple(Token(piece[0], alternatives(piece.start(), piece[0])) for piece in _TOKENS.finditer(text))
+
+
+def _sure(piece: str) -> _Alternatives:
+    return ((piece, -0.001),)
+
+
+def _torn(odds: Sequence[float], most: int) -> _Alternatives:
+    """The alternatives of a rating, with a trace of something else, most probable first."""
+    found = [(str(value), math.log(max(p, 1e-30) * (1 - _ELSE))) for value, p in enumerate(odds)] + [(" ", math.log(_ELSE))]
     return tuple(sorted(found, key=lambda pair: -pair[1])[:most])
-
-
-def _without_probabilities(text: str) -> tuple[str, tuple[Token, ...]]:
-    return text, tuple(Token(piece[0], ((piece[0], -0.001),)) for piece in _TOKENS.finditer(text))
 
 
 def _thinks_aloud(text: str, stop: str) -> str:

@@ -6,12 +6,15 @@ benchmark can hold any way of scoring against `quality`.
 """
 
 import hashlib
+import math
 from typing import Final
 
 POSITION_BIAS: Final = 0.05
 """What being shown first adds to an answer's quality in a comparison."""
 
 _OWN_SHARE: Final = 0.2
+_TORN: Final = 0.4
+"""Standard deviation, in ratings, of what the judge would give; at the border of two it gives either half the time."""
 
 
 def quality(answer: str) -> float:
@@ -27,6 +30,14 @@ def merit(answer: str, criterion: str) -> float:
 def rating(answer: str, criterion: str) -> int:
     """Return what the judge rates the answer on one criterion: 0, 1 or 2."""
     return min(2, int(3 * merit(answer, criterion)))
+
+
+def rating_odds(answer: str, criterion: str) -> tuple[float, float, float]:
+    """Return how likely the judge finds 0, 1 and 2; the likeliest is `rating`, and their mean rises with `merit`."""
+    middle = 3 * merit(answer, criterion) - 0.5
+    weights = [math.exp(-(((value - middle) / _TORN) ** 2) / 2) for value in range(3)]
+    zero, one, two = (weight / sum(weights) for weight in weights)
+    return zero, one, two
 
 
 def first_is_better(first: str, second: str) -> bool:

@@ -18,7 +18,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from aiohttp import web
 from pydantic import BaseModel, Field, ValidationError
@@ -36,6 +36,15 @@ _SEEDS_APART: Final = 1_000_003
 _CRASHED: Final = 70
 
 
+class _NamedSchema(BaseModel):
+    schema_: dict[str, Any] = Field(alias="schema")
+
+
+class _ResponseFormat(BaseModel):
+    type: Literal["json_schema"]
+    json_schema: _NamedSchema
+
+
 class _ChatBody(BaseModel):
     model: str
     messages: list[Message] = Field(min_length=1)
@@ -46,6 +55,7 @@ class _ChatBody(BaseModel):
     stop: str | list[str] | None = None
     stream: bool = False
     n: int = Field(1, ge=1, le=1024)
+    response_format: _ResponseFormat | None = None
     logprobs: bool = False
     top_logprobs: int = Field(0, ge=0, le=20)
 
@@ -110,6 +120,7 @@ class _Service:
             max_tokens=asked.max_tokens,
             seed=asked.seed,
             stop=stop,
+            schema=asked.response_format.json_schema.schema_ if asked.response_format else None,
             top_logprobs=asked.top_logprobs if asked.logprobs else 0,
         )
         if asked.n == 1:
