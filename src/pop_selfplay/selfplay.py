@@ -15,9 +15,10 @@ round used and from the model that the round before it trained.
 
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
-from pop_selfplay.config import DPOTraining, NoTraining, SelfJudgedMeasure
+from pop_selfplay.config import DPOTraining, GRPOTraining, NoTraining, SelfJudgedMeasure
 from pop_selfplay.corpus import choose, read_documents
 from pop_selfplay.episode import ToPlay, paired, play_all, unfinished
 from pop_selfplay.errors import CorpusError, UsageError
@@ -99,19 +100,36 @@ def pairs_of(session: Session, round_: int) -> Iterator[PreferencePair]:
 
 
 def train(session: Session, round_: int) -> None:
-    """Train the round's policy on the round's pairs, unless the finished model is already there or nothing is to be trained."""
+    """Train the round's policy on what the round made, unless its model is already there or nothing is to be trained."""
     training, out = session.config.training, session.directory.model_path(round_)
-    if out.exists() or not isinstance(training, DPOTraining):
+    if out.exists() or isinstance(training, NoTraining):
         return
-    from pop_selfplay.training.dpo import train_dpo  # loads torch, which only this phase may need
-
     start = weights_of(session.policy(round_))
     assert start is not None  # RunConfig refuses to train a model without weights
+    by_method = _train_online if isinstance(training, GRPOTraining) else _train_on_pairs
+    session.journal.note(f"training/{round_}", by_method(session, round_, start, out))
+
+
+def _train_on_pairs(session: Session, round_: int, start: str, out: Path) -> str:
+    """Train offline on the round's pairs and return the result as JSON."""
+    from pop_selfplay.training.dpo import train_dpo  # loads torch, which only this phase may need
+
+    config = session.config
+    assert isinstance(config.training, DPOTraining)
     pairs = [pair for pair in read_pairs(session.directory.pairs_path) if pair.round == round_]
     session.observer.phase(f"round {round_}: training on {len(pairs)} pairs")
     with session.timed(f"{round_}/training"):
-        trained = train_dpo(pairs, start, out, training, session.config.seed, session.observer.training_step)
-    session.journal.note(f"training/{round_}", trained.model_dump_json())
+        trained = train_dpo(pairs, start, out, config.training, config.seed, session.observer.training_step)
+    return trained.model_dump_json()
+
+
+def _train_online(session: Session, round_: int, start: str, out: Path) -> str:
+    """Train online on the round's problems and rubrics and return the result as JSON."""
+    from pop_selfplay.training.grpo import train_round
+
+    session.observer.phase(f"round {round_}: online training")
+    with session.timed(f"{round_}/training"):
+        return train_round(session, round_, start, out).model_dump_json()
 
 
 def next_to_train(session: Session) -> int:

@@ -10,7 +10,7 @@ import json
 import logging
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -43,7 +43,7 @@ from pop_selfplay.models.metered import Meter, MeteredModel
 from pop_selfplay.records import Role
 from pop_selfplay.stages.asking import Cast
 from pop_selfplay.stages.reuse import open_earlier
-from pop_selfplay.training import TrainingStep
+from pop_selfplay.training import OnlineStep, TrainingStep
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ class Observer(Protocol):
     def refresh(self, tally: Tally, money: float) -> None:
         """Called a few times a second while models work. `money` is what all calls so far cost, by the config's prices."""
 
-    def training_step(self, step: TrainingStep) -> None:
+    def training_step(self, step: TrainingStep | OnlineStep) -> None:
         """A training step was logged."""
 
     def notice(self, text: str) -> None:
@@ -86,7 +86,7 @@ class Unwatched:
     def refresh(self, tally: Tally, money: float) -> None:
         pass
 
-    def training_step(self, step: TrainingStep) -> None:
+    def training_step(self, step: TrainingStep | OnlineStep) -> None:
         pass
 
     def notice(self, text: str) -> None:
@@ -120,37 +120,49 @@ class Session:
         return start.model_copy(update={"path": path}) if isinstance(start, LocalModel) else LocalModel(path=path)
 
     def play(self, policies: Mapping[Role, int], work: Callable[[Cast], Awaitable[T]], *, measured: Role | None = None) -> T:
-        """Run `work` with the models open: `policies` says the policy of which round plays each role.
+        """Run `work` with the models open, as `cast` says, and return what it returns."""
 
-        A teacher in the config stands in for its role, but never for the `measured` one: what is measured is the policy. Models
-        are opened once each, however many roles they play, and closed.
+        async def opened() -> T:
+            async with self.cast(policies, measured=measured) as cast:
+                return await self._watched(work(cast))
+
+        return asyncio.run(opened())
+
+    @contextlib.asynccontextmanager
+    async def cast(
+        self,
+        policies: Mapping[Role, int],
+        *,
+        measured: Role | None = None,
+        teachers: Mapping[Role, ModelConfig] | None = None,
+    ) -> AsyncIterator[Cast]:
+        """Yield a cast with its models open: `policies` says the policy of which round plays each role.
+
+        A teacher, of the config unless given, stands in for its role, but never for the `measured` one: what is measured is the
+        policy. Models are opened once each, however many roles they play, and closed.
         """
+        teachers = self.config.teachers if teachers is None else teachers
         players = {
-            role: self.config.teachers[role] if role in self.config.teachers and role != measured else self.policy(round_)
+            role: teachers[role] if role in teachers and role != measured else self.policy(round_)
             for role, round_ in policies.items()
         }
         names = {role: self._name_of(player, policies[role]) for role, player in players.items()}
-
-        async def opened() -> T:
-            models: dict[str, ChatModel] = {}
-            meter = self.meter()
-            meter.check()
-            try:
-                for role, player in players.items():
-                    if names[role] not in models:
-                        model = open_model(player, name=names[role], notice=self.observer.notice)
-                        models[names[role]] = MeteredModel(model, meter, prices_of(player))
-                by_role = {role: models[name] for role, name in names.items()}
-                with open_earlier(self.config.synthesis.reuse, self.journal, self.config.rounds) as earlier:
-                    cast = Cast(
-                        by_role, self.domain, self.config.synthesis, self.journal, self.config.seed, earlier, self.benchmarks
-                    )
-                    return await self._watched(work(cast))
-            finally:
-                for model in models.values():
-                    await model.close()
-
-        return asyncio.run(opened())
+        models: dict[str, ChatModel] = {}
+        meter = self.meter()
+        meter.check()
+        try:
+            for role, player in players.items():
+                if names[role] not in models:
+                    model = open_model(player, name=names[role], notice=self.observer.notice)
+                    models[names[role]] = MeteredModel(model, meter, prices_of(player))
+            by_role = {role: models[name] for role, name in names.items()}
+            with open_earlier(self.config.synthesis.reuse, self.journal, self.config.rounds) as earlier:
+                yield Cast(
+                    by_role, self.domain, self.config.synthesis, self.journal, self.config.seed, earlier, self.benchmarks
+                )
+        finally:
+            for model in models.values():
+                await model.close()
 
     def _name_of(self, player: ModelConfig, round_: int) -> str:
         """Return the name under which a model's calls are stored: a stored call counts only for the same name.
@@ -199,7 +211,7 @@ class Session:
     async def _watched(self, work: Awaitable[T]) -> T:
         async def tick() -> None:
             while True:
-                self._refresh()
+                self.refresh()
                 await asyncio.sleep(0.25)
 
         ticker = asyncio.create_task(tick())
@@ -207,9 +219,10 @@ class Session:
             return await work
         finally:
             ticker.cancel()
-            self._refresh()
+            self.refresh()
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
+        """Show whoever watches what the journal counts now."""
         tally = self.journal.tally
         self.observer.refresh(tally, self.money(tally))
 

@@ -29,7 +29,7 @@ from pop_selfplay.domains import Domain
 from pop_selfplay.errors import PopError
 from pop_selfplay.evaluation.audit.audit import JOURNAL, LOCK, RESULT
 from pop_selfplay.evaluation.audit.thresholds import THRESHOLDS
-from pop_selfplay.training.outcome import TrainingResult
+from pop_selfplay.training.outcome import OnlineResult, TrainingResult
 from tests.integration.runs import simulated_config, write_texts
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +67,13 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
     return []
 
 
+ANY_MODEL = models_in(RunConfig.model_fields["model"].annotation)
+
+
+def path_of(place: str, name: str) -> str:
+    return f"{place}.{name}" if place else name
+
+
 def settings(model: type[BaseModel], place: str = "", instance: BaseModel | None = None) -> Iterator[Setting]:
     """Yield every setting of `model` and of all that it holds. Defaults are those of `instance` where it is given."""
     for name, field in model.model_fields.items():
@@ -75,7 +82,9 @@ def settings(model: type[BaseModel], place: str = "", instance: BaseModel | None
         default = getattr(instance, name) if instance is not None else field.get_default(call_default_factory=True)
         yield Setting(place, name, field, default)
         inner = models_in(field.annotation)
-        path = f"{place}.{name}" if place else name
+        if inner == ANY_MODEL and path_of(place, name) != "model":
+            continue  # the tables of `model` tell
+        path = path_of(place, name)
         if len(inner) == 1:
             yield from settings(inner[0], path, default if isinstance(default, inner[0]) else None)
         else:
@@ -249,7 +258,7 @@ def is_setting(dotted: str) -> bool:
     """Whether --set knows `dotted`: synthesis.candidates, corpus.paths, a type, or anything below teachers and dpo."""
     known = {re.sub(r": \w+", "", f"{setting.place}.{setting.name}").strip(".") for setting in SETTINGS}
     known |= {f"{place.partition(':')[0]}.type" for place in CONFIG_PLACES if ":" in place}
-    return dotted in known or dotted.startswith(("teachers.", "training.dpo."))
+    return dotted in known or dotted.startswith(("teachers.", "training.dpo.", "training.grpo."))
 
 
 # --- the run directory and the domains --------------------------------------------------------------------------------
@@ -289,6 +298,7 @@ def test_every_file_and_every_field_of_the_result_is_documented(run: Path) -> No
             yield from names(value)
 
     fields = set(names(json.loads((run / "result.json").read_text(encoding="utf-8")))) | set(TrainingResult.model_fields)
+    fields |= set(OnlineResult.model_fields)
     assert [name for name in sorted(fields) if not re.search(rf"`[^`\n]*\b{name}`", RUN_DIRECTORY)] == []
     assert [path.name for path in run.iterdir() if f"`{path.name}`" not in RUN_DIRECTORY] == []
 

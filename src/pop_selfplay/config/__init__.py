@@ -39,7 +39,7 @@ from pop_selfplay.config.synthesis import (
     Sampling,
     Synthesis,
 )
-from pop_selfplay.config.training import DPOTraining, LoRA, NoTraining, TrainingConfig
+from pop_selfplay.config.training import DPOTraining, GRPOTraining, LoRA, NoTraining, TrainingConfig
 
 __all__ = [
     "OPERATIONAL",
@@ -52,6 +52,7 @@ __all__ = [
     "EndpointModel",
     "ExamMeasure",
     "FilesCorpus",
+    "GRPOTraining",
     "HuggingFaceCorpus",
     "JudgeSampling",
     "LoRA",

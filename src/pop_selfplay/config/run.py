@@ -59,7 +59,7 @@ class RunConfig(Config):
             raise ValueError("measure.type exam needs corpus.type pocket: only there the truth is known; use self_judged")
         if isinstance(self.training, NoTraining) and self.rounds > 1:
             raise ValueError("rounds above 1 need training: each round plays with the model that the one before trained")
-        if isinstance(self.training, DPOTraining):
+        if not isinstance(self.training, NoTraining):
             if isinstance(self.model, SimulatedModel):
                 raise ValueError("model.type simulated has no weights to train: set training.type to none")
             if isinstance(self.model, EndpointModel) and self.model.weights is None:

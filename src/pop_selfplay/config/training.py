@@ -1,10 +1,11 @@
-"""How pairs become a better model."""
+"""How a round's pairs, or its problems and rubrics, become a better model."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from pop_selfplay.config.base import Config
+from pop_selfplay.config.models import ModelConfig
 
 
 class LoRA(Config):
@@ -40,10 +41,24 @@ class DPOTraining(Config):
         return self
 
 
+class GRPOTraining(Config):
+    """Online RL with TRL's GRPO: the model answers the round's problems, a frozen judge scores each answer by the rubric.
+
+    Not in the paper, which trains offline. What the fields of `grpo` start from, and why, is in `training/grpo_settings.py`.
+    """
+
+    type: Literal["grpo"] = "grpo"
+    grpo: dict[str, Any] = Field(default_factory=dict, description="fields of trl.GRPOConfig, over our values")
+    batch_size: int = Field(64, ge=2, description="sampled answers per optimiser step, over all devices")
+    format_reward: float = Field(0.0, ge=0, description="added to the score of every answer that parses")
+    length_penalty: float = Field(0.0, ge=0, description="taken off the score for every 100 words of the completion")
+    second_judge: ModelConfig | None = Field(None, description="scores the same answers, for the log only")
+
+
 class NoTraining(Config):
     """Synthesise and pair only."""
 
     type: Literal["none"] = "none"
 
 
-TrainingConfig = Annotated[DPOTraining | NoTraining, Field(discriminator="type")]
+TrainingConfig = Annotated[DPOTraining | GRPOTraining | NoTraining, Field(discriminator="type")]

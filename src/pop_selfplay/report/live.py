@@ -11,7 +11,7 @@ from rich.text import Text
 
 from pop_selfplay.journal import Tally
 from pop_selfplay.report.tables import reasons_text
-from pop_selfplay.training import TrainingStep
+from pop_selfplay.training import OnlineStep, TrainingStep
 
 SECONDS_BETWEEN_LINES: Final = 15.0
 
@@ -51,8 +51,8 @@ class LiveView:
         self._tally, self._money = tally, money
         self._draw()
 
-    def training_step(self, step: TrainingStep) -> None:
-        self._training = f"step {step.step}/{step.steps}, loss {step.loss:.4f}, pairs in order {step.reward_accuracy:.0%}"
+    def training_step(self, step: TrainingStep | OnlineStep) -> None:
+        self._training = f"step {step.step}/{step.steps}, {step.told}"
         self._draw()
 
     def notice(self, text: str) -> None:

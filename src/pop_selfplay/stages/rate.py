@@ -41,7 +41,7 @@ async def rate(
     Fewer than `min_valid_share` of the candidates `asked` for (by default `synthesis.candidates`), or fewer than 2, make a
     Failure.
     """
-    outcomes = await _outcomes(cast, problem, rubric, candidates, candidates, round_)
+    outcomes = await rate_each(cast, problem, rubric, candidates, candidates, round_)
     evaluations = tuple(outcome for outcome in outcomes if isinstance(outcome, Evaluation))
     wanted = cast.synthesis.candidates if asked is None else asked
     if len(evaluations) < max(2, cast.synthesis.min_valid_share * wanted):
@@ -66,11 +66,11 @@ async def rate_reference(
     """
     answer = problem.reference_answer
     reference = Candidate(index=REFERENCE, completion=answer, answer=answer)
-    (outcome,) = await _outcomes(cast, problem, rubric, [reference], candidates, round_)
+    (outcome,) = await rate_each(cast, problem, rubric, [reference], candidates, round_)
     return outcome if isinstance(outcome, Evaluation) else None
 
 
-async def _outcomes(
+async def rate_each(
     cast: Cast,
     problem: Problem,
     rubric: Rubric | None,

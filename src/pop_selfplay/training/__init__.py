@@ -27,6 +27,6 @@ in order is kept instead of the last. Another method gets a file beside dpo.py, 
 `selfplay.train`.
 """
 
-from pop_selfplay.training.outcome import HeldOut, TrainingResult, TrainingStep
+from pop_selfplay.training.outcome import HeldOut, OnlineResult, OnlineStep, TrainingResult, TrainingStep
 
-__all__ = ["HeldOut", "TrainingResult", "TrainingStep"]
+__all__ = ["HeldOut", "OnlineResult", "OnlineStep", "TrainingResult", "TrainingStep"]

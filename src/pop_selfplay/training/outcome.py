@@ -18,6 +18,31 @@ class TrainingStep(NamedTuple):
     reward_accuracy: float
     reward_margin: float
 
+    @property
+    def told(self) -> str:
+        return f"loss {self.loss:.4f}, pairs in order {self.reward_accuracy:.0%}"
+
+
+class OnlineStep(NamedTuple):
+    """One logged step of online RL, means over what was sampled since the step logged before.
+
+    `reward` is None where the judge failed on every answer; `kl` is the divergence from the starting model in nats per token,
+    None where the reference model is not there (beta 0).
+    """
+
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    reward: float | None
+    reward_std: float | None
+    kl: float | None
+
+    @property
+    def told(self) -> str:
+        kl = "" if self.kl is None else f", KL {self.kl:.4f}"
+        return f"reward {'?' if self.reward is None else f'{self.reward:.3f}'}{kl}"
+
 
 class HeldOut(Record):
     """The pairs kept out of training, before and after it. All shares are in [0, 1].
@@ -49,6 +74,27 @@ class TrainingResult(Record):
     held_out: HeldOut | None = Field(description="None when no pair was held out")
     seconds: float = Field(ge=0, description="wall-clock of everything, loading and saving too")
     tokens: int = Field(ge=0)
+
+
+class OnlineResult(Record):
+    """A finished online training. `tokens` counts prompts and answers over all steps, `generated_tokens` the answers alone.
+
+    Rewards are means over the first and the last tenth of the steps (at least one); `judge_failures` and `invalid` count the
+    sampled answers without a score and those that did not parse, by reason.
+    """
+
+    problems: int = Field(ge=1, description="problems trained on")
+    dropped: dict[str, int] = Field(description="problems not used, by reason")
+    steps: int = Field(ge=1)
+    samples: int = Field(ge=1, description="sampled answers")
+    judge_failures: dict[str, int]
+    invalid: dict[str, int]
+    first_reward: float | None
+    last_reward: float | None
+    kl: float | None = Field(description="at the last step; None without a reference model")
+    seconds: float = Field(ge=0, description="wall-clock of everything, loading and saving too")
+    tokens: int = Field(ge=0)
+    generated_tokens: int = Field(ge=0)
 
 
 class LogProbs(NamedTuple):

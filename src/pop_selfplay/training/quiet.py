@@ -18,14 +18,18 @@ KNOWN_NOISE: Final = (
     # TRL 1.16 uses transformers 5.23 by names it has just deprecated, at every pass over the reference answers.
     r"`is_gradient_checkpointing` is deprecated",
     r"`gradient_checkpointing_(en|dis)able` is deprecated",
+    # The seam by which answers are sampled with our own decoding loop; TRL says so at every training.
+    r"You are using 'rollout_func', which is an experimental feature",
 )
 
 KNOWN_LOG_LINES: Final = (
     # Said of every resumed training: tied weights are in no checkpoint, and shares of all steps are stored as numbers of steps.
     "missing keys in the checkpoint model loaded: ['lm_head.weight']",
     "do not match the ones in the `trainer_state.json`",
+    # Said, with the whole row, of an answer that the judge failed on; we count them, by reason (grpo_watch.py).
+    "All reward functions returned None",
 )
-_CHATTY: Final = ("transformers.trainer", "transformers.trainer_utils")
+_CHATTY: Final = ("transformers.trainer", "transformers.trainer_utils", "trl.trainer.grpo_trainer")
 
 
 @contextlib.contextmanager
@@ -42,7 +46,7 @@ def quiet_libraries() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             for message in KNOWN_NOISE:
-                warnings.filterwarnings("ignore", message=message, category=FutureWarning)
+                warnings.filterwarnings("ignore", message=message)
             yield
     finally:
         for logger in loggers:

@@ -1,9 +1,6 @@
 """The paper's values for DPO, a user's `training.dpo` on top, and what is refused there."""
 
 import dataclasses
-import difflib
-import typing
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +10,7 @@ from trl import DPOConfig
 from pop_selfplay.config import DPOTraining
 from pop_selfplay.errors import ConfigError
 from pop_selfplay.training import processes
+from pop_selfplay.training.fields import known_fields, under_its_names
 from pop_selfplay.training.hardware import has_bf16, has_liger, model_kwargs
 
 PAPER: Final[dict[str, Any]] = {
@@ -63,12 +61,6 @@ OWNED: Final[dict[str, str]] = {
     "logging_nan_inf_filter": "a loss that is no number must be seen, because it ends the training",
 }
 
-RENAMED: Final = {
-    # transformers 5.23 warns about the old names, which most people know and TRL still sets.
-    "gradient_checkpointing": "activation_checkpointing",
-    "gradient_checkpointing_kwargs": "activation_checkpointing_kwargs",
-}
-
 MEMORY_ADVICE: Final = (
     "lower training.dpo.per_device_train_batch_size (down to 1) or training.dpo.max_length, or train less: training.lora, and "
     "with it training.quantization 4bit; docs/training.md says what needs how much"
@@ -106,11 +98,9 @@ class Settings:
     @classmethod
     def of(cls, training: DPOTraining) -> "Settings":
         """Lay the user's fields over the paper's. Raises ConfigError for one that is unknown, or ours to set."""
-        given = _known(training.dpo)
+        given = known_fields(training.dpo, DPOConfig, where="training.dpo", beside=PAPER, owned=OWNED)
         fields = {**PAPER, **OURS, **({"learning_rate": LORA_LEARNING_RATE} if training.lora else {}), **given}
-        if "activation_checkpointing" not in _field_types():  # a transformers that has only the old names
-            old = {new: name for name, new in RENAMED.items()}
-            fields = {old.get(name, name): value for name, value in fields.items()}
+        fields = under_its_names(fields, DPOConfig)
         use_cpu = bool(fields.get("use_cpu", False))
         fields.setdefault("bf16", not fields.get("fp16", False) and has_bf16(use_cpu))
         fields.setdefault("use_liger_kernel", has_liger(use_cpu))
@@ -159,33 +149,3 @@ class Settings:
                 f"(training.batch_size {self.batch_size})"
             )
         return given, share // given
-
-
-def _known(dpo: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the user's fields under today's names and as numbers where numbers are meant."""
-    types = _field_types()
-    allowed = sorted((types.keys() | PAPER.keys() | RENAMED.keys()) - OWNED.keys())
-    fields: dict[str, Any] = {}
-    for name, value in dpo.items():
-        if name in OWNED:
-            raise ConfigError(f"training.dpo.{name} (here {value!r}) cannot be set: {OWNED[name]}")
-        if name not in allowed:
-            near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
-            advice = f"did you mean {near[0]}?" if near else "see the documentation of trl.DPOConfig"
-            raise ConfigError(f"training.dpo.{name} (here {value!r}) is no field of trl.DPOConfig: {advice}")
-        fields[RENAMED.get(name, name)] = _as_number(value, types.get(name))
-    return fields
-
-
-def _as_number(value: Any, type_: Any) -> Any:
-    """Return 1e-6 for "1e-6": YAML reads it as text unless it is written 1.0e-6."""
-    if isinstance(value, str) and float in (type_, *typing.get_args(type_)):
-        try:
-            return float(value)
-        except ValueError:
-            return value  # TRL says what is wrong with it
-    return value
-
-
-def _field_types() -> dict[str, Any]:
-    return {field.name: field.type for field in dataclasses.fields(DPOConfig) if field.init}

@@ -5,6 +5,7 @@ there is described by request.json; a training that is asked for the same goes o
 
     request.json     what was asked for, as a digest
     metrics.jsonl    every log entry
+    samples.jsonl    online RL: every sampled answer
     checkpoint-N/    everything needed to go on after step N; only one with the file `whole` counts
     best-N/          the weights of the best checkpoint so far (keeping.py)
     last/, merged/   the finished weights on their way out
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 METRICS: Final = "metrics.jsonl"
+SAMPLES: Final = "samples.jsonl"
 REQUEST: Final = "request.json"
 WHOLE: Final = "whole"
 """Marks a checkpoint that was written to its end."""
@@ -71,10 +73,11 @@ def seal(checkpoint: Path) -> None:
 def publish(directory: Path, result: Path, out: Path) -> None:
     """Give the finished model in `result`, a folder of `directory`, the name `out`, and remove what training left behind.
 
-    metrics.jsonl and the reporters' folders come along. They are copied: until the rename, all of it can be done once more.
+    metrics.jsonl, samples.jsonl and the reporters' folders come along. They are copied: until the rename, all of it can be done
+    once more.
     """
     for path in directory.iterdir():
-        if path.name == METRICS:
+        if path.name in (METRICS, SAMPLES):
             shutil.copyfile(path, result / path.name)
         elif path.is_dir() and path != result and not path.name.startswith(_SCRATCH):
             shutil.copytree(path, result / path.name, dirs_exist_ok=True)

@@ -29,12 +29,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped t
 
     def go_on_after(self, step: int) -> None:
         """Take up metrics.jsonl of an interrupted training, and forget what it logged after `step`; 0 for all of it."""
-        lines = self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.is_file() else []
-        kept = [line for line in lines if _step(line) <= step and step]
-        for line in kept:
-            self._remember(json.loads(line))
-        if self.writes:
-            self.metrics.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        for entry in lines_until(self.metrics, step, cut=self.writes):
+            self._remember(entry)
 
     def on_log(
         self,
@@ -44,7 +40,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped t
         logs: dict[str, Any],
         **_: Any,  # transformers passes the model, optimiser and more
     ) -> None:
-        entry = {"step": state.global_step} | {name: _finite(value) for name, value in logs.items()}
+        entry = {"step": state.global_step} | {name: finite(value) for name, value in logs.items()}
         if self.writes:
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
@@ -89,6 +85,15 @@ def diverged_advice(metrics: Path) -> str:
     )
 
 
+def lines_until(path: Path, step: int, *, cut: bool = True) -> list[dict[str, Any]]:
+    """Return the entries of a JSONL file, maybe missing, up to `step`; 0 for none. With `cut`, forget the others."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    kept = [line for line in lines if _step(line) <= step and step]
+    if cut:
+        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    return [json.loads(line) for line in kept]
+
+
 def _step(line: str) -> float:
     """Return the step of a line; a line that a kill cut short belongs to no step."""
     try:
@@ -97,6 +102,6 @@ def _step(line: str) -> float:
         return math.inf
 
 
-def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity: they are written as text."""
+def finite(value: Any) -> Any:
+    """Return `value` for a log: JSON has no NaN and no infinity: they are written as text."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -6,7 +6,7 @@ the batch as soon as they are a quarter of it.
 
 import threading
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import torch
 
@@ -21,6 +21,20 @@ from pop_selfplay.models.local.waves import Row
 _LEAVE_AT: Final = 0.75  # of the rows in the batch still writing; each leave-taking copies the cache once
 
 
+class Onlooker(Protocol):
+    """Whoever looks on while a batch is written."""
+
+    def note(self, rows: Sequence[int], logits: torch.Tensor) -> None:
+        """Take in one step: `rows[place]` is the row of the batch behind `logits[place]`, [rows, vocabulary]."""
+
+
+class Written(NamedTuple):
+    """What a row wrote: its tokens, with the end token where there is one, and whether only the limit ended it."""
+
+    tokens: list[int]
+    by_limit: bool
+
+
 class _Ended(NamedTuple):
     tokens: int
     by_limit: bool
@@ -29,11 +43,20 @@ class _Ended(NamedTuple):
 @torch.inference_mode()
 def decode(loaded: Loaded, batch: Sequence[Row], closing: threading.Event) -> list[Completion]:
     """Return the completions of `batch`, in order. Raises ModelUnavailable when `closing` is set before it is done."""
+    watcher = Watcher(loaded.tokenizer, batch)
+    return _completions(loaded, batch, write(loaded, batch, closing, watcher), watcher)
+
+
+def write(loaded: Loaded, batch: Sequence[Row], closing: threading.Event, watcher: Onlooker | None = None) -> list[Written]:
+    """Return what each row of `batch` writes, as tokens, in order; call it without gradients. Raises as `decode` does.
+
+    A `watcher` is shown the logits of every step.
+    """
     steps = max(row.max_new for row in batch)
     device = loaded.device
     written = torch.zeros((len(batch), steps), dtype=torch.long, device=device)
     ended: list[_Ended | None] = [None] * len(batch)
-    watch, watcher = _StopWatch(loaded, batch), Watcher(loaded.tokenizer, batch)
+    watch = _StopWatch(loaded, batch)
     sampler = sampler_for([row.request for row in batch], steps, device)
     reader = _Reader(loaded, [row.prompt for row in batch], steps)
     rows = list(range(len(batch)))  # which row of the batch stands at which place of the model's input
@@ -42,7 +65,8 @@ def decode(loaded: Loaded, batch: Sequence[Row], closing: threading.Event) -> li
     for step in range(steps):
         if closing.is_set():
             raise ModelUnavailable("the model was closed while it was writing")
-        watcher.note(rows, logits)
+        if watcher is not None:
+            watcher.note(rows, logits)
         tokens = sampler.pick(logits, step)
         written[row_ids, step] = tokens
         for place, token in enumerate(tokens.tolist()):
@@ -60,7 +84,8 @@ def decode(loaded: Loaded, batch: Sequence[Row], closing: threading.Event) -> li
             tokens, sampler = tokens[kept], sampler.keep(kept)
             reader.keep(kept)
         logits = reader.read(tokens)
-    return _completions(loaded, batch, written.tolist(), [end for end in ended if end is not None], watcher)
+    ends = [end for end in ended if end is not None]
+    return [Written(tokens[: end.tokens], end.by_limit) for tokens, end in zip(written.tolist(), ends, strict=True)]
 
 
 class _Reader:
@@ -138,20 +163,17 @@ def _tokens_with(tokenizer: Any, character: str) -> frozenset[int]:
     return frozenset(token for piece, token in tokenizer.get_vocab().items() if character in piece)
 
 
-def _completions(
-    loaded: Loaded, batch: Sequence[Row], written: Sequence[list[int]], ended: Sequence[_Ended], watcher: Watcher
-) -> list[Completion]:
-    kept = [tokens[: end.tokens] for tokens, end in zip(written, ended, strict=True)]
-    texts = loaded.tokenizer.batch_decode(kept, skip_special_tokens=True)
+def _completions(loaded: Loaded, batch: Sequence[Row], written: Sequence[Written], watcher: Watcher) -> list[Completion]:
+    texts = loaded.tokenizer.batch_decode([row.tokens for row in written], skip_special_tokens=True)
     return [
         Completion(
             text=_through(text, row.request.stop),
-            finish_reason="length" if end.by_limit else "stop",
+            finish_reason="length" if wrote.by_limit else "stop",
             prompt_tokens=len(row.prompt),
-            generated_tokens=end.tokens,
-            tokens=watcher.tokens(number, tokens),
+            generated_tokens=len(wrote.tokens),
+            tokens=watcher.tokens(number, wrote.tokens),
         )
-        for number, (row, text, end, tokens) in enumerate(zip(batch, texts, ended, kept, strict=True))
+        for number, (row, text, wrote) in enumerate(zip(batch, texts, written, strict=True))
     ]
 
 

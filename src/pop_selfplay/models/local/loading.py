@@ -54,6 +54,11 @@ def load(config: LocalModel) -> Loaded:
             "model.path must be a directory with config.json, tokenizer and safetensors weights, or a hub name"
         ) from error
     ensure_template(tokenizer, config.path)
+    return ready(model, tokenizer, device)
+
+
+def ready(model: Any, tokenizer: Any, device: torch.device) -> Loaded:
+    """Return a model in memory, on `device` and switched to inference, as one ready to generate."""
     on_cpu = device.type == "cpu"
     return Loaded(
         model=model,

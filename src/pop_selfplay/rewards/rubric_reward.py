@@ -1,0 +1,170 @@
+"""`pop_selfplay.reward`: the rubric as a reward function for other people's trainers."""
+
+import asyncio
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final
+
+from pop_selfplay.config import JudgeSampling, ModelConfig, Synthesis
+from pop_selfplay.core.rewards import Sample, Shaping
+from pop_selfplay.domains import load_domain
+from pop_selfplay.episode import paired
+from pop_selfplay.errors import UsageError
+from pop_selfplay.records import Role
+from pop_selfplay.rewards.bridge import Bridge
+from pop_selfplay.rewards.judges import IN_MEMORY, Judging, judge_config, open_judge
+from pop_selfplay.rewards.rubrics import Rubrics, sound
+from pop_selfplay.rewards.scoring import Graded, score_answers
+from pop_selfplay.session import Session, prompts_needed, read_session
+from pop_selfplay.stages.asking import Cast
+
+GENERAL_DOMAIN: Final = "instruction_following"
+
+
+class RubricReward:
+    """A reward function: scores sampled answers by their problems' rubrics. Make one with `reward`; close it when done.
+
+    The judge is opened with the first call, in a thread of its own, and answers all calls of a batch at once. Any thread may
+    call it, also one that runs an event loop.
+    """
+
+    __name__ = "rubric"  # what TRL logs it as
+
+    def __init__(
+        self,
+        rubrics: Rubrics,
+        opened: Callable[[], AbstractAsyncContextManager[Cast]],
+        shaping: Shaping = Shaping(),  # noqa: B008  # immutable
+        *,
+        round_: int = 1,
+    ) -> None:
+        self._rubrics = rubrics
+        self._shaping = shaping
+        self._round = round_
+        self._bridge = Bridge(opened, name="pop judge")
+
+    def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
+        """Return the reward of each completion, None where the judge failed: TRL's signature of a reward function.
+
+        `prompts` and `completions` are texts or conversations; `columns` are the other columns of the dataset, one value for
+        each completion (see `rubrics.py` for those that are used), and whatever else the trainer passes. With TRL's
+        `log_metric` among them, shares of failures and invalid answers are logged. Raises UsageError when a rubric is missing,
+        ModelError when the judge cannot be reached.
+        """
+        samples = self.samples(prompts, completions, **columns)
+        log = columns.get("log_metric")
+        if callable(log):
+            log("rubric/judge_failures", sum(sample.score is None for sample in samples) / len(samples))
+            log("rubric/invalid", sum(sample.answer is None for sample in samples) / len(samples))
+        return [sample.reward for sample in samples]
+
+    def samples(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[Sample]:
+        """Return the same with everything behind it: answer, score, reward and the reason where there is none."""
+        asked = self._rubrics.find(prompts, columns)
+        return self._bridge.run(partial(self._scored, asked, completions))
+
+    async def score_answers(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[Sample]:
+        """Return what `samples` does, from any event loop and without blocking it."""
+        asked = self._rubrics.find(prompts, columns)
+        return await asyncio.wrap_future(self._bridge.submit(partial(self._scored, asked, completions)))
+
+    def close(self) -> None:
+        """Free the judge and end its thread. Idempotent."""
+        self._bridge.close()
+
+    def __enter__(self) -> "RubricReward":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def _scored(self, asked: Sequence[Graded], completions: Sequence[Any], cast: Cast) -> list[Sample]:
+        texts = [text_of(completion) for completion in completions]
+        return await score_answers(cast, asked, texts, self._round, shaping=self._shaping)
+
+
+def text_of(completion: Any) -> str:
+    """Return what a completion says: the text itself, or that of the conversation's last turn."""
+    return completion if isinstance(completion, str) else str(completion[-1]["content"])
+
+
+def reward(
+    rubrics: str | PathLike[str] | Mapping[str, Graded] | None = None,
+    *,
+    judge: ModelConfig | Mapping[str, Any] | str | None = None,
+    domain: str | None = None,
+    scoring: str | None = None,
+    max_tokens: int | None = None,
+    format_reward: float = 0.0,
+    length_penalty: float = 0.0,
+    journal: str | PathLike[str] | None = None,
+) -> RubricReward:
+    """Return a reward function that scores sampled answers by rubrics, for TRL's GRPOTrainer or any other trainer.
+
+    `rubrics` is a run directory, a mapping from problem id to problem and rubric, or None where the dataset has a column
+    `rubric`. `judge` is a model config (also as plain data), the address of a server up to /v1, or the path of a local model;
+    for a run it is the run's own judge unless given. `domain`, `scoring` (pointwise or per_criterion; verify for problems with
+    one final answer) and `max_tokens` of a judgement are the run's, else instruction_following, pointwise and 4096.
+
+    The reward is the score, 0 to 2; plus `format_reward` if the answer parses, minus `length_penalty` for every 100 words. An
+    answer that does not parse scores 0. Where the judge fails it is None. Never sum it with another reward function in TRL:
+    that one alone would then be the reward of samples whose judge failed.
+
+    The same answer to the same problem is judged once. Verdicts are kept in memory, or in the file `journal`, where a later
+    training finds them again. Raises UsageError or ConfigError for a request that makes no sense.
+    """
+    for name, weight in (("format_reward", format_reward), ("length_penalty", length_penalty)):
+        if not (math.isfinite(weight) and weight >= 0):
+            raise UsageError(f"{name} {weight} must be a finite number of at least 0")
+    known: Iterable[Graded] = ()
+    judging: Judging | None = None
+    if isinstance(rubrics, Mapping):
+        known = rubrics.values()
+    elif rubrics is not None:
+        known, judging = read_session(Path(rubrics), _of_run)
+    judging = _with(judging, judge, domain, scoring, max_tokens)
+    opened = partial(open_judge, judging, IN_MEMORY if journal is None else Path(journal))
+    return RubricReward(Rubrics(known, judging.domain), opened, Shaping(format_reward, length_penalty))
+
+
+def _of_run(session: Session) -> tuple[list[Graded], Judging]:
+    """Return the problems of all finished episodes of a run, and how it judges."""
+    config = session.config
+    made = paired(session.journal, config.rounds, session.domain, config.pairing, config.seed)
+    graded = [found.graded for found in sound(made)]
+    if not graded:
+        raise UsageError(
+            f"{session.directory.path} has no finished episode with a rubric: go on with `pop run {session.directory.path}`"
+        )
+    judge = config.teachers.get(Role.JUDGE, config.model)
+    return graded, Judging(judge, session.domain, config.synthesis, config.seed)
+
+
+def _with(
+    run: Judging | None,
+    judge: ModelConfig | Mapping[str, Any] | str | None,
+    domain: str | None,
+    scoring: str | None,
+    max_tokens: int | None,
+) -> Judging:
+    """Return the run's way of judging with what was given over it."""
+    if judge is None and run is None:
+        raise UsageError("who judges? Give judge: a model config, the address of a server up to /v1, or the path of a model")
+    synthesis = Synthesis() if run is None else run.synthesis
+    if scoring is not None:
+        synthesis = Synthesis.model_validate(synthesis.model_dump() | {"scoring": scoring})
+    if max_tokens is not None:
+        sampling = JudgeSampling.model_validate(synthesis.judge.model_dump() | {"max_tokens": max_tokens})
+        synthesis = synthesis.model_copy(update={"judge": sampling})
+    judged_by = load_domain(domain or GENERAL_DOMAIN) if run is None or domain is not None else run.domain
+    judged_by.require([prompt for prompt in prompts_needed(synthesis) if prompt.startswith("rate")])
+    return Judging(
+        judge=run.judge if judge is None and run is not None else judge_config(judge or ""),
+        domain=judged_by,
+        synthesis=synthesis,
+        seed=0 if run is None else run.seed,
+    )

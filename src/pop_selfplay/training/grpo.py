@@ -1,0 +1,211 @@
+"""Online RL with TRL's GRPO: the round's problems and rubrics and its starting model in, a finished model directory out.
+
+    a batch of problems ──sample──▶ a group of answers each      (rollout.py, or TRL with vLLM)
+    each answer ──judge, by the problem's rubric──▶ reward       (rewards/, the same prompts, parsers and journal as synthesis)
+    rewards within a group ──GRPO──▶ a step of the policy        (TRL)
+
+The judge is frozen: the policy that the round started with, or the teacher for the judge's role. Where it fails the answer has
+no reward: TRL leaves it out of its group's mean and spread and gives it no advantage. That holds only while the rubric is the
+one reward function, so every other term is inside it (core/rewards.py).
+
+Not in the paper. Training works in a hidden directory beside `out`, as DPO does. One that was killed goes on from its last
+checkpoint, samples the same answers again, and finds the judge's verdicts in the journal.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from datasets import Dataset
+from transformers import PrinterCallback
+
+from pop_selfplay.config import GRPOTraining, Sampling
+from pop_selfplay.domains import Domain
+from pop_selfplay.episode import paired
+from pop_selfplay.errors import ModelRefused, TrainingError, UsageError
+from pop_selfplay.rewards.rubrics import sound
+from pop_selfplay.rewards.scoring import Graded
+from pop_selfplay.session import Session
+from pop_selfplay.training import processes
+from pop_selfplay.training.card import Facts, Origin, write_card
+from pop_selfplay.training.dataset import DropReason
+from pop_selfplay.training.grpo_settings import MEMORY_ADVICE, OnlineSettings
+from pop_selfplay.training.grpo_trainer import FreshSeeds, OnlineTrainer
+from pop_selfplay.training.grpo_watch import OnlineWatch, diverged_advice, mean_reward
+from pop_selfplay.training.judging import RubricRewards, Score, judge_of
+from pop_selfplay.training.keeping import SealCheckpoints
+from pop_selfplay.training.outcome import OnlineResult, OnlineStep
+from pop_selfplay.training.quiet import quiet_libraries
+from pop_selfplay.training.rollout import Rollout
+from pop_selfplay.training.saving import save_weights
+from pop_selfplay.training.starting import load_config, load_tokenizer, memory_given_back, threads_for
+from pop_selfplay.training.unfinished import last_checkpoint, publish, step_of, take_up
+
+LAST: Final = "last"
+"""Folder of the finished weights on their way out."""
+
+
+class OnlineJob(NamedTuple):
+    """What is to be trained: `problems` in the words of `domain`, from `start` (directory or hub name) to `out`.
+
+    Answers are sampled as `solver` says, unless `config.grpo` says otherwise.
+    """
+
+    problems: Sequence[Graded]
+    domain: Domain
+    start: str
+    out: Path
+    config: GRPOTraining
+    solver: Sampling
+    seed: int
+    origin: Origin | None = None
+
+
+class Asked(NamedTuple):
+    """The problems that are trained on, by id, with the conversation that asks each, and what was dropped, by reason.
+
+    `longest` is the longest conversation, in tokens.
+    """
+
+    problems: dict[str, Graded]
+    prompts: dict[str, list[dict[str, str]]]
+    dropped: dict[str, int]
+    longest: int
+
+
+def train_round(session: Session, round_: int, start: str, out: Path) -> OnlineResult:
+    """Train the model at `start` on the problems of the round's finished episodes, and save it to `out`.
+
+    Raises what `train_grpo` raises, and ModelError when the judge cannot be reached.
+    """
+    run, config = session.config, session.config.training
+    assert isinstance(config, GRPOTraining)
+    made = paired(session.journal, round_, session.domain, run.pairing, run.seed)
+    problems = [found.graded for found in sound(made) if found.episode.round == round_]
+    origin = Origin(session.domain.name, run.corpus.type, session.journal.run_id, round_)
+    job = OnlineJob(problems, session.domain, start, out, config, run.synthesis.solver, run.seed, origin)
+    with judge_of(session, round_, config) as score:
+        return train_grpo(job, score, session.observer.training_step)
+
+
+def train_grpo(job: OnlineJob, score: Score, observe: Callable[[OnlineStep], None] | None = None) -> OnlineResult:
+    """Train a model to answer problems so that `score` likes it, and save it to `job.out`, which must not exist yet.
+
+    On a CPU the same problems, judge and seed give the same weights bit for bit, however often the training was interrupted.
+    `observe` is called after every logged step. Raises UsageError or ConfigError for a request that makes no sense,
+    ModelRefused when the start cannot be loaded, TrainingError when there is nothing to train on, the judge scores nothing, or
+    the training diverges.
+    """
+    began = time.monotonic()
+    if job.out.exists():
+        raise UsageError(f"{job.out} exists already: remove it, or train into another directory")
+    if processes.count() > 1:
+        raise UsageError("online RL trains in one process: start it by `pop train`, without accelerate launch")
+    settings = OnlineSettings.of_run(job.config, job.solver)
+    tokenizer = load_tokenizer(job.start, settings.hub)
+    asked = fitting(job.problems, job.domain, tokenizer, settings.max_prompt_length)
+    settings.require_a_step(len(asked.problems))
+    directory = take_up(job.out, _request(job, asked))
+    watch = OnlineWatch(directory, observe)
+    with quiet_libraries(), threads_for(job.start, settings.hub), memory_given_back(MEMORY_ADVICE):
+        trainer = make_trainer(asked, RubricRewards(asked.problems, score, watch), job, tokenizer, settings, directory)
+        checkpoint = last_checkpoint(directory)
+        if checkpoint is not None:
+            trainer.go_on_from(checkpoint)
+        watch.go_on_after(step_of(checkpoint) if checkpoint else 0)
+        trainer.add_callback(FreshSeeds(job.seed))
+        trainer.add_callback(watch)
+        trainer.add_callback(SealCheckpoints())
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if not watch.steps:
+            raise TrainingError("not one step was taken: raise training.grpo.num_train_epochs or training.grpo.max_steps")
+        save_weights(trainer, directory / LAST, load_config(job.start, settings.hub).dtype, diverged_advice(directory))
+    tokenizer.save_pretrained(directory / LAST)
+    result = result_of(watch, asked, time.monotonic() - began)
+    figures = result.model_dump(include={"steps", "samples", "first_reward", "last_reward", "kl", "tokens"})
+    data = f"{result.problems:,} problems with rubrics"
+    facts = Facts(job.start, "GRPO", data, job.config.model_dump(mode="json"), figures, job.origin)
+    write_card(directory / LAST, facts, settings.hub)
+    publish(directory, directory / LAST, job.out)
+    return result
+
+
+def fitting(problems: Sequence[Graded], domain: Domain, tokenizer: Any, limit: int | None) -> Asked:
+    """Return the problems whose conversation has at most `limit` tokens, in the order of their ids.
+
+    Raises TrainingError when none is left.
+    """
+    kept, prompts, dropped, longest = dict[str, Graded](), dict[str, list[dict[str, str]]](), Counter[str](), 0
+    for graded in sorted(problems, key=lambda graded: graded.problem.id):
+        prompt = [turn.model_dump() for turn in domain.render("solve", problem=graded.problem.text)]
+        tokens = len(tokenizer.apply_chat_template(prompt, add_generation_prompt=True)["input_ids"])
+        if limit is not None and tokens > limit:
+            dropped[DropReason.PROMPT_TOO_LONG.value] += 1
+            continue
+        kept[graded.problem.id], prompts[graded.problem.id] = graded, prompt
+        longest = max(longest, tokens)
+    if not kept:
+        raise TrainingError(
+            f"there is no problem to train on ({dropped.total()} were longer than training.grpo.max_prompt_length {limit}): "
+            "play more documents (synthesis.documents); `pop status` shows what was dropped and why"
+        )
+    return Asked(kept, prompts, dict(dropped), longest)
+
+
+def make_trainer(
+    asked: Asked, rewards: RubricRewards, job: OnlineJob, tokenizer: Any, settings: OnlineSettings, directory: Path
+) -> OnlineTrainer:
+    """Return TRL's trainer, ready to train."""
+    config = settings.grpo_config(directory, job.seed, asked.longest)
+    rows = [{"prompt": prompt, "problem_id": id_} for id_, prompt in asked.prompts.items()]
+    try:
+        trainer = OnlineTrainer(
+            model=job.start,
+            reward_funcs=rewards,
+            args=config,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer,
+            rollout_func=Rollout(job.seed) if settings.samples_itself else None,
+        )
+    except OSError as error:
+        raise ModelRefused(f"cannot load the model to train from {job.start!r}: {error}") from error
+    except (ValueError, NotImplementedError, ImportError) as error:
+        raise TrainingError(f"TRL cannot train {job.start!r} with these settings: {error}") from error
+    trainer.remove_callback(PrinterCallback)  # it prints every log entry when the progress bar is off
+    rewards.know_ends((*trainer.eos_token_ids, tokenizer.pad_token_id), mask_cut_off=config.mask_truncated_completions)
+    return trainer
+
+
+def result_of(watch: OnlineWatch, asked: Asked, seconds: float) -> OnlineResult:
+    """Return the figures of a finished training."""
+    tenth = max(1, len(watch.steps) // 10)
+    return OnlineResult(
+        problems=len(asked.problems),
+        dropped=asked.dropped,
+        steps=watch.steps[-1].step,
+        samples=watch.samples,
+        judge_failures=dict(sorted((+watch.judge_failures).items())),
+        invalid=dict(sorted((+watch.invalid).items())),
+        first_reward=mean_reward(watch.steps[:tenth]),
+        last_reward=mean_reward(watch.steps[-tenth:]),
+        kl=watch.steps[-1].kl,
+        seconds=seconds,
+        tokens=watch.tokens,
+        generated_tokens=watch.generated_tokens,
+    )
+
+
+def _request(job: OnlineJob, asked: Asked) -> dict[str, Any]:
+    """Return what tells this training from another one: a training that was asked for the same is taken up."""
+    return {
+        "start": job.start,
+        "config": job.config.model_dump(mode="json"),
+        "solver": job.solver.model_dump(mode="json"),
+        "seed": job.seed,
+        "problems": {
+            id_: [asked.prompts[id_], graded.rubric.model_dump(mode="json") if graded.rubric else None]
+            for id_, graded in asked.problems.items()
+        },
+    }

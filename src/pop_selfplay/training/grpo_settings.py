@@ -1,0 +1,155 @@
+"""Our values for online RL, a user's `training.grpo` on top, and what is refused there.
+
+The paper trains offline only, so no value here is the paper's: each says where it comes from. The solver's sampling
+(temperature, top_p, max_completion_length) is taken from `synthesis.solver`, so that the model is trained as it answers.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from trl import GRPOConfig
+
+from pop_selfplay.config import GRPOTraining, Sampling
+from pop_selfplay.errors import ConfigError
+from pop_selfplay.training import processes, settings
+from pop_selfplay.training.fields import known_fields, under_its_names
+from pop_selfplay.training.hardware import has_bf16
+
+ONLINE: Final[dict[str, Any]] = {
+    "num_generations": 8,  # TRL's; DeepSeekMath used 64, with a reward that costs nothing
+    "learning_rate": 1e-6,  # TRL's, and DeepSeekMath's
+    "beta": 0.04,  # DeepSeekMath's: a judge can be gamed, a checker of answers cannot, so the model is kept near its start
+    "loss_type": "dapo",  # TRL's: every token counts alike, so that long answers are not favoured
+    "scale_rewards": "group",  # TRL's, and DeepSeekMath's
+    "num_train_epochs": 1,  # every problem once, as the paper's DPO sees every pair once
+    "lr_scheduler_type": "cosine",  # as the paper's DPO
+    "warmup_steps": 0.1,  # as the paper's DPO; below 1 it is a share of all steps
+    "optim": "adamw_torch_fused",  # as the paper's DPO
+    "max_prompt_length": 1024,  # as the paper's DPO; no field of TRL, so ours: longer prompts are dropped with their problem
+    "activation_checkpointing": True,  # as the paper's DPO
+}
+
+OURS: Final[dict[str, Any]] = {
+    # Nothing here changes what is learned: what is written where, and what can be seen.
+    "logging_steps": 1,
+    "logging_first_step": True,
+    "report_to": "none",
+    "save_strategy": "steps",
+    "save_steps": 0.2,  # below 1 it is a share of all steps
+}
+
+_OF_OTHERS: Final = frozenset({"load_best_model_at_end", "metric_for_best_model", "greater_is_better"})
+
+OWNED: Final[dict[str, str]] = {name: why for name, why in settings.OWNED.items() if name not in _OF_OTHERS} | {
+    "auto_find_batch_size": "it would break up groups: set per_device_train_batch_size",
+    "reward_weights": "the rubric is the only reward: set training.format_reward and training.length_penalty",
+    "remove_unused_columns": "the rubric of an answer is found by the columns of its problem",
+    "eval_strategy": "models are measured by the run: see measure",
+    "load_best_model_at_end": "nothing is evaluated while training: the last model is the result",
+    "push_to_hub": "upload models/round-N of the run yourself, when it was measured",
+    "hub_model_id": "upload models/round-N of the run yourself, when it was measured",
+}
+
+MEMORY_ADVICE: Final = (
+    "lower training.grpo.per_device_train_batch_size, training.grpo.num_generations or training.grpo.max_completion_length, or "
+    "set training.grpo.beta to 0, which needs no reference model"
+)
+
+TRLS_GENERATION: Final = (
+    *("use_vllm", "use_transformers_continuous_batching", "generation_kwargs", "chat_template_kwargs", "cache_implementation"),
+    *("top_k", "min_p", "repetition_penalty"),
+)
+"""Fields that only TRL's own generation knows: where one is set, it samples, and `rollout.py` does not."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OnlineSettings:
+    """`training.grpo` over our values: fields of GRPOConfig, and the limit on prompts, in tokens, None for no limit."""
+
+    fields: dict[str, Any]
+    max_prompt_length: int | None
+    batch_size: int
+
+    @classmethod
+    def of_run(cls, training: GRPOTraining, solver: Sampling) -> "OnlineSettings":
+        """Lay the user's fields over ours. Raises ConfigError for one that is unknown, or not to be set."""
+        sampling = {"temperature": solver.temperature, "top_p": solver.top_p, "max_completion_length": solver.max_tokens}
+        given = known_fields(training.grpo, GRPOConfig, where="training.grpo", beside=ONLINE, owned=OWNED)
+        fields = {**sampling, **ONLINE, **OURS, **given}
+        fields = under_its_names(fields, GRPOConfig)
+        if fields["temperature"] <= 0:
+            raise ConfigError(
+                f"online RL learns from answers that differ: temperature {fields['temperature']} must be above 0 "
+                "(synthesis.solver.temperature, or training.grpo.temperature)"
+            )
+        use_cpu = bool(fields.get("use_cpu", False))
+        fields.setdefault("bf16", not fields.get("fp16", False) and has_bf16(use_cpu))
+        fields.setdefault("dataloader_pin_memory", torch.cuda.is_available())  # without a GPU it only makes torch warn
+        return cls(fields, fields.pop("max_prompt_length"), training.batch_size)
+
+    @property
+    def hub(self) -> dict[str, Any]:
+        """How the starting model is found: its revision, and whether its own code may run."""
+        revision = (self.fields.get("model_init_kwargs") or {}).get("revision")
+        return {"trust_remote_code": self.fields.get("trust_remote_code", False)} | ({"revision": revision} if revision else {})
+
+    @property
+    def samples_itself(self) -> bool:
+        """Whether answers are sampled by `rollout.py`, and not by TRL."""
+        return not any(self.fields.get(name) for name in TRLS_GENERATION)
+
+    def require_a_step(self, problems: int) -> None:
+        """Raise ConfigError unless `problems` are enough for one step: TRL leaves out what is less than a whole batch."""
+        wanted = self.batch_size // max(1, self.fields["num_generations"])
+        if problems < wanted:
+            raise ConfigError(
+                f"{problems} problems are fewer than the {wanted} of one step (training.batch_size {self.batch_size} answers, "
+                f"training.grpo.num_generations {self.fields['num_generations']} to each): lower training.batch_size, or play "
+                "more documents"
+            )
+
+    def grpo_config(self, output: Path, seed: int, longest_prompt: int) -> GRPOConfig:
+        """Return TRL's config. `longest_prompt`, in tokens, sets how many answers fit into one pass.
+
+        Raises ConfigError when a value is refused by TRL or the batch cannot be divided among groups, devices and passes.
+        """
+        per_device, passes = self._division(longest_prompt)
+        fields = {
+            "per_device_eval_batch_size": per_device,
+            **self.fields,
+            "per_device_train_batch_size": per_device,
+            "gradient_accumulation_steps": passes,
+            "output_dir": str(output),
+            "seed": seed,
+            "data_seed": seed,
+            "disable_tqdm": True,
+            "logging_nan_inf_filter": False,  # on, it writes an average of earlier losses where there is no number
+        }
+        try:
+            return GRPOConfig(**fields)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"TRL refuses a value in training.grpo: {error}") from error
+
+    def _division(self, longest_prompt: int) -> tuple[int, int]:
+        """Return answers per device and pass, and passes per optimiser step: together and over all devices, `batch_size`."""
+        group, devices = self.fields["num_generations"], processes.count()
+        if group < 2 or self.batch_size % (group * devices):
+            raise ConfigError(
+                f"training.batch_size {self.batch_size} must be a multiple of training.grpo.num_generations {group} "
+                f"(at least 2) times the number of devices, {devices}: a group of answers stays together"
+            )
+        share = self.batch_size // devices
+        given = self.fields.get("per_device_train_batch_size")
+        if given is None:
+            longest = longest_prompt + self.fields["max_completion_length"]
+            given = max(
+                n for n in range(1, share + 1) if share % n == 0 and (n == 1 or n * longest <= settings.TOKENS_PER_PASS)
+            )
+        elif given < 1 or share % given:
+            raise ConfigError(
+                f"training.grpo.per_device_train_batch_size {given} must divide the {share} answers per step and device "
+                f"(training.batch_size {self.batch_size})"
+            )
+        return given, share // given

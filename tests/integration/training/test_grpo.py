@@ -1,0 +1,197 @@
+"""Online RL on a tiny random model: a reward is learned, a killed training goes on, a judge that fails moves nothing."""
+
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from pop_selfplay.config import GRPOTraining, Sampling
+from pop_selfplay.core.rewards import Sample
+from pop_selfplay.domains import load_domain
+from pop_selfplay.errors import ModelUnavailable, TrainingError, UsageError
+from pop_selfplay.records import Problem
+from pop_selfplay.rewards.scoring import Graded
+from pop_selfplay.training import OnlineStep
+from pop_selfplay.training.grpo import OnlineJob, train_grpo
+from pop_selfplay.training.judging import Judged
+
+SOLVER = Sampling(max_tokens=12)
+FAST = {"learning_rate": 3e-2, "num_generations": 4, "gradient_checkpointing": False, "lr_scheduler_type": "constant"}
+Weights = Callable[[Path], dict[str, Any]]
+
+
+def job(start: str, out: Path, problems: int = 8, **grpo: Any) -> OnlineJob:
+    graded = [
+        Graded(Problem(id=f"1/{number}/0", document_id=str(number), text=f"Say {number}.", reference_answer="x"), None)
+        for number in range(problems)
+    ]
+    config = GRPOTraining(grpo=FAST | {"max_prompt_length": None} | grpo, batch_size=16)
+    return OnlineJob(graded, load_domain("pocket"), start, out, config, SOLVER, seed=1)
+
+
+def pays_for_e(asked: Sequence[Graded], completions: Sequence[str]) -> Judged:
+    """The share of letters that are an e: easy to sample, easy to learn."""
+    scores = [completion.count("e") / max(1, len(completion)) for completion in completions]
+    samples = [Sample(text, text, score, score) for text, score in zip(completions, scores, strict=True)]
+    return Judged(samples, {"truth": [2 * score for score in scores]})
+
+
+def test_training_learns_what_the_judge_pays_for(
+    tiny_model: str, tmp_path: Path, weights: Weights, capfd: pytest.CaptureFixture[str]
+) -> None:
+    steps = list[OnlineStep]()
+    out = tmp_path / "models" / "round-1"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = train_grpo(job(tiny_model, out, num_train_epochs=6), pays_for_e, steps.append)
+    assert capfd.readouterr() == ("", "")
+    assert (result.problems, result.steps, result.samples, result.dropped) == (8, 12, 12 * 16, {})
+    assert result.first_reward is not None and result.last_reward is not None and result.kl is not None
+    assert result.last_reward > 5 * result.first_reward and result.kl > 0
+    assert [step.step for step in steps] == list(range(1, 13)) and {step.steps for step in steps} == {12}
+    assert list(out.parent.iterdir()) == [out], "nothing is left beside the model"
+    before = weights(Path(tiny_model))
+    assert any(not torch.equal(before[name], weight) for name, weight in weights(out).items())
+    AutoModelForCausalLM.from_pretrained(out)
+    assert "GRPO" in (out / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_step_and_every_answer_is_written_down(tiny_model: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = train_grpo(job(tiny_model, out, max_steps=2), pays_for_e)
+    logged = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    entries = [entry for entry in logged if "loss" in entry]
+    assert len(entries) == 2
+    for name in ("group/reward", "group/reward_std", "group/no_spread", "judge/failures", "invalid", "signs/words", "kl"):
+        assert all(isinstance(entry[name], float) for entry in entries), name
+    assert entries[0]["truth/agreement"] == pytest.approx(1)
+    assert entries[0]["truth/score"] == pytest.approx(2 * entries[0]["group/reward"])
+    samples = [json.loads(line) for line in (out / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [sample["step"] for sample in samples] == [1] * 16 + [2] * 16
+    assert {sample["problem_id"] for sample in samples} == {f"1/{number}/0" for number in range(8)}
+    assert sum(sample["tokens"] for sample in samples) == result.generated_tokens
+    assert entries[1]["group/reward"] == pytest.approx(sum(sample["reward"] for sample in samples[16:]) / 16)
+
+
+class Dies:
+    """A judge whose server goes away after some calls; it remembers what it was asked."""
+
+    def __init__(self, after: int = 1000) -> None:
+        self.after = after
+        self.asked: list[list[str]] = []
+
+    def __call__(self, asked: Sequence[Graded], completions: Sequence[str]) -> Judged:
+        if len(self.asked) == self.after:
+            raise ModelUnavailable("gone")
+        self.asked.append(list(completions))
+        return pays_for_e(asked, completions)
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_same_bits(tiny_model: str, tmp_path: Path, weights: Weights) -> None:
+    whole, first, second = Dies(), Dies(after=5), Dies()
+    undisturbed = train_grpo(job(tiny_model, tmp_path / "a", max_steps=6, save_steps=2), whole)
+    with pytest.raises(ModelUnavailable):
+        train_grpo(job(tiny_model, tmp_path / "b", max_steps=6, save_steps=2), first)
+    resumed = train_grpo(job(tiny_model, tmp_path / "b", max_steps=6, save_steps=2), second)
+    assert first.asked == whole.asked[:5]
+    assert second.asked == whole.asked[4:], "it went on from the checkpoint after step 4, with the same answers"
+    a, b = weights(tmp_path / "a"), weights(tmp_path / "b")
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert resumed.model_copy(update={"seconds": 0}) == undisturbed.model_copy(update={"seconds": 0})
+    assert (tmp_path / "a" / "samples.jsonl").read_bytes() == (tmp_path / "b" / "samples.jsonl").read_bytes()
+
+
+def fails_on(place: int, reward: float | None) -> Callable[[Sequence[Graded], Sequence[str]], Judged]:
+    """A judge that gives every answer its own score, but the one at `place`, which has `reward`."""
+
+    def score(asked: Sequence[Graded], completions: Sequence[str]) -> Judged:
+        scores: list[float | None] = [number / 10 for number in range(len(completions))]
+        scores[place] = reward
+        return Judged(
+            [Sample(t, t, s, s, "" if s is not None else "cut_off") for t, s in zip(completions, scores, strict=True)], {}
+        )
+
+    return score
+
+
+def advantages(start: str, out: Path, score: Any, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Train one step and return the advantages that TRL made, in the order of the answers."""
+    from trl import GRPOTrainer
+
+    seen: list[float] = []
+    generate = GRPOTrainer._generate_and_score_completions
+
+    def spy(self: Any, inputs: Any) -> Any:
+        output = generate(self, inputs)
+        seen.extend(output["advantages"].tolist())
+        return output
+
+    monkeypatch.setattr(GRPOTrainer, "_generate_and_score_completions", spy)
+    train_grpo(job(start, out, max_steps=1), score)
+    monkeypatch.undo()
+    return seen
+
+
+def test_a_judge_s_failure_moves_nothing_and_leaves_its_group_as_if_it_were_not_there(
+    tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = advantages(tiny_model, tmp_path / "a", fails_on(0, None), monkeypatch)
+    low = advantages(tiny_model, tmp_path / "b", fails_on(0, 0.0), monkeypatch)
+    assert failed[0] == 0
+    three = torch.tensor([0.1, 0.2, 0.3])
+    assert failed[1:4] == pytest.approx(((three - three.mean()) / (three.std() + 1e-4)).tolist(), abs=1e-5)
+    assert failed[4:] == low[4:], "other groups do not notice"
+    assert low[0] < -1 and low[1:4] != failed[1:4], "a low score is something else"
+
+
+def test_a_judge_that_scores_nothing_ends_the_training(tiny_model: str, tmp_path: Path) -> None:
+    def broken(asked: Sequence[Graded], completions: Sequence[str]) -> Judged:
+        return Judged([Sample(text, text, None, None, "cut_off") for text in completions], {})
+
+    with pytest.raises(TrainingError, match=r"scored none of the 16 answers of step 1 \(cut_off 16\)"):
+        train_grpo(job(tiny_model, tmp_path / "out"), broken)
+
+
+def test_a_loss_that_is_no_number_ends_the_training(make_model: Any, make_tokenizer: Any, tmp_path: Path) -> None:
+    start = make_model(tmp_path / "poisoned", make_tokenizer(), weight=3e38)
+    with pytest.raises(TrainingError, match="no number"):
+        train_grpo(job(start, tmp_path / "out", max_steps=2), pays_for_e)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_answer_that_was_cut_off_is_masked_with_its_reward(tiny_model: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def invalid(asked: Sequence[Graded], completions: Sequence[str]) -> Judged:
+        return Judged([Sample(text, None, 0.0, 0.0, "no_tag") for text in completions], {})
+
+    result = train_grpo(job(tiny_model, out, max_steps=1, mask_truncated_completions=True), invalid)
+    samples = [json.loads(line) for line in (out / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert {sample["reason"] for sample in samples if sample["reward"] is None} == {"cut_off"}
+    assert all(sample["tokens"] == 12 for sample in samples if sample["reward"] is None)
+    assert result.invalid["cut_off"] == sum(sample["reward"] is None for sample in samples) > 8
+
+
+def test_trl_samples_where_only_trl_knows_how(tiny_model: str, tmp_path: Path) -> None:
+    result = train_grpo(job(tiny_model, tmp_path / "out", max_steps=1, top_k=3), pays_for_e)
+    assert result.samples == 16 and result.generated_tokens > 0
+
+
+def test_problems_that_are_too_long_are_counted(tiny_model: str, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"8 were longer than training\.grpo\.max_prompt_length 5"):
+        train_grpo(job(tiny_model, tmp_path / "out", max_prompt_length=5), pays_for_e)
+
+
+def test_no_model_is_overwritten_and_several_processes_are_refused(
+    tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match="exists already"):
+        train_grpo(job(tiny_model, tmp_path), pays_for_e)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="one process"):
+        train_grpo(job(tiny_model, tmp_path / "out"), pays_for_e)
