@@ -13,9 +13,10 @@ from pop_selfplay.evaluation.audit.thresholds import limits_with
 from pop_selfplay.evaluation.contestants import named_model
 from pop_selfplay.journal.export import read_pairs, write_pairs
 from pop_selfplay.journal.rundir import RunDirectory
+from pop_selfplay.observer import Observer
 from pop_selfplay.report.result import refresh_page
 from pop_selfplay.selfplay import pairs_of, play_rounds
-from pop_selfplay.session import Observer, Session, open_session, read_session
+from pop_selfplay.session import Session, open_session, read_session
 
 
 def run(

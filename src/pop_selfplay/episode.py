@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from pop_selfplay.config import Pairing, Synthesis
-from pop_selfplay.core.pairing import pick_extremes
+from pop_selfplay.core.pairing import off_frontier, pick_extremes
 from pop_selfplay.core.problem_clusters import ProblemClusters
 from pop_selfplay.core.quality import below_median
 from pop_selfplay.domains import Domain
@@ -172,6 +172,11 @@ def pair_of(episode: Episode, domain: Domain, rules: Pairing, seed: int) -> Pref
     if episode.failure is not None:
         return episode.failure
     assert episode.problem is not None  # the episode did not fail
+    if rules.frontier is not None:
+        band = rules.frontier
+        beyond = off_frontier(episode.evaluations, min_mean=band.min_mean, max_mean=band.max_mean, min_std=band.min_std)
+        if beyond is not None:
+            return beyond
     extremes = pick_extremes(
         episode.candidates,
         episode.evaluations,

@@ -168,7 +168,12 @@ class Episode(Record):
 
 
 class PreferencePair(Record):
-    """The best candidate of a group against its worst, ready for training. Conversations are lists of messages."""
+    """The better of two completions against the worse, ready for training. Conversations are lists of messages.
+
+    A solver's pair is the best candidate of a group against its worst, with their scores. A proposer's is two problems of one
+    document, with the standard deviation of each one's normalised scores, in [0, 0.5], as its score; reference answer and
+    problem are the chosen one's.
+    """
 
     prompt: tuple[Message, ...]
     chosen: tuple[Message, ...]
@@ -179,3 +184,4 @@ class PreferencePair(Record):
     document_id: str
     problem_id: str
     round: int
+    role: Literal["solver", "proposer"] = Field("solver", description="whose completions these are")

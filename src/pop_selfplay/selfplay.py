@@ -5,16 +5,18 @@
         synthesise   document → problem → candidates → rubric → scores      (episode.py, stages/)
         pair         best against worst                                     (core/pairing.py)
         train        DPO, the reference model is the round's own start      (training/)
-    measure the trained model on the same questions                         (evaluation/)
+        measure      the trained model on the same questions                (evaluation/)
+        go on        only while it helps                                    (evaluation/rounds.py, core/stopping.py)
 
 Every phase can be run again at any time: it takes up what the run directory already holds and does only the rest.
 
 From the paper: one round, offline DPO from the starting model. Beyond it: several rounds, each on documents that no earlier
-round used and from the model that the round before it trained.
+round used and from the model that the round before it trained, for as long as the config's stop rules let it go on. The best
+round's model is the result.
 """
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,10 @@ from pop_selfplay.corpus import choose, read_documents
 from pop_selfplay.episode import ToPlay, paired, play_all, unfinished
 from pop_selfplay.errors import CorpusError, UsageError
 from pop_selfplay.evaluation.measure import comparison, measure
+from pop_selfplay.evaluation.rounds import still_helps, stopped, worth_training
 from pop_selfplay.journal.export import read_pairs, write_pairs
+from pop_selfplay.lineage import note_lineage
+from pop_selfplay.problem_pairs import paired_problems
 from pop_selfplay.records import PreferencePair, Role
 from pop_selfplay.report.plan import calls_per_episode
 from pop_selfplay.report.result import write_result
@@ -37,8 +42,12 @@ def play_rounds(session: Session) -> dict[str, Any]:
     for round_ in range(1, session.config.rounds + 1):
         synthesise(session, round_)
         pair(session, round_)
+        if not worth_training(session, round_):
+            break
         train(session, round_)
         measure(session, round_)
+        if not still_helps(session, round_):
+            break
     session.observer.phase("report")
     return write_result(session, comparison(session))
 
@@ -72,13 +81,15 @@ def choose_documents(session: Session) -> None:
 
 
 def synthesise(session: Session, round_: int) -> None:
-    """Play every unfinished episode of the round, with the round's policy in all roles."""
+    """Play every unfinished episode of the round, with the round's policy in all roles but the frozen ones."""
     todo = left_to_play(session, round_)
     calls = sum(calls_per_episode(session.config.synthesis).values())
     session.observer.phase(f"round {round_}: synthesis", len(todo), calls * len(todo))
     if todo:
+        policies = {role: 1 if role in session.config.frozen_roles else round_ for role in Role}
+        note_lineage(session, str(round_), policies)
         with session.timed(f"{round_}/synthesis"):
-            session.play(dict.fromkeys(Role, round_), lambda cast: play_all(cast, todo, round_))
+            session.play(policies, lambda cast: play_all(cast, todo, round_))
 
 
 def left_to_play(session: Session, round_: int) -> list[ToPlay]:
@@ -93,10 +104,11 @@ def pair(session: Session, round_: int) -> int:
 
 
 def pairs_of(session: Session, round_: int) -> Iterator[PreferencePair]:
-    """Yield the preference pairs of all finished episodes up to `round_`."""
-    for _, made in paired(session.journal, round_, session.domain, session.config.pairing, session.config.seed):
-        if isinstance(made, PreferencePair):
-            yield made
+    """Yield the preference pairs of all finished episodes up to `round_`: the solver's, then the proposer's."""
+    config, journal, domain = session.config, session.journal, session.domain
+    solver = paired(journal, round_, domain, config.pairing, config.seed)
+    proposer = paired_problems(journal, range(1, round_ + 1), domain, config.synthesis, config.pairing, config.seed)
+    yield from (made for _, made in chain(solver, proposer) if isinstance(made, PreferencePair))
 
 
 def train(session: Session, round_: int) -> None:
@@ -137,6 +149,8 @@ def next_to_train(session: Session) -> int:
     path = session.directory.path
     if isinstance(session.config.training, NoTraining):
         raise UsageError(f"the config of {path} says training.type none: nothing is to be trained")
+    if stop := stopped(session):
+        raise UsageError(f"{path} has stopped after round {stop.round} by stop.{stop.rule}: {stop.says}")
     rounds = range(1, session.config.rounds + 1)
     round_ = next((r for r in rounds if not session.directory.model_path(r).exists()), None)
     if round_ is None:

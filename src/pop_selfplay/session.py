@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from pop_selfplay.config import (
     OPERATIONAL,
@@ -25,14 +25,15 @@ from pop_selfplay.config import (
     Prices,
     RunConfig,
     SimulatedModel,
-    Synthesis,
     prices_of,
 )
 from pop_selfplay.core.contamination import BenchmarkIndex
 from pop_selfplay.core.seeds import derive_seed
 from pop_selfplay.corpus import read_benchmarks
 from pop_selfplay.domains import Domain, load_domain
-from pop_selfplay.errors import ConfigError, DomainError, JournalDamaged, UsageError
+from pop_selfplay.domains.needs import check_domain
+from pop_selfplay.domains.needs import prompts_needed as prompts_needed
+from pop_selfplay.errors import ConfigError, JournalDamaged, UsageError
 from pop_selfplay.journal import Journal, RunDirectory, Tally
 from pop_selfplay.journal.fork import finish_fork, fork
 from pop_selfplay.journal.rundir import write_atomically
@@ -40,10 +41,10 @@ from pop_selfplay.journal.salvage import salvage
 from pop_selfplay.models import POCKET_WEIGHTS, open_model
 from pop_selfplay.models.base import ChatModel
 from pop_selfplay.models.metered import Meter, MeteredModel
+from pop_selfplay.observer import Observer, Unwatched
 from pop_selfplay.records import Role
 from pop_selfplay.stages.asking import Cast
 from pop_selfplay.stages.reuse import open_earlier
-from pop_selfplay.training import OnlineStep, TrainingStep
 
 T = TypeVar("T")
 
@@ -61,36 +62,12 @@ class Usage(NamedTuple):
     money: float
 
 
-class Observer(Protocol):
-    """Who watches a run. Every method returns at once and changes nothing."""
+class Player(NamedTuple):
+    """Who plays a role: the model, the name its calls are stored under, and the round whose policy it is (None: a teacher)."""
 
-    def phase(self, name: str, episodes: int = 0, calls: int = 0) -> None:
-        """A phase begins that plays `episodes` with about `calls` model calls, both 0 where that has no meaning."""
-
-    def refresh(self, tally: Tally, money: float) -> None:
-        """Called a few times a second while models work. `money` is what all calls so far cost, by the config's prices."""
-
-    def training_step(self, step: TrainingStep | OnlineStep) -> None:
-        """A training step was logged."""
-
-    def notice(self, text: str) -> None:
-        """Something happened that whoever watches should read: a server is down, say, and the run waits for it."""
-
-
-class Unwatched:
-    """The observer that shows nothing; notices go to the log."""
-
-    def phase(self, name: str, episodes: int = 0, calls: int = 0) -> None:
-        pass
-
-    def refresh(self, tally: Tally, money: float) -> None:
-        pass
-
-    def training_step(self, step: TrainingStep | OnlineStep) -> None:
-        pass
-
-    def notice(self, text: str) -> None:
-        _LOG.warning("%s", text)
+    model: ModelConfig
+    name: str
+    policy: int | None
 
 
 @dataclass
@@ -119,6 +96,22 @@ class Session:
         path = str(self.directory.model_path(round_ - 1))
         return start.model_copy(update={"path": path}) if isinstance(start, LocalModel) else LocalModel(path=path)
 
+    def players(
+        self,
+        policies: Mapping[Role, int],
+        *,
+        measured: Role | None = None,
+        teachers: Mapping[Role, ModelConfig] | None = None,
+    ) -> dict[Role, Player]:
+        """Return who plays each role: the policy of the round that `policies` says, or a teacher, as `cast` explains."""
+        standing_in = self.config.teachers if teachers is None else teachers
+        players = {}
+        for role, round_ in policies.items():
+            teacher = None if role == measured else standing_in.get(role)
+            model = teacher or self.policy(round_)
+            players[role] = Player(model, self._name_of(model, round_), round_ if teacher is None else None)
+        return players
+
     def play(self, policies: Mapping[Role, int], work: Callable[[Cast], Awaitable[T]], *, measured: Role | None = None) -> T:
         """Run `work` with the models open, as `cast` says, and return what it returns."""
 
@@ -141,21 +134,16 @@ class Session:
         A teacher, of the config unless given, stands in for its role, but never for the `measured` one: what is measured is the
         policy. Models are opened once each, however many roles they play, and closed.
         """
-        teachers = self.config.teachers if teachers is None else teachers
-        players = {
-            role: teachers[role] if role in teachers and role != measured else self.policy(round_)
-            for role, round_ in policies.items()
-        }
-        names = {role: self._name_of(player, policies[role]) for role, player in players.items()}
+        players = self.players(policies, measured=measured, teachers=teachers)
         models: dict[str, ChatModel] = {}
         meter = self.meter()
         meter.check()
         try:
-            for role, player in players.items():
-                if names[role] not in models:
-                    model = open_model(player, name=names[role], notice=self.observer.notice)
-                    models[names[role]] = MeteredModel(model, meter, prices_of(player))
-            by_role = {role: models[name] for role, name in names.items()}
+            for player in players.values():
+                if player.name not in models:
+                    model = open_model(player.model, name=player.name, notice=self.observer.notice)
+                    models[player.name] = MeteredModel(model, meter, prices_of(player.model))
+            by_role = {role: models[player.name] for role, player in players.items()}
             with open_earlier(self.config.synthesis.reuse, self.journal, self.config.rounds) as earlier:
                 yield Cast(
                     by_role, self.domain, self.config.synthesis, self.journal, self.config.seed, earlier, self.benchmarks
@@ -273,11 +261,7 @@ def open_session(
     """
     domain = None if config is None else load_domain(config.domain)
     if config is not None and domain is not None:
-        domain.require(prompts_needed(config.synthesis))
-        if config.synthesis.scoring == "verify" and not domain.boxed:
-            raise DomainError(
-                f"scoring verify needs final answers in a box, and domain {domain.name!r} asks for none: use another"
-            )
+        check_domain(config, domain)
     source = None if fork_from is None else RunDirectory.open(fork_from).journal_path
     if fork_from is not None and path.resolve() == fork_from.resolve():
         raise UsageError(f"a fork of {fork_from} needs a run directory of its own: name a new one by --out")
@@ -316,21 +300,6 @@ def read_session(path: Path, work: Callable[[Session], T]) -> T:
         _LOG.warning("%d finished episodes can still be read", salvage(directory.journal_path, whole))
         with Journal.open_to_read(whole) as journal:
             return work(Session(directory, journal, _read_domain(directory) or load_domain(directory.config.domain)))
-
-
-def prompts_needed(synthesis: Synthesis) -> tuple[str, ...]:
-    """Return the names of the domain's prompts that a run with these settings uses."""
-    judged_by = {
-        "pointwise": ("rate",),
-        "per_criterion": ("rate_criterion",),
-        "pairwise": ("compare", "rate"),  # the self-judged measure rates: comparisons within a group say nothing on its level
-        "anchor": ("anchor", "rate"),
-        "logprob": ("rate_logprob",),
-        "verify": (),
-    }
-    propose = "propose" if Role.PROPOSER in synthesis.document_for else "propose_without_document"
-    rubric = "rubric" if Role.RUBRIC_WRITER in synthesis.document_for else "rubric_without_document"
-    return propose, "solve", *(() if synthesis.scoring == "verify" else (rubric,)), *judged_by[synthesis.scoring]
 
 
 def _kept_domain(directory: RunDirectory, now: Domain | None) -> Domain:

@@ -13,8 +13,8 @@ from pop_selfplay.errors import JournalError, UsageError
 from pop_selfplay.evaluation.audit.audit import JOURNAL, LOCK, RESULT
 from pop_selfplay.journal import Journal
 from pop_selfplay.journal.lock import take_lock
+from pop_selfplay.observer import Unwatched
 from pop_selfplay.pocket.quickstart import quickstart_config
-from pop_selfplay.session import Unwatched
 from tests.integration.faults import count_calls
 from tests.integration.runs import simulated_config, write_texts
 

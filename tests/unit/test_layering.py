@@ -9,7 +9,8 @@ import pop_selfplay
 
 SRC = Path(pop_selfplay.__file__).parent
 BASE = {"records", "errors"}
-BELOW = BASE | {"config", "core", "corpus", "domains", "journal", "models", "stages", "episode", "session", "pocket"}
+BELOW = BASE | {"config", "core", "corpus", "domains", "journal", "models", "stages", "episode", "problem_pairs", "session"}
+BELOW |= {"lineage", "observer", "pocket"}
 MAY_IMPORT = {
     "records": set(),
     "errors": set(),
@@ -21,7 +22,10 @@ MAY_IMPORT = {
     "models": BASE | {"config"},
     "stages": BASE | {"config", "core", "domains", "journal", "models.base"},
     "episode": BASE | {"config", "core", "domains", "journal", "models.base", "stages"},
-    "session": BELOW - {"session", "pocket"} | {"training.TrainingStep", "training.OnlineStep"},
+    "observer": {"journal", "training.TrainingStep", "training.OnlineStep"},
+    "session": BELOW - {"session", "lineage", "problem_pairs", "pocket"},
+    "lineage": BELOW - {"lineage", "pocket"},
+    "problem_pairs": BELOW - {"session", "lineage", "problem_pairs", "pocket"},
     "pocket": BELOW | {"evaluation"},
     "rewards": BELOW,
     "training": BELOW | {"rewards", "evaluation.truth"},

@@ -5,6 +5,7 @@
     models.py     which model plays, and where it works
     synthesis.py  documents to scored candidates to pairs
     training.py   pairs to a better model
+    rounds.py     when a run of several rounds ends early
     measure.py    what is measured before and after
     run.py        RunConfig, the root
     files.py      YAML in and out
@@ -28,12 +29,15 @@ from pop_selfplay.config.models import (
     SimulatedModel,
     prices_of,
 )
+from pop_selfplay.config.rounds import StopRules
 from pop_selfplay.config.run import Budget, RunConfig
 from pop_selfplay.config.synthesis import (
     EarlyStop,
+    Frontier,
     JudgeSampling,
     Logprob,
     Pairing,
+    ProposerPairs,
     Reuse,
     RubricWriterSampling,
     Sampling,
@@ -52,6 +56,7 @@ __all__ = [
     "EndpointModel",
     "ExamMeasure",
     "FilesCorpus",
+    "Frontier",
     "GRPOTraining",
     "HuggingFaceCorpus",
     "JudgeSampling",
@@ -67,12 +72,14 @@ __all__ = [
     "PocketCorpus",
     "PocketModel",
     "Prices",
+    "ProposerPairs",
     "Reuse",
     "RubricWriterSampling",
     "RunConfig",
     "Sampling",
     "SelfJudgedMeasure",
     "SimulatedModel",
+    "StopRules",
     "Synthesis",
     "TrainingConfig",
     "dump_config",

@@ -1,6 +1,6 @@
 """The config of one run: the root of the tree, and what its parts demand of each other."""
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -8,6 +8,7 @@ from pop_selfplay.config.base import Config
 from pop_selfplay.config.corpus import CorpusConfig, DocumentFilter, PocketCorpus
 from pop_selfplay.config.measure import ExamMeasure, MeasureConfig, NoMeasure, SelfJudgedMeasure
 from pop_selfplay.config.models import OPERATIONAL, EndpointModel, ModelConfig, SimulatedModel
+from pop_selfplay.config.rounds import StopRules
 from pop_selfplay.config.synthesis import Pairing, Synthesis
 from pop_selfplay.config.training import DPOTraining, NoTraining, TrainingConfig
 from pop_selfplay.records import Role
@@ -29,7 +30,11 @@ class RunConfig(Config):
     model: ModelConfig = Field(description="the policy: plays every role that has no teacher, and is trained")
     teachers: dict[Role, ModelConfig] = Field(default_factory=dict, description="a stronger model for single roles")
     seed: int = 42
-    rounds: int = Field(1, ge=1)
+    rounds: int = Field(1, ge=1, description="most rounds of self-play, each with the model that the one before trained")
+    stop: StopRules = StopRules()
+    frozen_roles: list[Literal[Role.PROPOSER, Role.RUBRIC_WRITER, Role.JUDGE]] = Field(
+        [], description="roles that the starting model plays in every round, instead of the policy"
+    )
     budget: Budget = Budget()
     filter: DocumentFilter = DocumentFilter()
     synthesis: Synthesis = Synthesis()
@@ -64,6 +69,25 @@ class RunConfig(Config):
                 raise ValueError("model.type simulated has no weights to train: set training.type to none")
             if isinstance(self.model, EndpointModel) and self.model.weights is None:
                 raise ValueError("training a served model needs its weights: set model.weights, or training.type none")
+        return self
+
+    @model_validator(mode="after")
+    def _rounds_fit_together(self) -> "RunConfig":
+        if self.stop.min_gain is not None and isinstance(self.applied_measure, NoMeasure):
+            raise ValueError("stop.min_gain needs a measure: without one no gain is known")
+        twice = sorted(role for role in self.frozen_roles if role in self.teachers)
+        if twice:
+            raise ValueError(f"frozen_roles: a teacher plays the {twice[0]} in every round already; take it out of one of them")
+        if (self.pairing.frontier or self.pairing.proposer) and self.synthesis.scoring in ("pairwise", "anchor"):
+            raise ValueError(
+                f"pairing.frontier and pairing.proposer need scores that stand by themselves: with scoring "
+                f"{self.synthesis.scoring} those of a group say nothing about its problem; use pointwise, say"
+            )
+        if self.pairing.proposer is not None and self.synthesis.problems_per_document == 1:
+            raise ValueError(
+                "pairing.proposer pairs problems of the same document, and synthesis.problems_per_document is 1: set it to 2 "
+                "or more"
+            )
         return self
 
 

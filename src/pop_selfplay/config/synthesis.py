@@ -118,6 +118,34 @@ class Synthesis(Config):
         return self
 
 
+class Frontier(Config):
+    """Problems at the frontier of what the solver can do: neither too easy nor too hard, and telling its answers apart.
+
+    Scores are normalised: 0 is the worst that can be scored and 1 the best.
+    """
+
+    min_mean: float = Field(0.2, ge=0, le=1, description="problems whose scores have a smaller mean are too hard")
+    max_mean: float = Field(0.8, ge=0, le=1, description="problems whose scores have a larger mean are too easy")
+    min_std: float = Field(0.1, ge=0, le=0.5, description="problems whose scores vary less are too narrow")
+
+    @model_validator(mode="after")
+    def _band_is_not_empty(self) -> "Frontier":
+        if self.min_mean >= self.max_mean:
+            raise ValueError(f"frontier: min_mean {self.min_mean} must be below max_mean {self.max_mean}")
+        return self
+
+
+class ProposerPairs(Config):
+    """Pairs of problems of one document, the one whose scores spread more preferred: the proposer is trained, too."""
+
+    min_gap: float = Field(
+        0.1,
+        gt=0,
+        le=0.5,
+        description="smallest difference between the standard deviations of the two problems' normalised scores",
+    )
+
+
 class Pairing(Config):
     """Best against worst, and what is dropped (method, "Episodes to preference pairs")."""
 
@@ -129,3 +157,5 @@ class Pairing(Config):
     reference_below_median: Literal["keep", "drop"] = Field(
         "keep", description="problems whose reference answer scores below the median candidate"
     )
+    frontier: Frontier | None = Field(None, description="keep only problems of middle difficulty; null keeps all")
+    proposer: ProposerPairs | None = Field(None, description="pair problems of one document, too, to train the proposer")

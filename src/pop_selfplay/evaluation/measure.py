@@ -1,11 +1,16 @@
-"""Measure the model that came out of a round, once, by whatever measure the config names, and compare first with last."""
+"""Measure the model that came out of a round, once, by whatever measure the config names, and compare the rounds."""
 
 import json
+import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from pop_selfplay.config import ExamMeasure, NoMeasure
+from pop_selfplay.config import ExamMeasure, MeasureConfig, NoMeasure, SelfJudgedMeasure
+from pop_selfplay.core.stats import Estimate
+from pop_selfplay.core.stopping import Climb, climb
 from pop_selfplay.evaluation import exam, self_judged
+from pop_selfplay.lineage import note_lineage
 from pop_selfplay.records import Role
 from pop_selfplay.session import Session
 
@@ -18,6 +23,8 @@ def measure(session: Session, round_: int) -> None:
     session.observer.phase("measuring the starting model" if round_ == 0 else f"round {round_}: measuring the trained model")
     play = partial(session.play, measured=Role.SOLVER)
     policies = {Role.SOLVER: round_ + 1, Role.JUDGE: 1}
+    judged_start = round_ == 0 and isinstance(config, SelfJudgedMeasure)
+    note_lineage(session, key, dict.fromkeys(Role, 1) if judged_start else policies, measured=Role.SOLVER)
     outcome: exam.ExamResult | self_judged.ProblemScores
     with session.timed(f"{max(1, round_)}/measure"):
         if isinstance(config, ExamMeasure):
@@ -30,11 +37,32 @@ def measure(session: Session, round_: int) -> None:
 
 
 def comparison(session: Session) -> dict[str, Any]:
-    """Return the starting model's measurement against the last trained model's; empty while one of them is missing."""
-    rounds = range(session.config.rounds, 0, -1)
-    after = next((note for round_ in rounds if (note := session.journal.noted(f"measure/{round_}"))), None)
-    before = session.journal.noted("measure/0")
-    if before is None or after is None:
+    """Return the starting model's measurement against the best trained model's; empty while one of them is missing."""
+    trained = [round_ for round_ in range(1, session.config.rounds + 1) if session.journal.noted(f"measure/{round_}")]
+    return between(session, 0, best_of(session, trained).best) if trained else {}
+
+
+def between(session: Session, before: int, after: int) -> dict[str, Any]:
+    """Return what the model of round `after` came to against that of `before` (0: the start); empty while unmeasured."""
+    old, new = (session.journal.noted(f"measure/{round_}") for round_ in (before, after))
+    if old is None or new is None:
         return {}
     compare = exam.compare if isinstance(session.config.measure, ExamMeasure) else self_judged.compare
-    return compare(json.loads(before), json.loads(after))
+    return compare(json.loads(old), json.loads(new))
+
+
+def best_of(session: Session, rounds: Sequence[int]) -> Climb:
+    """Return which of the measured `rounds` (at least one) is the best by the measure's headline, and how it came about."""
+
+    def gain(before: int, after: int) -> Estimate:
+        group, mode = headline(session.config.measure)
+        figures = between(session, before, after)[group][mode]["gain"]
+        mean, low, high = (math.nan if figures[part] is None else figures[part] for part in ("mean", "low", "high"))
+        return Estimate(mean, low, high, figures["n"])
+
+    return climb(rounds, gain)
+
+
+def headline(config: MeasureConfig) -> tuple[str, str]:
+    """Return the group and mode by which rounds are held against each other: what the rounds' documents should improve."""
+    return ("self_play", "greedy") if isinstance(config, ExamMeasure) else ("held_out_self_judged", "sampled")

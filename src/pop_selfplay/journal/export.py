@@ -39,6 +39,7 @@ SCHEMA: Final = pa.schema(
         ("document_id", pa.string()),
         ("problem_id", pa.string()),
         ("round", pa.int64()),
+        ("role", pa.string()),
     ]
 )
 
@@ -58,7 +59,8 @@ def read_pairs(path: Path, format: Format | None = None) -> Iterator[PreferenceP
     """Yield the pairs of a file made by `write_pairs`, in its order, without loading all of it.
 
     Raises UsageError at once for a suffix that names no format; JournalError, while reading, for a file that is missing,
-    damaged or does not hold preference pairs. Columns beyond `COLUMNS` are ignored.
+    damaged or does not hold preference pairs. Columns beyond `COLUMNS` are ignored; a file from before there were roles holds
+    the solver's pairs.
     """
     read = {"parquet": _read_parquet, "jsonl": _read_jsonl}[format or _format_of(path)]
     return _validated(read(path), path)

@@ -231,6 +231,14 @@ class Journal:
             found.append(Candidate(index=candidate.index, completion=text, answer=answer.value))
         return tuple(found)
 
+    def proposal(self, id_: str) -> str:
+        """Return the whole completion in which the proposer wrote the problem of episode `id_`."""
+        parsed = "SELECT text FROM calls WHERE episode = ? AND role = 'proposer' AND reason IN ('', 'repaired')"
+        row = self._one(f"{parsed} ORDER BY attempt DESC LIMIT 1", id_)
+        if row is None:
+            raise damaged(self._path, f"the proposer's completion of episode {id_} is missing")
+        return str(row[0])
+
     # --- counts -------------------------------------------------------------------------------------------------------
 
     @property

@@ -9,6 +9,7 @@ from typing import Any, Final
 from pop_selfplay.config import dump_config
 from pop_selfplay.report.audit_page import audit_section
 from pop_selfplay.report.markup import escaped, estimate, table
+from pop_selfplay.report.progress import COLUMNS, progress_rows, progress_sentences
 from pop_selfplay.report.rubrics import episode_section, rubrics_section
 from pop_selfplay.report.tables import reasons_text
 from pop_selfplay.session import Session
@@ -35,6 +36,9 @@ def render_page(session: Session, result: dict[str, Any]) -> str:
         audit_section(session.directory.path),
         "<h2>From documents to pairs</h2>",
         _rounds(result["rounds"]),
+        "<h2>Round by round</h2>",
+        table(COLUMNS, progress_rows(result)),
+        *(f"<p>{escaped(sentence)}</p>" for sentence in progress_sentences(result)),
         "<h2>Calls by role</h2>",
         _roles(result["roles"]),
         "<h2>Tokens and cost</h2>",
@@ -69,11 +73,12 @@ def _rounds(rounds: list[dict[str, Any]]) -> str:
         [
             *(r[c] for c in columns),
             reasons_text(r["dropped"]),
+            "" if r["proposer"] is None else f"{r['proposer']['pairs']:,}; {reasons_text(r['proposer']['dropped'])}",
             ", ".join(f"{k} {v:.0f}" for k, v in r["seconds"].items()),
         ]
         for r in rounds
     ]
-    return table([*columns, "dropped", "seconds"], rows)
+    return table([*columns, "dropped", "pairs of problems", "seconds"], rows)
 
 
 def _usage(rounds: list[dict[str, Any]]) -> str:

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from pop_selfplay.episode import paired
-from pop_selfplay.evaluation.measure import comparison
+from pop_selfplay.evaluation.measure import between, comparison
+from pop_selfplay.evaluation.rounds import best_model, decisions, stopped
 from pop_selfplay.journal.rundir import write_atomically
+from pop_selfplay.lineage import lineage_of
+from pop_selfplay.problem_pairs import paired_problems
 from pop_selfplay.records import Episode, Failure, PreferencePair, Role
 from pop_selfplay.report.page import render_page
 from pop_selfplay.report.quality import Quality
@@ -41,6 +44,8 @@ def compute_result(session: Session, measured: dict[str, Any]) -> dict[str, Any]
         "seed": config.seed,
         "document": set(config.synthesis.document_for) == {Role.PROPOSER, Role.RUBRIC_WRITER},
         "rounds": _rounds(session),
+        "stopped": None if (stop := stopped(session)) is None else stop.model_dump(),
+        "model": best_model(session),
         "roles": {role: dict(sorted(reasons.items())) for role, reasons in session.journal.tally.calls_by_role().items()},
         "measure": measured,
     }
@@ -52,6 +57,7 @@ class _Found:
     def __init__(self, corpus_drops: dict[str, int]) -> None:
         self.counts: Counter[str] = Counter()
         self.dropped = Counter({f"corpus.{reason}": count for reason, count in corpus_drops.items()})
+        self.proposer_dropped: Counter[str] = Counter()
         self.quality = Quality()
 
     def add(self, episode: Episode, outcome: PreferencePair | Failure) -> None:
@@ -65,12 +71,22 @@ class _Found:
         else:
             self.counts["pairs"] += 1
 
+    def add_problems(self, outcome: PreferencePair | Failure) -> None:
+        if isinstance(outcome, Failure):
+            self.proposer_dropped[f"{outcome.stage}.{outcome.reason}"] += 1
+        else:
+            self.counts["proposer_pairs"] += 1
+
 
 def _rounds(session: Session) -> list[dict[str, Any]]:
-    config = session.config
-    found = {number: _Found(session.journal.corpus_drops(number)) for number in range(1, config.rounds + 1)}
-    for episode, outcome in paired(session.journal, config.rounds, session.domain, config.pairing, config.seed):
+    config, stop = session.config, stopped(session)
+    last = config.rounds if stop is None else stop.round
+    found = {number: _Found(session.journal.corpus_drops(number)) for number in range(1, last + 1)}
+    for episode, outcome in paired(session.journal, last, session.domain, config.pairing, config.seed):
         found[episode.round].add(episode, outcome)
+    rounds = range(1, last + 1)
+    for number, made in paired_problems(session.journal, rounds, session.domain, config.synthesis, config.pairing, config.seed):
+        found[number].add_problems(made)
     return [_round(session, number, found[number]) for number in found]
 
 
@@ -82,7 +98,13 @@ def _round(session: Session, number: int, found: _Found) -> dict[str, Any]:
         "documents": len(journal.document_ids(number)),
         **{what: found.counts[what] for what in ("problems", "candidates", "rubrics", "evaluations", "pairs")},
         "dropped": dict(sorted(found.dropped.items())),
+        "proposer": None
+        if session.config.pairing.proposer is None
+        else {"pairs": found.counts["proposer_pairs"], "dropped": dict(sorted(found.proposer_dropped.items()))},
         **found.quality.as_json(),
+        "lineage": lineage_of(session, number),
+        "decisions": [decision.model_dump(exclude={"round"}) for decision in decisions(session) if decision.round == number],
+        "measure": between(session, 0, number),
         "tokens": {kind: tally.total_tokens(kind, number) for kind in ("prompt", "cached", "generated")},
         "usage": {
             used.role: {

@@ -6,6 +6,7 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from pop_selfplay.report.plan import Plan
+from pop_selfplay.report.progress import progress_tables
 
 Estimate = dict[str, float | int | None]
 
@@ -13,7 +14,8 @@ Estimate = dict[str, float | int | None]
 def result_tables(result: dict[str, Any]) -> Group:
     """Return the closing tables of a run: what was measured, how the roles did, and what was kept and dropped."""
     parts = [measure_table(result["measure"])] if result["measure"] else []
-    return Group(*parts, roles_table(result["roles"]), usage_table(result["rounds"]), rounds_table(result["rounds"]))
+    rounds = result["rounds"]
+    return Group(*parts, roles_table(result["roles"]), usage_table(rounds), rounds_table(rounds), progress_tables(result))
 
 
 def measure_table(measured: dict[str, Any]) -> Table:
@@ -80,6 +82,11 @@ def rounds_table(rounds: list[dict[str, Any]]) -> Table:
         table.add_row(count, *(f"{round_[count]:,}" for round_ in rounds), end_section=count == "pairs")
     for reason in sorted({reason for round_ in rounds for reason in round_["dropped"]}):
         table.add_row(f"dropped: {reason}", *(f"{round_['dropped'].get(reason, 0):,}" for round_ in rounds))
+    if any(round_["proposer"] for round_ in rounds):
+        table.add_section()
+        table.add_row("pairs of problems", *(f"{round_['proposer']['pairs']:,}" for round_ in rounds))
+    for reason in sorted({reason for round_ in rounds if round_["proposer"] for reason in round_["proposer"]["dropped"]}):
+        table.add_row(f"none: {reason}", *(f"{round_['proposer']['dropped'].get(reason, 0):,}" for round_ in rounds))
     return table
 
 

@@ -3,16 +3,14 @@
 from pop_selfplay.core.contamination import contaminated
 from pop_selfplay.core.parsing import Parsed, Proposal, Rejection, parse_proposal
 from pop_selfplay.core.problem_quality import points_at_text, repeats_reference
-from pop_selfplay.records import Document, Failure, Problem, Role
+from pop_selfplay.domains import Domain
+from pop_selfplay.records import Document, Failure, Message, Problem, Role
 from pop_selfplay.stages.asking import Cast, Question, ask
 
 
 async def propose(cast: Cast, document: Document, round_: int, episode_id: str) -> Problem | Failure:
     """Return the problem the proposer made of `document`, or of its title alone where the run shows it no document."""
-    if cast.sees_document(Role.PROPOSER):
-        messages = cast.domain.render("propose", document=document.text, title=document.title)
-    else:
-        messages = cast.domain.render("propose_without_document", title=document.title)
+    messages = proposer_prompt(cast.domain, document, shown=cast.sees_document(Role.PROPOSER))
 
     def parse(completion: str) -> Parsed[Proposal] | Rejection:
         parsed = parse_proposal(completion)
@@ -22,6 +20,13 @@ async def propose(cast: Cast, document: Document, round_: int, episode_id: str) 
     if isinstance(proposal, Failure):
         return proposal
     return Problem(id=episode_id, document_id=document.id, text=proposal.problem, reference_answer=proposal.reference_answer)
+
+
+def proposer_prompt(domain: Domain, document: Document, *, shown: bool) -> tuple[Message, ...]:
+    """Return the proposer's conversation about `document`; unless it is `shown`, about its title alone."""
+    if shown:
+        return domain.render("propose", document=document.text, title=document.title)
+    return domain.render("propose_without_document", title=document.title)
 
 
 def _refused(cast: Cast, proposal: Proposal) -> Rejection | None:

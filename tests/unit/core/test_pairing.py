@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from pop_selfplay.core.pairing import Extremes, pick_extremes
+from pop_selfplay.core.pairing import Extremes, Problems, off_frontier, pick_extremes, pick_problems, spread_of
 from pop_selfplay.records import Candidate, Evaluation, Failure
 
 
@@ -52,3 +52,54 @@ def test_a_tie_goes_to_the_same_text_in_whatever_order_the_candidates_come() -> 
     one, other = extremes(2, 2, 0, 0, texts=texts, seed=3), extremes(0, 0, 2, 2, texts=texts[::-1], seed=3)
     assert isinstance(one, Extremes) and isinstance(other, Extremes)
     assert (one.chosen.completion, one.rejected.completion) == (other.chosen.completion, other.rejected.completion)
+
+
+def verdict(*scores: float, min_mean: float = 0.2, max_mean: float = 0.8, min_std: float = 0.1) -> str | None:
+    """Return why a problem with these scores is off the frontier, None where it is on it."""
+    found = off_frontier(group(*scores)[1], min_mean=min_mean, max_mean=max_mean, min_std=min_std)
+    return None if found is None else found.reason
+
+
+def test_a_problem_that_nearly_all_answers_solve_or_nearly_none_is_off_the_frontier() -> None:
+    assert verdict(2.0, 2.0, 2.0, 1.0) == "too_easy"
+    assert verdict(0.0, 0.0, 0.0, 1.0) == "too_hard"
+    assert verdict(2.0, 0.0, 1.0, 1.0) is None
+
+
+def test_a_problem_of_middle_mean_whose_scores_hardly_vary_is_too_narrow() -> None:
+    assert verdict(1.0, 1.1, 0.9) == "narrow"
+    assert verdict(1.0, 1.1, 0.9, min_std=0.0) is None
+
+
+def test_the_limits_of_the_band_belong_to_it() -> None:
+    assert verdict(0.0, 0.8, min_std=0.0) is None  # mean 0.4 of 2: 0.2
+    assert verdict(1.2, 2.0, min_std=0.0) is None  # mean 1.6 of 2: 0.8
+
+
+def test_the_spread_is_that_of_scores_from_0_to_1() -> None:
+    assert spread_of(group(2.0, 0.0)[1]) == 0.5
+    assert spread_of(group(1.5)[1]) == 0.0
+
+
+def problems(min_gap: float = 0.1, seed: int = 0, **spreads: float) -> Problems | Failure:
+    return pick_problems(spreads, min_gap=min_gap, seed=seed)
+
+
+def test_the_problem_whose_scores_spread_most_is_preferred_to_the_one_whose_spread_least() -> None:
+    assert problems(a=0.2, b=0.5, c=0.0) == Problems("b", "c", 0.5, 0.0)
+
+
+def test_problems_that_spread_alike_give_no_pair() -> None:
+    picked = problems(a=0.2, b=0.25)
+    assert isinstance(picked, Failure) and picked.reason == "spread_alike"
+    assert isinstance(problems(a=0.2, b=0.25, min_gap=0.04), Problems)
+
+
+def test_a_document_with_one_scored_problem_gives_no_pair_of_problems() -> None:
+    picked = problems(a=0.5)
+    assert isinstance(picked, Failure) and picked.reason == "too_few_problems"
+
+
+def test_ties_among_problems_are_broken_by_the_seed() -> None:
+    chosen = {p.chosen for seed in range(50) if isinstance(p := problems(seed=seed, a=0.4, b=0.4, c=0.0), Problems)}
+    assert chosen == {"a", "b"}

@@ -71,7 +71,7 @@ def test_no_pairs_give_a_valid_empty_file(tmp_path: Path, suffix: str) -> None:
 def test_columns_are_the_fields_of_a_pair_in_their_order(tmp_path: Path) -> None:
     columns = [
         *("prompt", "chosen", "rejected", "chosen_score", "rejected_score"),
-        *("reference_answer", "document_id", "problem_id", "round"),
+        *("reference_answer", "document_id", "problem_id", "round", "role"),
     ]
     write_pairs([], tmp_path / "pairs.parquet")
     write_pairs([make_pair()], tmp_path / "pairs.jsonl")
@@ -164,6 +164,17 @@ def test_a_row_without_a_column_is_named_with_what_is_needed(tmp_path: Path) -> 
         list(read_pairs(lines))
     with pytest.raises(JournalError, match=r"row 1 .*chosen: Field required"):
         list(read_pairs(table))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_from_before_there_were_roles_holds_the_solver_s_pairs(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"pairs{suffix}"
+    rows = [{name: value for name, value in row_of(make_pair()).items() if name != "role"}]
+    if suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        path.write_text(json.dumps(rows[0]) + "\n", encoding="utf-8")
+    assert list(read_pairs(path)) == [make_pair(role="solver")]
 
 
 def test_columns_that_others_added_are_ignored(tmp_path: Path) -> None:

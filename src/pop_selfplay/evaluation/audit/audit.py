@@ -25,7 +25,8 @@ from pop_selfplay.evaluation.audit.yields import yields
 from pop_selfplay.journal import Journal, RunDirectory
 from pop_selfplay.journal.lock import take_lock
 from pop_selfplay.journal.rundir import write_atomically
-from pop_selfplay.session import Observer, Session, Unwatched, watch_session
+from pop_selfplay.observer import Observer, Unwatched
+from pop_selfplay.session import Session, watch_session
 
 AUDIT_SCHEMA: Final = 1
 JOURNAL: Final = "audit.db"

@@ -1,0 +1,33 @@
+"""What a run needs of its domain: the prompts that its settings use, final answers in a box, a truth to be held against."""
+
+from pop_selfplay.config import PocketCorpus, RunConfig, Synthesis
+from pop_selfplay.domains import Domain
+from pop_selfplay.errors import ConfigError, DomainError
+from pop_selfplay.records import Role
+
+
+def check_domain(config: RunConfig, domain: Domain) -> None:
+    """Raise DomainError or ConfigError for a config that needs what its domain does not have."""
+    domain.require(prompts_needed(config.synthesis))
+    if config.synthesis.scoring == "verify" and not domain.boxed:
+        raise DomainError(f"scoring verify needs final answers in a box, and domain {domain.name!r} asks for none: use another")
+    if config.stop.min_agreement is not None and not domain.boxed and not isinstance(config.corpus, PocketCorpus):
+        raise ConfigError(
+            f"stop.min_agreement {config.stop.min_agreement} needs a known truth: corpus.type pocket, or a domain with boxed "
+            f"answers, which {domain.name!r} is not; take the rule out"
+        )
+
+
+def prompts_needed(synthesis: Synthesis) -> tuple[str, ...]:
+    """Return the names of the domain's prompts that a run with these settings uses."""
+    judged_by = {
+        "pointwise": ("rate",),
+        "per_criterion": ("rate_criterion",),
+        "pairwise": ("compare", "rate"),  # the self-judged measure rates: comparisons within a group say nothing on its level
+        "anchor": ("anchor", "rate"),
+        "logprob": ("rate_logprob",),
+        "verify": (),
+    }
+    propose = "propose" if Role.PROPOSER in synthesis.document_for else "propose_without_document"
+    rubric = "rubric" if Role.RUBRIC_WRITER in synthesis.document_for else "rubric_without_document"
+    return propose, "solve", *(() if synthesis.scoring == "verify" else (rubric,)), *judged_by[synthesis.scoring]

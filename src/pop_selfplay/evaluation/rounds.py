@@ -1,0 +1,168 @@
+"""After each round: does another one still help? And which round's model is the result?
+
+Two looks at a round, each with a decision that is noted in the journal once and never made again, so that a resumed run goes
+the way it went: before training (are the problems still diverse, do the pairs agree with the truth?) and after the measurement
+(has the model gained?). The rules are in `core/stopping.py`; their figures are gathered here, also where no rule asks for them,
+for every run of several rounds.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Literal
+
+from pop_selfplay.config import NoTraining
+from pop_selfplay.core.agreement import best_worst
+from pop_selfplay.core.diversity import similarities, vendi
+from pop_selfplay.core.seeds import derive_seed
+from pop_selfplay.core.stats import Estimate, clustered_mean
+from pop_selfplay.core.stopping import Climb, Stop, stop_by_agreement, stop_by_diversity, stop_by_gain
+from pop_selfplay.episode import paired
+from pop_selfplay.evaluation.measure import best_of, headline
+from pop_selfplay.evaluation.truth import knows_truth, truth_score
+from pop_selfplay.lineage import path_of
+from pop_selfplay.records import Episode, PreferencePair, Record
+from pop_selfplay.session import Session
+
+PROBLEMS_COMPARED: Final = 500
+"""Most problems of a round whose diversity is measured: it takes the cube of their number."""
+
+Look = Literal["training", "next_round"]
+"""Before what a decision is made."""
+
+
+class Decision(Record):
+    """What was decided before `before` of `round`. `rule` is the one that ended the run, None where it goes on."""
+
+    round: int
+    before: Look
+    rule: str | None
+    says: str
+    figures: dict[str, Any]
+
+
+def worth_training(session: Session, round_: int) -> bool:
+    """Decide, once, whether the round's pairs are worth training on."""
+    return _decided(session, round_, "training", _look_at_problems)
+
+
+def still_helps(session: Session, round_: int) -> bool:
+    """Decide, once, whether the round's model has gained enough for another round."""
+    return _decided(session, round_, "next_round", _look_at_gain)
+
+
+def decisions(session: Session) -> Iterator[Decision]:
+    """Yield every decision made so far, in their order."""
+    for round_ in range(1, session.config.rounds + 1):
+        for before in ("training", "next_round"):
+            if (noted := session.journal.noted(_key(round_, before))) is not None:
+                yield Decision.model_validate_json(noted)
+
+
+def stopped(session: Session) -> Decision | None:
+    """Return the decision that ended the run early, None where none has."""
+    return next((decision for decision in decisions(session) if decision.rule is not None), None)
+
+
+def best_model(session: Session) -> dict[str, Any] | None:
+    """Return which model is the result, the best of the starting model and all rounds; None while there is none to choose from.
+
+    Without a measure it is the last trained one.
+    """
+    trained = [round_ for round_ in range(1, session.config.rounds + 1) if session.directory.model_path(round_).exists()]
+    if isinstance(session.config.training, NoTraining) or not (trained or stopped(session)):
+        return None
+    best, figure = trained[-1] if trained else 0, None
+    if climbed := _climb(session):
+        best, figure = climbed.best, ".".join(headline(session.config.measure))
+    return {"round": best, "path": path_of(session, best), "best_by": figure}
+
+
+def _decided(
+    session: Session, round_: int, before: Look, look: Callable[[Session, int], tuple[Stop | None, dict[str, Any]]]
+) -> bool:
+    config, key = session.config, _key(round_, before)
+    noted = session.journal.noted(key)
+    if noted is None:
+        if config.rounds == 1 and not config.stop.any_set:
+            return True
+        stop, figures = look(session, round_)
+        rule, says = stop or (None, "")
+        noted = Decision(round=round_, before=before, rule=rule, says=says, figures=figures).model_dump_json()
+        session.journal.note(key, noted)
+    return Decision.model_validate_json(noted).rule is None
+
+
+def _key(round_: int, before: str) -> str:
+    return f"decision/{round_}/{before}"
+
+
+def _look_at_problems(session: Session, round_: int) -> tuple[Stop | None, dict[str, Any]]:
+    rules, share, agreement = session.config.stop, _diversity_share(session, round_), _agreement(session, round_)
+    stop = None
+    if rules.min_diversity is not None:
+        stop = stop_by_diversity(share, min_diversity=rules.min_diversity)
+    if stop is None and rules.min_agreement is not None:
+        stop = stop_by_agreement(agreement, min_agreement=rules.min_agreement)
+    return stop, {"diversity": share, "agreement": agreement.as_json()}
+
+
+def _look_at_gain(session: Session, round_: int) -> tuple[Stop | None, dict[str, Any]]:
+    rules, climbed = session.config.stop, _climb(session)
+    if climbed is None:
+        return None, {}
+    figures = {"gain": climbed.gains[-1].as_json(), "over_round": climbed.over[-1], "best_round": climbed.best}
+    if rules.min_gain is None or round_ == session.config.rounds:  # nothing is left to be stopped
+        return None, figures
+    stop = stop_by_gain(climbed.gains, min_gain=rules.min_gain, gain_by=rules.gain_by, patience=rules.patience)
+    return stop, figures
+
+
+def _climb(session: Session) -> Climb | None:
+    """Return what all measured rounds came to, the starting model first; None where none is measured."""
+    measured = [round_ for round_ in range(session.config.rounds + 1) if session.journal.noted(f"measure/{round_}")]
+    return best_of(session, measured) if len(measured) > 1 else None
+
+
+def _diversity_share(session: Session, round_: int) -> float | None:
+    """Return the effective number of different problems against round 1's, over equally many of both; None without problems.
+
+    The problems are a sample by hash, at most one of each document, and words weigh the same in both rounds.
+    """
+
+    def problems(number: int) -> list[str]:
+        texts = {e.document_id: e.problem.text for e in session.journal.episodes(number) if e.problem is not None}
+        seed = session.config.seed
+        return [texts[id_] for id_ in sorted(texts, key=lambda id_: (derive_seed(seed, "diversity", id_), id_))]
+
+    first, now = problems(1), problems(round_)
+    count = min(len(first), len(now), PROBLEMS_COMPARED)
+    if not count:
+        return None
+    first, now = first[:count], now[:count]
+    return round(vendi(similarities(now, first + now)) / vendi(similarities(first, first + now)), 6)
+
+
+def _agreement(session: Session, round_: int) -> Estimate:
+    """Return how often the truth, too, puts the best answer of a pair above the worst; ties half, 0.5 is chance."""
+    found: dict[str, float] = {}
+    config = session.config
+    for episode, made in paired(session.journal, round_, session.domain, config.pairing, config.seed):
+        if episode.round == round_ and isinstance(made, PreferencePair):
+            agreement = _agrees(episode, in_pocket=knows_truth(config.corpus))
+            if agreement is not None:
+                found[episode.id] = agreement
+    return clustered_mean(list(found.values()), [id_.rpartition("/")[0] for id_ in found])
+
+
+def _agrees(episode: Episode, *, in_pocket: bool) -> float | None:
+    answers = {candidate.index: candidate.answer for candidate in episode.candidates}
+    assert episode.problem is not None  # it made a pair
+    truths: list[float | None] = []
+    for evaluation in episode.evaluations:
+        if in_pocket:
+            truths.append(truth_score(episode.problem, answers[evaluation.candidate]))
+        else:
+            truths.append(None if evaluation.verified is None else float(evaluation.verified))
+    known = [truth for truth in truths if truth is not None]
+    if len(known) < len(truths):
+        return None
+    return best_worst([evaluation.score for evaluation in episode.evaluations], known)
