@@ -15,6 +15,8 @@ from pop_selfplay.core.logistic import fit_logistic
 
 RIDGE: Final = 0.01
 """Keeps the strength of a player finite that won or lost everything."""
+_ALIKE: Final = 1e-9
+"""A feature that varies less is the same in all games, and cannot be told from a strength."""
 
 
 class Game(NamedTuple):
@@ -49,7 +51,7 @@ def strengths(games: Sequence[Game], anchor: str, features: Sequence[Sequence[fl
     if features is not None and len(games):
         columns = np.array(features, dtype=np.float64).reshape(len(games), -1)
         spread = columns.std(axis=0)
-        design = np.hstack([design, np.divide(columns, spread, out=np.zeros_like(columns), where=spread > 0)])
+        design = np.hstack([design, np.divide(columns, spread, out=np.zeros_like(columns), where=spread > _ALIKE)])
     targets, weights = np.array([game.score for game in games]), np.array([game.weight for game in games])
     found = fit_logistic(design, targets, weights, np.full(design.shape[1], RIDGE)).tolist()
     return Strengths({anchor: 0.0, **dict(zip(players, found, strict=False))}, tuple(found[len(players) :]))

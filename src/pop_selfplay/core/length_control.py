@@ -63,7 +63,7 @@ def length_controlled(
 def _fit(targets: Array, differences: Array, difficulties: Array | None) -> tuple[Array, Array]:
     """Return the design, shape (n, 2 or 3), and its coefficients."""
     spread = differences.std()
-    length = np.tanh(differences / spread) if spread > 0 else np.zeros_like(differences)
+    length = np.tanh(differences / spread) if spread > 1e-9 else np.zeros_like(differences)
     columns = [np.ones_like(targets), length]
     if difficulties is not None:
         columns.append(difficulties - difficulties.mean())

@@ -19,7 +19,7 @@ from pop_selfplay.core.seeds import derive_seed
 from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.evaluation.benchmarks import load_tasks
 from pop_selfplay.evaluation.benchmarks.base import Item, Row, Setup, Tasks, Value
-from pop_selfplay.evaluation.benchmarks.data import SUFFIXES, read_rows
+from pop_selfplay.evaluation.benchmarks.data import SUFFIXES, baseline_answers, read_rows
 from pop_selfplay.evaluation.contestants import Contestant
 from pop_selfplay.evaluation.outcome import Measured, evaluation_result
 from pop_selfplay.evaluation.recorded import RecordedModel
@@ -89,27 +89,13 @@ def _prepare(plan: Plan, choice: Choice) -> _Prepared:
         if rows is None:
             expected = " or ".join(f"{benchmark.name}{suffix}" for suffix in SUFFIXES)
             raise ConfigError(f"{plan.data_dir} has no data for benchmark {benchmark.name}: it should be {expected}")
-        baseline = _baseline_answers(plan.data_dir, benchmark.name) if benchmark.versus else None
-    if benchmark.versus and baseline is None and plan.against is None:
+        baseline = baseline_answers(plan.data_dir, benchmark.name) if benchmark.versus else None
+    if benchmark.versus == "needed" and baseline is None and plan.against is None:
         raise UsageError(
             f"benchmark {benchmark.name} compares answers: name another model by --against, or put its answers into "
             f"{benchmark.name}_baseline.jsonl in the data directory"
         )
     return _Prepared(choice, load_tasks(benchmark), rows, baseline)
-
-
-def _baseline_answers(data_dir: Path, name: str) -> dict[str, str] | None:
-    """Return item id → answer from `<name>_baseline.*`: rows with `id` (or `uid`, `question_id`) and `answer`."""
-    rows = read_rows(data_dir, f"{name}_baseline")
-    if rows is None:
-        return None
-    answers = {}
-    for number, row in enumerate(rows, 1):
-        id_ = next((row[key] for key in ("id", "uid", "question_id") if key in row), None)
-        if id_ is None or not isinstance(row.get("answer"), str):
-            raise ConfigError(f"row {number} of {name}_baseline needs an id and an answer, both as text")
-        answers[str(id_)] = row["answer"]
-    return answers
 
 
 async def _measure_all(
@@ -169,26 +155,28 @@ async def _measure(
         seed=plan.seed,
         logs=place.logs,
     )
-    items = tuple(_item(ready.tasks, sample) for sample in ran.samples)
+    items = tuple(_item(ready.tasks, sample, keep_answer=bool(choice.benchmark.versus)) for sample in ran.samples)
     log = Path(ran.log.removeprefix("file://"))
     return Measured(items, str(log.relative_to(place.path.resolve()) if log.is_relative_to(place.path.resolve()) else log))
 
 
-def _item(tasks: Tasks, sample: Any) -> Item:
+def _item(tasks: Tasks, sample: Any, *, keep_answer: bool) -> Item:
+    """Return what one sample came to, with its answer where another model is compared with it."""
     id_ = str(sample.id)
     if sample.error is not None:
         return Item(id_, sample.epoch, lost="error", detail={"error": str(sample.error.message)[:500]})
     read = tasks.read(sample)
     if isinstance(read, str):
         return Item(id_, sample.epoch, lost=read)
-    return Item(id_, sample.epoch, read.figures, detail=read.detail)
+    detail = {**read.detail, "answer": sample.output.completion} if keep_answer else read.detail
+    return Item(id_, sample.epoch, read.figures, detail=detail, cluster=read.cluster)
 
 
 def _restored(data: dict[str, Any]) -> Measured:
     items = []
     for item in data["items"]:
         figures = {name: Value(*value) for name, value in item["figures"].items()}
-        items.append(Item(item["id"], item["epoch"], figures, item["lost"], item["detail"]))
+        items.append(Item(item["id"], item["epoch"], figures, item["lost"], item["detail"], item["cluster"]))
     return Measured(tuple(items), data["log"])
 
 

@@ -1,7 +1,8 @@
 """From scored items to the table: each figure of base and model, and the paired difference, with 95 % bootstrap intervals.
 
-Differences are paired by item: only items that both models have a score for count, and all answers to one item (its epochs)
-are one cluster. A benchmark has regressed when the whole interval of the difference of its first figure lies below zero.
+Differences are paired by item: only items that both models have a score for count, and all answers to one item (its epochs) are
+one cluster, as are items that the benchmark calls alike. A benchmark has regressed when the whole interval of the difference of
+its first figure lies below zero.
 """
 
 from collections import Counter
@@ -113,7 +114,7 @@ def paired(name: str, base: Sequence[Item], model: Sequence[Item], seed: int) ->
                 value, weight = item.figures[name]
                 own = (weight * value, weight)
                 parts.append((*own, 0.0, 0.0) if side == 0 else (0.0, 0.0, *own))
-                clusters.append(item.id)
+                clusters.append(item.group)
     return bootstrap_totals(_gain, totals_by_cluster(parts, clusters), len(both), seed=seed)
 
 
@@ -125,5 +126,5 @@ def _mean(name: str, items: Sequence[Item], seed: int) -> Estimate:
     """Return the weighted mean of a figure, clustered by item; n counts items."""
     scored = [item for item in items if name in item.figures]
     values, weights = [item.figures[name].value for item in scored], [item.figures[name].weight for item in scored]
-    found = bootstrap_mean(values, [item.id for item in scored], weights=weights, seed=seed)
+    found = bootstrap_mean(values, [item.group for item in scored], weights=weights, seed=seed)
     return found._replace(n=len({item.id for item in scored}))

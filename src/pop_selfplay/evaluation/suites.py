@@ -19,7 +19,14 @@ from pop_selfplay.evaluation.benchmarks import BENCHMARKS, find_benchmark
 from pop_selfplay.evaluation.benchmarks.base import Benchmark, Decoding
 
 SUITES: Final[dict[str, tuple[str, ...]]] = {
-    "reasoning": ("gsm8k", "math_500"),
+    "health": ("healthbench", "medqa"),
+    "writing": ("writingbench", "eq_bench_creative"),
+    "instructions": ("ifeval", "arena_hard_v2"),
+    "reasoning": ("math_500", "aime2024", "aime2025", "gsm8k", "mmlu_pro", "gpqa_diamond"),
+    "paper": (
+        *("arena_hard_v0.1", "math_500", "aime2024", "aime2025"),
+        *("gsm8k", "mmlu_pro", "medqa", "gpqa_diamond"),
+    ),
 }
 
 

@@ -67,3 +67,9 @@ def test_style_differences_are_antisymmetric_and_zero_between_equals() -> None:
     assert style_difference(long, short)[0] == 0.5
     assert style_difference(long, short) == pytest.approx([-x for x in style_difference(short, long)])
     assert style_difference(long, long) == (0, 0, 0, 0) == style_difference(Style(0, 0, 0, 0), Style(0, 0, 0, 0))
+
+
+def test_a_feature_that_is_the_same_everywhere_is_left_out() -> None:
+    games = [Game("a", "b", 1.0)] * 9 + [Game("a", "b", 0.0)]
+    with_feature = strengths(games, "b", [[0.1 + 0.2]] * 5 + [[0.3]] * 5)
+    assert with_feature.by_player["a"] == pytest.approx(strengths(games, "b").by_player["a"])

@@ -2,8 +2,12 @@
 
 | module | benchmarks | from |
 | --- | --- | --- |
-| gsm8k.py | gsm8k | inspect_evals |
+| gsm8k.py, aime.py, choices.py | gsm8k · aime2024, aime2025 · medqa, mmlu_pro, gpqa_diamond | inspect_evals |
 | math_500.py | math_500 | ours, answers checked by math-verify |
+| ifeval.py | ifeval | ours, checkers in core/instruction_checks.py |
+| healthbench.py, writingbench.py | healthbench · writingbench | inspect_evals' data and judge prompts, our scorers |
+| arena_hard.py | arena_hard_v0.1, arena_hard_v2 | ours |
+| eq_bench.py | eq_bench_creative | ours |
 
 A module has three functions: `make_task(setup)` returns the inspect task, `read(sample)` says what one finished sample scored,
 or in a word why it has no score, and `summary(items, seed)` computes what is no mean over items. A new benchmark gets such a
@@ -16,9 +20,44 @@ from typing import Final
 from pop_selfplay.errors import UsageError
 from pop_selfplay.evaluation.benchmarks.base import Benchmark, Decoding, Tasks
 
+_SEVERAL: Final = Decoding(0.6, 0.95, epochs=4)
+
+
+def _arena(name: str, title: str) -> Benchmark:
+    return Benchmark(name, title, "arena_hard", figures=("win_rate",), judged=True, versus="needed", options={"category": ""})
+
+
 _ROWS: Final = (
     Benchmark("gsm8k", "GSM8K", "gsm8k", figures=("accuracy",), options={"fewshot": 0}),
-    Benchmark("math_500", "MATH-500", "math_500", figures=("accuracy",), decoding=Decoding(0.6, 0.95, epochs=4)),
+    Benchmark("math_500", "MATH-500", "math_500", figures=("accuracy",), decoding=_SEVERAL),
+    Benchmark("aime2024", "AIME 2024", "aime", figures=("accuracy",), decoding=_SEVERAL._replace(epochs=32)),
+    Benchmark("aime2025", "AIME 2025", "aime", figures=("accuracy",), decoding=_SEVERAL._replace(epochs=32)),
+    Benchmark("mmlu_pro", "MMLU-Pro", "choices", figures=("accuracy",)),
+    Benchmark("medqa", "MedQA", "choices", figures=("accuracy",)),
+    Benchmark("gpqa_diamond", "GPQA-Diamond", "choices", figures=("accuracy",), decoding=_SEVERAL),
+    Benchmark(
+        "ifeval", "IFEval", "ifeval", figures=("prompt_strict", "instruction_strict", "prompt_loose", "instruction_loose")
+    ),
+    Benchmark("healthbench", "HealthBench", "healthbench", figures=("score",), judged=True, options={"subset": "full"}),
+    Benchmark(
+        *("writingbench", "WritingBench", "writingbench"),
+        figures=("score",),
+        scale=10.0,
+        judged=True,
+        decoding=Decoding(0.7, 0.8, 16000),
+        options={"language": ""},
+    ),
+    _arena("arena_hard_v0.1", "Arena-Hard v0.1"),
+    _arena("arena_hard_v2", "Arena-Hard v2"),
+    Benchmark(
+        *("eq_bench_creative", "EQ-Bench creative writing v3", "eq_bench"),
+        figures=("score",),
+        scale=100.0,
+        judged=True,
+        versus="used",
+        decoding=Decoding(0.7, 1.0, 4000),
+        options={"iterations": 3},
+    ),
 )
 
 BENCHMARKS: Final[dict[str, Benchmark]] = {row.name: row for row in _ROWS}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from pop_selfplay.core.stats import Estimate
 
@@ -27,8 +27,8 @@ class Benchmark:
     """One row of the table.
 
     `figures` are what it measures, the first one decides. `scale` is their largest possible value; where it is 1 they are shown
-    in percent. `judged` ones need a judge, `versus` ones the answers of a baseline. `options` are the benchmark's
-    own settings with their defaults.
+    in percent. `judged` ones need a judge. `versus` says whether answers of a baseline are needed, or used where there are any.
+    `options` are the benchmark's own settings with their defaults.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Benchmark:
     figures: tuple[str, ...]
     scale: float = 1.0
     judged: bool = False
-    versus: bool = False
+    versus: Literal["", "used", "needed"] = ""
     decoding: Decoding = GREEDY
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -51,10 +51,14 @@ class Value(NamedTuple):
 
 @dataclass(frozen=True)
 class Reading:
-    """What one sample scored: a value for each of the benchmark's figures, and what its summary needs besides."""
+    """What one sample scored: a value for each of the benchmark's figures, and what its summary needs besides.
+
+    Items that are alike, two openings of one story say, have the same `cluster`; by default each item is one.
+    """
 
     figures: Mapping[str, Value]
     detail: Mapping[str, Any] = field(default_factory=dict)
+    cluster: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,12 @@ class Item:
     figures: Mapping[str, Value] = field(default_factory=dict)
     lost: str = ""
     detail: Mapping[str, Any] = field(default_factory=dict)
+    cluster: str = ""
+
+    @property
+    def group(self) -> str:
+        """What is resampled together."""
+        return self.cluster or self.id
 
 
 @dataclass(frozen=True)

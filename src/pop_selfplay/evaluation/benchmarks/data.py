@@ -65,6 +65,40 @@ def read_items(rows: Sequence[Row], read: Callable[[dict[str, Any]], Any], name:
     return items
 
 
+def baseline_answers(data_dir: Path, name: str) -> dict[str, str] | None:
+    """Return item id → answer from `<name>_baseline.*`, None where there is no such file.
+
+    Rows have `id` and `answer`, or are Arena-Hard's own: `uid` with `messages`, `question_id` with `choices`. Raises
+    ConfigError for any other.
+    """
+    rows = read_rows(data_dir, f"{name}_baseline")
+    if rows is None:
+        return None
+    answers: dict[str, str] = {}
+    for number, row in enumerate(rows, 1):
+        id_ = next((row[key] for key in ("id", "uid", "question_id") if key in row), None)
+        answer = _answer_in(row)
+        if id_ is None or answer is None:
+            raise ConfigError(f"row {number} of {name}_baseline needs `id` and `answer`; its fields are {sorted(row)}")
+        answers[str(id_)] = answer
+    return answers
+
+
+def _answer_in(row: Row) -> str | None:
+    """Return the answer in a row, in one of three formats; None where it is in none of them."""
+    try:
+        if "messages" in row:
+            content = row["messages"][-1]["content"]
+            answer = content["answer"] if isinstance(content, dict) else content
+        elif "choices" in row:
+            answer = row["choices"][0]["turns"][-1]["content"]
+        else:
+            answer = row["answer"]
+    except (KeyError, IndexError, TypeError):
+        return None
+    return answer if isinstance(answer, str) else None
+
+
 def _unique(items: Iterable[Any], name: str) -> None:
     seen: set[Any] = set()
     for item in items:

@@ -1,0 +1,227 @@
+"""EQ-Bench creative writing v3: 32 prompts with three openings each, rated on 22 criteria, and compared in pairs.
+
+Rows (creative_writing_prompts_v3.json, an object by id): `writing_prompt` with a place `<SEED>`, `seed_modifiers`, `category`.
+Option `iterations`: how many of the modifiers are used. The score is the mean of the ratings (those of weaknesses turned
+round), times five: 0 to 100. With `--against` or `eq_bench_creative_baseline.*` every text is also compared with the
+baseline's, in both orders, on nine aspects with one to five plus signs; the share of the signs it wins makes `pairwise` and the
+Elo rating, the baseline at 1000.
+
+Differences: the leaderboard's Elo comes from many models by Glicko-2, here it is Bradley-Terry between two; the judge's prompts
+and the aspects of the comparison are ours, min_p is not sent, and an answer of the judge that leaves a criterion out counts for
+nothing.
+"""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from inspect_ai import Task
+from inspect_ai.dataset import Dataset, MemoryDataset, Sample
+from inspect_ai.model import Model
+from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
+from inspect_ai.solver import TaskState, generate
+from inspect_evals.constants import INSPECT_EVALS_CACHE_PATH
+
+from pop_selfplay.core.bootstrap import Indices, bootstrap, bootstrap_mean
+from pop_selfplay.core.bradley_terry import Game, strengths
+from pop_selfplay.core.elo import elo
+from pop_selfplay.core.parsing import Parsed, Rejection, extract_tag
+from pop_selfplay.core.stats import Estimate
+from pop_selfplay.domains import Prompt, load_prompt
+from pop_selfplay.evaluation.benchmarks.base import Item, Setup, Value
+from pop_selfplay.evaluation.benchmarks.data import read_file, read_items
+from pop_selfplay.evaluation.benchmarks.judging import ask_judge
+from pop_selfplay.evaluation.benchmarks.parts import of_own, scored
+
+read = of_own
+
+STRENGTHS: Final = (
+    "Adherence to Instructions",
+    "Believable Character Actions",
+    "Nuanced Characters",
+    "Consistent Voice/Tone of Writing",
+    "Imagery and Descriptive Quality",
+    "Elegant Prose",
+    "Emotionally Engaging",
+    "Emotionally Complex",
+    "Coherent",
+    "Well-earned Lightness or Darkness",
+    "Sentences Flow Naturally",
+    "Overall Reader Engagement",
+    "Overall Impression",
+)
+WEAKNESSES: Final = (
+    "Meandering",
+    "Weak Dialogue",
+    "Tell-Don't-Show",
+    "Unsurprising or Uncreative",
+    "Amateurish",
+    "Purple Prose",
+    "Overwrought",
+    "Incongruent Ending Positivity",
+    "Unearned Transformations",
+)
+ASPECTS: Final = (
+    "Characters that are true and have depth",
+    "Ideas that interest and surprise",
+    "Quality of the prose",
+    "Coherence of plot and logic",
+    "Doing what was asked",
+    "World and atmosphere",
+    "Freedom from cliché",
+    "Freedom from wordiness",
+    "Figures of speech that are earned",
+)
+_URL: Final = "https://raw.githubusercontent.com/EQ-bench/creative-writing-bench/main/data/creative_writing_prompts_v3.json"
+_TOP: Final = 20.0
+_MARGIN: Final = re.compile(r"([AB])(\+{1,5})")
+_RESAMPLES: Final = 500
+
+
+def make_task(setup: Setup) -> Task:
+    """Return the task."""
+    iterations = setup.options["iterations"]
+    rows = setup.rows if setup.rows is not None else _hub()
+    openings = [opening for row in rows for opening in _openings(dict(row), iterations, setup.benchmark.name)]
+    items: Dataset = MemoryDataset(openings, name=setup.benchmark.name)
+    referee = writing(setup.judge, None if setup.baseline is None else dict(setup.baseline))
+    return Task(dataset=items, solver=generate(), scorer=referee, name=setup.benchmark.name)
+
+
+def _openings(row: dict[str, Any], iterations: int, name: str) -> list[Sample]:
+    """Return the prompt of a row with each of its first seed modifiers."""
+
+    def opening(part: dict[str, Any]) -> Sample:
+        text = str(part["writing_prompt"]).replace("<SEED>", part["modifier"])
+        return Sample(id=f"{part['id']}-{part['number']}", input=text, metadata={"prompt": str(part["id"])})
+
+    modifiers = row.get("seed_modifiers") or [""]
+    parts = [{**row, "modifier": modifier, "number": n} for n, modifier in enumerate(modifiers[:iterations])]
+    samples: list[Sample] = read_items(parts, opening, name)
+    return samples
+
+
+def _hub() -> list[Any]:
+    from inspect_ai.util import download  # fetched once, then kept
+
+    path = INSPECT_EVALS_CACHE_PATH / "eq_bench" / "creative_writing_prompts_v3.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    download(_URL, None, path)
+    return list(read_file(path))
+
+
+@scorer(metrics=[mean()])
+def writing(judge: Model, baseline: dict[str, str] | None) -> Scorer:
+    """Have the judge rate each text, and compare it with the baseline's where there is one."""
+
+    async def score(state: TaskState, target: Target) -> Score:
+        text, request = state.output.completion, state.input_text
+        theirs = None if baseline is None else baseline.get(str(state.sample_id))
+        ratings = await ask_judge(judge, _rubric_messages(request, text), parse_ratings)
+        if isinstance(ratings, Rejection):
+            return Score.unscored(reason=f"judge_{ratings.reason}", explanation=ratings.detail)
+        turned = [_TOP - rating if name in WEAKNESSES else rating for name, rating in ratings.items()]
+        share = None if theirs is None or theirs == text else await _share(judge, request, text, theirs)
+        if isinstance(share, Rejection):
+            return Score.unscored(reason=f"judge_{share.reason}", explanation=share.detail)
+        value = Value(5 * sum(turned) / len(turned))
+        cluster = str(state.metadata["prompt"])
+        return scored({"score": value}, answer=text, cluster=cluster, ratings=ratings, share=share)
+
+    return score
+
+
+async def _share(judge: Model, request: str, ours: str, theirs: str) -> float | Rejection:
+    """Return which share of the plus signs our text wins over both orders."""
+    as_a, as_b = await asyncio.gather(_share_of_a(judge, request, ours, theirs), _share_of_a(judge, request, theirs, ours))
+    if isinstance(as_a, Rejection) or isinstance(as_b, Rejection):
+        return as_a if isinstance(as_a, Rejection) else as_b
+    return (as_a + 1 - as_b) / 2
+
+
+async def _share_of_a(judge: Model, request: str, a: str, b: str) -> float | Rejection:
+    return await ask_judge(judge, _pairwise_messages(request, a, b), parse_share)
+
+
+def _rubric_messages(request: str, text: str) -> Any:
+    return _prompt("rubric").fill({"request": request, "response": text}, {"criteria": _bullets((*STRENGTHS, *WEAKNESSES))})
+
+
+def _pairwise_messages(request: str, first: str, second: str) -> Any:
+    values = {"request": request, "response_a": first, "response_b": second}
+    return _prompt("pairwise").fill(values, {"aspects": _bullets(ASPECTS)})
+
+
+def _bullets(names: Sequence[str]) -> str:
+    return "\n".join(f"- {name}" for name in names)
+
+
+@cache
+def _prompt(kind: str) -> Prompt:
+    places = frozenset({"request", "response", "response_a", "response_b", "criteria", "aspects"})
+    return load_prompt(Path(__file__).parent / "prompts" / f"eq_bench_{kind}.md", places)
+
+
+def parse_ratings(completion: str) -> Parsed[dict[str, float]] | Rejection:
+    """Return criterion → rating from 0 to 20, every criterion rated once."""
+    lines = _lines(completion, "scores", (*STRENGTHS, *WEAKNESSES))
+    if isinstance(lines, Rejection):
+        return lines
+    ratings: dict[str, float] = {}
+    for name, text in lines.items():
+        if not re.fullmatch(r"\d{1,2}(\.\d{1,2})?", text) or float(text) > _TOP:
+            return Rejection("bad_rating", f"{text!r:.40} of {name!r} is no number from 0 to 20")
+        ratings[name] = float(text)
+    return Parsed(ratings)
+
+
+def parse_share(completion: str) -> Parsed[float] | Rejection:
+    """Return which share of all plus signs A got, each aspect decided once."""
+    lines = _lines(completion, "winners", ASPECTS)
+    if isinstance(lines, Rejection):
+        return lines
+    signs = {"A": 0, "B": 0}
+    for name, text in lines.items():
+        margin = _MARGIN.fullmatch(text)
+        if margin is None:
+            return Rejection("bad_verdict", f"{text!r:.40} on {name!r} is not A or B with one to five plus signs")
+        signs[margin[1]] += len(margin[2])
+    return Parsed(signs["A"] / (signs["A"] + signs["B"]))
+
+
+def _lines(completion: str, tag: str, names: Sequence[str]) -> dict[str, str] | Rejection:
+    """Return name → what stands after its colon, for lines between the tags that name each of `names` once."""
+    body = extract_tag(completion, tag)
+    if isinstance(body, Rejection):
+        return body
+    known = {" ".join(name.casefold().split()): name for name in names}
+    found: dict[str, str] = {}
+    for line in body.splitlines():
+        if line.strip():
+            label, _, text = line.rpartition(":")
+            name = known.get(" ".join(label.strip(" -*").casefold().split()))
+            if name is None or name in found:
+                return Rejection("unknown_criterion" if name is None else "duplicate_rating", f"{line!r:.120}")
+            found[name] = text.strip()
+    missing = [name for name in names if name not in found]
+    return Rejection("missing_rating", f"nothing for {missing!r:.200}") if missing else {name: found[name] for name in names}
+
+
+def summary(items: Sequence[Item], seed: int) -> dict[str, Estimate]:
+    """Return how the texts did beside the baseline's: the share of plus signs, in percent, and the Elo rating."""
+    compared = [item for item in items if item.detail.get("share") is not None]
+    if not compared:
+        return {}
+    shares, clusters = [100 * item.detail["share"] for item in compared], [item.group for item in compared]
+
+    def rating(indices: Indices) -> float:
+        games = [Game("model", "baseline", compared[place].detail["share"]) for place in indices]
+        return elo(strengths(games, "baseline").by_player["model"])
+
+    return {
+        "pairwise": bootstrap_mean(shares, clusters, seed=seed),
+        "elo": bootstrap(rating, clusters, seed=seed, resamples=_RESAMPLES),
+    }
