@@ -64,11 +64,11 @@ $agreement
 
 ![Agreement with the truth](claims_agreement.svg)
 
-The order of the paper's figures comes back: best/worst is right more often than the average pair, and far more often than a
-weak rank correlation suggests (paper, 5.5, against a stronger judge: Spearman 0.33 and 0.34, pairs 82 % and 85 %). With the
-document there is little room for it to show, because the pocket judge is nearly always right; the paper's model lies between
-our arms. The gap that the document opens is much wider here than in the paper, perhaps because a large rubric writer knows by
-heart much of what a document says.
+As in the paper, best/worst is right more often than pairs taken at random, but by little: the ends of a ranking are safer than
+its middle in every arm, and nowhere by much (paper, 5.5, against a stronger judge: rank correlation 0.33 without and 0.34 with
+the document, best/worst 82 % and 85 %). With the document there is little room for it to show, because the pocket judge is
+nearly always right. What counts far more is the document: it lifts best/worst from 60 % to nearly 100 %. That gap is much wider
+than the paper's, perhaps because a large rubric writer knows by heart much of what a document says.
 
 ## (d) Problems with and without documents
 
@@ -82,8 +82,8 @@ $diversity
 ![Effective number of plants](claims_diversity.svg)
 
 What keeps problems diverse here is the subject that the corpus gives: a title does nearly as well as the whole document, and
-without either the problems crowd on few plants. That part of the claim is only as good as the pocket model is outside of what
-it was taught.
+without either, problems crowd on few plants. That last row is only as good as the pocket model is outside of what it was taught:
+what is counted are the few calls that happened to be well formed.
 
 ## What this does not show
 

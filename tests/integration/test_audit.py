@@ -13,8 +13,12 @@ from pop_selfplay.errors import JournalError, UsageError
 from pop_selfplay.evaluation.audit.audit import JOURNAL, LOCK, RESULT
 from pop_selfplay.journal import Journal
 from pop_selfplay.journal.lock import take_lock
+from pop_selfplay.models.base import ChatRequest, Completion
+from pop_selfplay.models.simulated import SimulatedChatModel
+from pop_selfplay.models.simulated.server import serving, simulated_app
 from pop_selfplay.observer import Unwatched
 from pop_selfplay.pocket.quickstart import quickstart_config
+from pop_selfplay.session import watch_session
 from tests.integration.faults import count_calls
 from tests.integration.runs import simulated_config, write_texts
 
@@ -96,6 +100,22 @@ def test_a_larger_sample_pays_only_for_what_is_new(run: Path) -> None:
     assert count_calls(run, JOURNAL) > few
     with Journal.open_to_read(run / JOURNAL) as journal:
         assert journal.tally.total_tokens("generated") > once
+
+
+def test_a_second_judge_may_be_served_and_sees_what_the_first_did_not(run: Path) -> None:
+    asked: list[str] = []
+
+    class Listening(SimulatedChatModel):
+        async def complete(self, request: ChatRequest) -> Completion:
+            asked.append("\n".join(message.content for message in request.messages))
+            return await super().complete(request)
+
+    with serving(simulated_app(Listening(JUDGE))) as url:
+        found = figures(pop.audit(run, sample=4, judge=f"{url}#simulated"))
+    with watch_session(run) as session:
+        documents = [document.text for document in session.journal.documents(1)]
+    assert all(any(document in text for document in documents) and "<reference_answer>" in text for text in asked)
+    assert found[f"gap.best_worst.{url}#simulated.with document"]["mean"] > 0.9
 
 
 def test_without_playing_nothing_is_asked_and_every_gap_has_its_reason(run: Path) -> None:

@@ -6,7 +6,7 @@ deserve.
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Final
 
@@ -22,6 +22,9 @@ from pop_selfplay.records import PreferencePair
 
 TOP: Final[Mapping[str, float]] = {"pointwise": 2.0, "per_criterion": 2.0, "logprob": 2.0, "verify": 2.0}
 """Scoring → the highest score there is, where there is one that a good answer should reach."""
+
+SAME: Final = 0.05
+"""Scores that differ by no more count as the same where it is about a judge's word: expected values are never quite equal."""
 
 
 def bias(material: Material, played: Played, truth: Yardstick | None) -> Family:
@@ -159,7 +162,7 @@ def _repeats(family: Family, material: Material, played: Played) -> None:
             found = {id_: best_worst(*aligned(first[id_], again[id_])) for id_ in both}
             estimate = share_of({id_: [value] for id_, value in found.items() if value is not None}, material.config.seed)
         else:
-            same = {id_: [float(a == b) for a, b in zip(*aligned(first[id_], again[id_]), strict=True)] for id_ in both}
+            same = {id_: _same(*aligned(first[id_], again[id_])) for id_ in both}
             estimate = share_of(same, material.config.seed)
         family.measured(
             figure,
@@ -169,6 +172,10 @@ def _repeats(family: Family, material: Material, played: Played) -> None:
             good="the judge is consistent with itself",
             bad="the judge contradicts itself: take the mean of several votes (synthesis.votes)",
         )
+
+
+def _same(one: Sequence[float], other: Sequence[float]) -> list[float]:
+    return [float(abs(a - b) <= SAME) for a, b in zip(one, other, strict=True)]
 
 
 def _spread(family: Family, material: Material) -> None:
@@ -195,7 +202,7 @@ def _spread(family: Family, material: Material) -> None:
         family.measured(
             "top_score",
             "candidates with the highest score there is",
-            share_of({one.id: [float(score == top) for score in one.scores.values()] for one in material.scored}, seed),
+            share_of({one.id: [float(score >= top - SAME) for score in one.scores.values()] for one in material.scored}, seed),
             limit="bias.top_score",
             good="there is room above most candidates",
             bad="the rubric is easy: most candidates get full marks, and nothing is left to learn",

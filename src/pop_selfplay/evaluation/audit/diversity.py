@@ -9,10 +9,10 @@ from typing import Final
 
 import numpy as np
 
-from pop_selfplay.core.bootstrap import bootstrap_mean
 from pop_selfplay.core.diversity import Kernel, by_halves, distinct, near_duplicate_flags, tfidf, vendi
+from pop_selfplay.core.diversity import diversity as measures
 from pop_selfplay.evaluation.audit.findings import Detail, Family
-from pop_selfplay.evaluation.audit.material import Material
+from pop_selfplay.evaluation.audit.material import Material, share_of
 from pop_selfplay.evaluation.audit.playing import Played
 from pop_selfplay.records import Document, Role
 from pop_selfplay.session import watch_session
@@ -59,9 +59,7 @@ def _near_duplicates(family: Family, material: Material) -> None:
     family.measured(
         "near_duplicates",
         "problems that nearly repeat another one",
-        bootstrap_mean(
-            [float(flag) for flag in flags], [one.document.id for one in material.scored], seed=material.config.seed
-        ),
+        share_of({one.id: [float(flag)] for one, flag in zip(material.scored, flags, strict=True)}, material.config.seed),
         limit="diversity.near_duplicates",
         good="few problems repeat each other",
         bad="many problems repeat each other: more documents, or other ones, would teach more",
@@ -73,13 +71,18 @@ def _effective(family: Family, own: Texts, documents: Mapping[str, Document], se
     vectors = tfidf([own[id_] for id_ in ids] + [documents[id_].text for id_ in ids])
     problems, texts = vectors[: len(ids)], vectors[len(ids) :]
     made, given = problems @ problems.T, texts @ texts.T
+    found = measures([own[id_] for id_ in ids], near=NEAR, seed=seed)
     family.measured(
         "vendi",
         f"effective number of different problems, of {len(ids)}",
-        by_halves(len(ids), lambda chosen: _vendi(made, chosen), seed),
+        found.vendi,
         form="number",
         good="so many problems without a common word would be as diverse (Vendi score over TF-IDF)",
     )
+    for name, estimate in (("distinct_1", found.distinct_1), ("distinct_2", found.distinct_2)):
+        what = "words" if name == "distinct_1" else "pairs of words in a row"
+        reading = "distinct-n; it falls with the amount of text"
+        family.measured(name, f"different {what}, of all in these problems", estimate, good=reading)
     family.measured(
         "of_documents",
         "effective problems for each effective document",
@@ -89,12 +92,17 @@ def _effective(family: Family, own: Texts, documents: Mapping[str, Document], se
         good="the problems keep the diversity of the corpus",
         bad="the problems are much more alike than the documents: the proposer asks the same thing of every text",
     )
-    nearest = (problems @ texts.T).argmax(axis=1)
-    own_ones = [_same(documents[ids[place]], documents[ids[int(found)]]) for place, found in enumerate(nearest)]
+    _own_document(family, problems @ texts.T, [documents[id_] for id_ in ids], seed)
+
+
+def _own_document(family: Family, likeness: Kernel, documents: Sequence[Document], seed: int) -> None:
+    """`likeness` is that of each problem (row) to each document (column)."""
+    nearest = [documents[int(place)] for place in likeness.argmax(axis=1)]
+    same = {f"{own.id}/0": [float(_same(own, other))] for own, other in zip(documents, nearest, strict=True)}
     family.measured(
         "own_document",
         "problems whose nearest document is their own",
-        bootstrap_mean([float(same) for same in own_ones], ids, seed=seed),
+        share_of(same, seed),
         limit="diversity.own_document",
         good="problems are about their documents: the corpus is covered, text by text",
         bad="problems cannot be told to come from their documents: they are about something else, or all about the same",

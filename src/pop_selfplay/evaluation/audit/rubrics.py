@@ -15,6 +15,9 @@ from pop_selfplay.evaluation.audit.playing import Played
 REDUNDANT: Final = 0.9
 """Two criteria are redundant where their ratings correlate this much or more."""
 
+ALIKE: Final = 0.05
+"""A criterion rates all alike where the standard deviation of its ratings is less; 0 but for expected values."""
+
 _SHOWN: Final = 5
 
 
@@ -83,7 +86,7 @@ def _separation(family: Family, having: Sequence[Scored], material: Material) ->
     family.measured(
         "rate_all_alike",
         "criteria that rate all candidates alike",
-        share_of({id_: [float(power.std == 0) for power in found] for id_, found in powers.items()}, seed),
+        share_of({id_: [float(power.std < ALIKE) for power in found] for id_, found in powers.items()}, seed),
         limit="rubrics.rate_all_alike",
         good="most criteria tell candidates apart",
         bad="many criteria change no ranking: their calls are wasted, and pairs hang on the few others",
