@@ -82,8 +82,8 @@ $diversity
 ![Effective number of plants](claims_diversity.svg)
 
 What keeps problems diverse here is the subject that the corpus gives: a title does nearly as well as the whole document, and
-without either, problems crowd on few plants. That last row is only as good as the pocket model is outside of what it was taught:
-what is counted are the few calls that happened to be well formed.
+without either, problems crowd on few plants. That last row is only as good as the pocket model is outside of what it was
+taught: what is counted are the few calls that happened to be well formed.
 
 ## What this does not show
 
