@@ -1,0 +1,267 @@
+"""How full a run keeps its model server, and what an example costs, on the shipped simulated server or on any other.
+
+    python benchmarks/synthesis.py [--base-url URL] [--model NAME] [--speedup X] [--only NAME] [--json FILE]
+
+An example is the whole method with the paper's settings: one document of 400 words, one proposal, 32 candidates, one rubric,
+32 evaluations. Three runs, each in a directory and on a server of its own:
+
+| run | what |
+| --- | --- |
+| tail | 128 examples, all of it counted: starting up, and waiting for the last one |
+| steady | 512 examples, and what they cost between the 64th and the 448th that was finished |
+| runaways | as tail, while one answer in a hundred never ends |
+
+All times are in seconds of the simulated machine: 20 ms a step and 0.1 ms more for each of up to 256 sequences, 15,000 prompt
+tokens a second. The bound is what the same tokens cost on a machine that is never idle: tokens ÷ (256 ÷ 45.6 ms) for those
+written, and ÷ 15,000 for those of the prompts that were not cached. The server runs on the last core, the client on the first
+one; where `server_cpu_share` is over 0.6 or `lag_ms` over 5, the simulated server was late itself: lower the speed-up.
+
+With --base-url the runs are played on that server, and its own clock counts; one run after the other shares its cache.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from pop_selfplay.config import parse_config
+from pop_selfplay.journal import Tally
+from pop_selfplay.models.simulated.prose import prose
+from pop_selfplay.models.simulated.timing import Machine
+from pop_selfplay.selfplay import play_synthesis
+from pop_selfplay.session import Unwatched, open_session
+
+DOCUMENT_WORDS: Final = 400
+CANDIDATES: Final = 32
+WARM_UP = DRAIN = 64
+MACHINE: Final = Machine()
+
+
+class Run(NamedTuple):
+    """What is played, and what is to be reached: seconds per example."""
+
+    examples: int
+    limit: float
+    runaway_rate: float = 0.0
+
+
+RUNS: Final = {
+    "tail": Run(128, 5.9),
+    "steady": Run(512, 5.6),
+    "runaways": Run(128, 5.8, runaway_rate=0.01),
+}
+REFERENCE: Final = {
+    "source": "the method's published code, by its authors' schedule, measured on the same machine model",
+    "seconds_per_example": {"16 workers": 14.7, "64 workers": 7.35},
+    "seconds_per_example_with_runaways": 19.1,
+    "mean_running": 56,
+    "bound": 5.37,
+    "bound_with_runaways": 6.1,
+}
+MEAN_RUNNING_LIMIT: Final = 245.0
+
+
+# --- the server -------------------------------------------------------------------------------------------------------
+
+
+class Server(NamedTuple):
+    base_url: str
+    model: str
+
+    def statistics(self) -> dict[str, Any]:
+        """Return what /stats says, nothing where the server has no such page."""
+        try:
+            with urllib.request.urlopen(self.base_url.removesuffix("/v1") + "/stats", timeout=10) as reply:
+                found: dict[str, Any] = json.load(reply)
+                return found
+        except (OSError, ValueError):
+            return {}
+
+
+@contextlib.contextmanager
+def simulated(speedup: float, runaway_rate: float) -> Iterator[Server]:
+    """Start the shipped server on the last core."""
+    command = [sys.executable, "-m", "pop_selfplay", "simulate", "--port", "0", "--speedup", str(speedup)]
+    command += ["--runaway-rate", str(runaway_rate)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            address = re.match(r"serving (\S+/v1):", said)
+            if address is None:
+                raise SystemExit(f"the simulated server did not start: {said}")
+            pin(process.pid, -1)
+            yield Server(address[1], "simulated")
+        finally:
+            process.terminate()
+
+
+def pin(process: int, core: int) -> None:
+    """Bind a process to one core, where the machine has several and the system can."""
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0)) if core == 0 else sorted(ALL_CORES)
+        if len(ALL_CORES) > 1:
+            os.sched_setaffinity(process, {cores[core]})
+
+
+ALL_CORES: Final = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+
+
+# --- one run ----------------------------------------------------------------------------------------------------------
+
+
+class Progress(Unwatched):
+    """Notes when how many examples were finished, and asks the server for its statistics now and then, from a thread."""
+
+    def __init__(self, server: Server) -> None:
+        self.finished: list[tuple[float, int]] = []
+        self.statistics: list[tuple[float, dict[str, Any]]] = []
+        self.tally = Tally()
+        self._server = server
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def refresh(self, tally: Tally, money: float) -> None:
+        self.tally = tally
+        self.finished.append((time.monotonic(), tally.episodes.total()))
+
+    def end(self) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._note()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(1.0):
+            self._note()
+
+    def _note(self) -> None:
+        if found := self._server.statistics():
+            self.statistics.append((time.monotonic(), found))
+
+    def between(self, first: int, last: int, speedup: float) -> dict[str, float]:
+        """Return the figures from the moment when `first` examples were finished to that of `last`."""
+        (began, from_), (ended, to) = (next(at for at in self.finished if at[1] >= count) for count in (first, last))
+        figures = {"seconds_per_example": (ended - began) * speedup / (to - from_)}
+        inside = [found for at, found in self.statistics if began <= at <= ended]
+        if len(inside) > 1:
+            window_s = inside[-1]["window_s"] - inside[0]["window_s"]
+            figures["mean_running"] = (inside[-1]["running_s"] - inside[0]["running_s"]) / window_s
+        return figures
+
+
+def write_documents(folder: Path, count: int) -> None:
+    folder.mkdir()
+    for number in range(count):
+        text = prose(random.Random(f"document {number}"), DOCUMENT_WORDS)
+        (folder / f"{number:05}.txt").write_text(text, encoding="utf-8")
+
+
+def play(run: Run, server: Server, folder: Path, episodes_in_flight: int | None) -> dict[str, Any]:
+    """Play one run and return its figures."""
+    write_documents(folder / "texts", run.examples)
+    synthesis: dict[str, Any] = {"documents": run.examples, "candidates": CANDIDATES}
+    if episodes_in_flight is not None:
+        synthesis["episodes_in_flight"] = episodes_in_flight
+    config = parse_config(
+        {
+            "domain": "health_care",
+            "corpus": {"type": "files", "paths": [str(folder / "texts")]},
+            "model": {"type": "endpoint", "base_url": server.base_url, "model": server.model},
+            "synthesis": synthesis,
+            "training": {"type": "none"},
+            "measure": {"type": "none"},
+        }
+    )
+    progress = Progress(server)
+    cpu, began = time.process_time(), time.monotonic()
+    with open_session(folder / "run", config, progress) as session:
+        result = play_synthesis(session)
+    real_s, cpu_s = time.monotonic() - began, time.process_time() - cpu
+    progress.end()
+    return figures_of(run, progress, result["rounds"][0], real_s, cpu_s)
+
+
+def figures_of(run: Run, progress: Progress, round_: dict[str, Any], real_s: float, cpu_s: float) -> dict[str, Any]:
+    found = progress.statistics[-1][1] if progress.statistics else {}
+    speedup = found.get("speedup", 1.0)
+    tokens = {kind: progress.tally.total_tokens(kind) / run.examples for kind in ("prompt", "cached", "generated")}
+    window_s = found.get("window_s", real_s)
+    figures = {
+        "examples": run.examples,
+        "runaway_rate": run.runaway_rate,
+        "speedup": speedup,
+        "seconds_per_example": window_s / run.examples,
+        "bound": bound(tokens),
+        "mean_running": found.get("mean_running"),
+        "tokens_per_example": tokens,
+        "scored": progress.tally.episodes[1, "", ""],
+        "pairs": round_["pairs"],
+        "real_s": real_s,
+        "client_cpu_share": cpu_s / real_s,
+        "server_cpu_share": found.get("server_cpu_share"),
+        "lag_ms": found.get("delivery_lag_real_ms"),
+        "limit": run.limit,
+    }
+    if run.examples > 2 * (WARM_UP + DRAIN):
+        figures["steady"] = progress.between(WARM_UP, run.examples - DRAIN, speedup)
+    return figures
+
+
+def bound(tokens: dict[str, float], machine: Machine = MACHINE) -> float:
+    """Return the seconds that `tokens` take on a machine whose slots are never empty."""
+    step_s = machine.step_base_s + machine.slots * machine.step_per_sequence_s
+    writing = tokens["generated"] * step_s / machine.slots
+    return writing + (tokens["prompt"] - tokens["cached"]) / machine.prefill_tokens_per_s
+
+
+# --- the report -------------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--base-url", help="play on this server, instead of starting the shipped simulated one")
+    parser.add_argument("--model", default="simulated", help="the name of the model there")
+    parser.add_argument("--speedup", type=float, default=10.0, help="of the simulated server")
+    parser.add_argument("--only", choices=RUNS, action="append", help="play just this run; may be repeated")
+    parser.add_argument("--examples", type=int, help="fewer or more examples than the run has")
+    parser.add_argument("--episodes-in-flight", type=int, help="instead of the default of the config")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    arguments = parser.parse_args()
+    pin(0, 0)
+    runs = {}
+    for name in arguments.only or RUNS:
+        run = RUNS[name]._replace(**({"examples": arguments.examples} if arguments.examples else {}))
+        with contextlib.ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            if arguments.base_url:
+                server = Server(arguments.base_url, arguments.model)
+            else:
+                server = stack.enter_context(simulated(arguments.speedup, run.runaway_rate))
+            runs[name] = play(run, server, folder, arguments.episodes_in_flight)
+        sys.stdout.write(json.dumps({name: runs[name]}, indent=1) + "\n")
+        sys.stdout.flush()
+    report = {
+        "machine": f"{os.cpu_count()} CPUs, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}",
+        "runs": runs,
+        "mean_running_limit": MEAN_RUNNING_LIMIT,
+        "reference": REFERENCE,
+    }
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
