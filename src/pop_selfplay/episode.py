@@ -9,11 +9,10 @@
 An episode is pure but for its model calls, and every call is in the journal: playing it again after a kill repeats none.
 """
 
-import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from pop_selfplay.config import Pairing, Synthesis
+from pop_selfplay.config import Pairing
 from pop_selfplay.core.pairing import off_frontier, pick_extremes
 from pop_selfplay.core.problem_clusters import ProblemClusters
 from pop_selfplay.core.quality import below_median
@@ -49,7 +48,7 @@ async def play(cast: Cast, document: Document, round_: int, id_: str) -> Episode
     if isinstance(problem, Failure):
         return episode.model_copy(update={"failure": problem})
     episode = episode.model_copy(update={"problem": problem})
-    first = _at_a_time(cast.synthesis)
+    first = cast.synthesis.candidates_at_once
     candidates = await solve(cast, problem, round_, range(first))
     if isinstance(candidates, Failure):
         return episode.model_copy(update={"failure": candidates})
@@ -72,13 +71,6 @@ async def play(cast: Cast, document: Document, round_: int, id_: str) -> Episode
     return episode.model_copy(update={"reference_evaluation": reference})
 
 
-def _at_a_time(synthesis: Synthesis) -> int:
-    """Return how many candidates are solved before the next look at the scores: all, unless the run stops early."""
-    if synthesis.early_stop is None:
-        return synthesis.candidates
-    return min(synthesis.candidates, max(2, math.ceil(synthesis.early_stop.first_share * synthesis.candidates)))
-
-
 async def _until_apart(
     cast: Cast,
     problem: Problem,
@@ -88,7 +80,7 @@ async def _until_apart(
     round_: int,
 ) -> tuple[tuple[Candidate, ...], tuple[Evaluation, ...]]:
     """Solve and rate more candidates by the same rubric while best and worst don't stand apart. A part that fails adds none."""
-    wanted, step = cast.synthesis.candidates, _at_a_time(cast.synthesis)
+    wanted, step = cast.synthesis.candidates, cast.synthesis.candidates_at_once
     for start in range(step, wanted, step):
         scores = [evaluation.score for evaluation in evaluations]
         assert cast.synthesis.early_stop is not None  # else the first step takes all
@@ -127,7 +119,7 @@ def unfinished(journal: Journal, problems_per_document: int, round_: int) -> lis
 
 
 async def play_all(cast: Cast, todo: Iterable[ToPlay], round_: int) -> None:
-    """Play the episodes of `todo`, `episodes_in_flight` at a time, and put each one into the journal when it is done."""
+    """Play the episodes of `todo`, `cast.episodes_at_once` at a time, and put each one into the journal when it is done."""
     waiting = iter(todo)
 
     async def work() -> None:
@@ -135,7 +127,7 @@ async def play_all(cast: Cast, todo: Iterable[ToPlay], round_: int) -> None:
             document = cast.journal.document(round_, document_id)
             cast.journal.record_episode(await play(cast, document, round_, id_))
 
-    await together(work() for _ in range(cast.synthesis.episodes_in_flight))
+    await together(work() for _ in range(cast.episodes_at_once))
 
 
 def paired(

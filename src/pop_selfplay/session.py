@@ -25,6 +25,7 @@ from pop_selfplay.config import (
     Prices,
     RunConfig,
     SimulatedModel,
+    capacity_of,
     prices_of,
 )
 from pop_selfplay.core.contamination import BenchmarkIndex
@@ -145,9 +146,9 @@ class Session:
                     models[player.name] = MeteredModel(model, meter, prices_of(player.model))
             by_role = {role: models[player.name] for role, player in players.items()}
             with open_earlier(self.config.synthesis.reuse, self.journal, self.config.rounds) as earlier:
-                yield Cast(
-                    by_role, self.domain, self.config.synthesis, self.journal, self.config.seed, earlier, self.benchmarks
-                )
+                shared = (self.config.synthesis, self.journal, self.config.seed, earlier, self.benchmarks)
+                capacity = max(capacity_of(player.model) for player in players.values())
+                yield Cast(by_role, self.domain, *shared, capacity=capacity)
         finally:
             for model in models.values():
                 await model.close()

@@ -27,6 +27,7 @@ from pop_selfplay.config.models import (
     PocketModel,
     Prices,
     SimulatedModel,
+    capacity_of,
     prices_of,
 )
 from pop_selfplay.config.rounds import StopRules
@@ -82,6 +83,7 @@ __all__ = [
     "StopRules",
     "Synthesis",
     "TrainingConfig",
+    "capacity_of",
     "dump_config",
     "load_config",
     "parse_config",

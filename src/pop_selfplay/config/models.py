@@ -47,7 +47,7 @@ class EndpointModel(Config):
     api_key_env: str | None = Field(None, description="environment variable that holds the key")
     weights: str | None = Field(None, description="the same model as a directory or hub name, to train it")
     n: Literal["auto", "never"] = Field("auto", description="ask for all candidates in one call where the server can")
-    max_in_flight: int = Field(320, ge=1, description="completions asked for at once, of each server")
+    max_in_flight: int = Field(512, ge=1, description="completions asked for at once, of each server")
     requests_per_minute: int | None = Field(None, ge=1, description="the provider's limit, of each server")
     tokens_per_minute: int | None = Field(None, ge=1, description="the provider's limit, of each server")
     timeout_s: float = Field(1800, gt=0, description="longest wait for one answer")
@@ -106,6 +106,11 @@ OPERATIONAL: Final = frozenset(
     }
 )
 """Settings of a model that say where, how fast and for how much it works, not what it writes. A run may change them."""
+
+
+def capacity_of(model: ModelConfig) -> int:
+    """Return how many completions the model can be asked for at once, over all its servers; 0 where it sets no limit."""
+    return model.max_in_flight * len(model.urls) if isinstance(model, EndpointModel) else 0
 
 
 def prices_of(model: ModelConfig) -> Prices | None:

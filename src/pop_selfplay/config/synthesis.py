@@ -1,5 +1,6 @@
 """Documents to scored candidates, and scored candidates to pairs."""
 
+import math
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -14,6 +15,7 @@ class Sampling(Config):
     temperature: float = Field(1.0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
     max_tokens: int = Field(6144, ge=1)
+    first_tokens: int | None = Field(None, ge=1, description="max_tokens of the first attempt alone: a run-away costs no more")
     attempts: int = Field(5, ge=1)
     retry_temperature: float = Field(0.7, ge=0, description="used from the second attempt on by a role whose temperature is 0")
 
@@ -82,11 +84,20 @@ class Synthesis(Config):
         [Role.PROPOSER, Role.RUBRIC_WRITER],
         description="roles that see the document; [proposer] and [] are the paper's ablations",
     )
-    episodes_in_flight: int = Field(64, ge=1, description="documents worked on at once; results do not depend on it")
+    episodes_in_flight: int | None = Field(
+        None, ge=1, description="documents worked on at once; null: enough to keep every server full; changes no result"
+    )
     proposer: Sampling = Sampling()
     solver: Sampling = Sampling()
     rubric_writer: RubricWriterSampling = RubricWriterSampling()
     judge: JudgeSampling = JudgeSampling()
+
+    @property
+    def candidates_at_once(self) -> int:
+        """How many candidates are solved before the next look at the scores: all, unless the run stops early."""
+        if self.early_stop is None:
+            return self.candidates
+        return min(self.candidates, max(2, math.ceil(self.early_stop.first_share * self.candidates)))
 
     def sampling(self, role: Role) -> Sampling:
         sampling = getattr(self, role.value)

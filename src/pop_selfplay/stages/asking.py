@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import math
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +22,11 @@ from pop_selfplay.records import Failure, Message, Role
 from pop_selfplay.stages.reuse import Earlier
 
 T = TypeVar("T")
+
+_USUAL_EPISODES: Final = 64
+_CALLS_WANTED: Final = 3
+_ANSWERS_A_CALL: Final = 8
+"""Of one prompt. A call is over when its longest answer is: with more at once, one run-away would hold up them all."""
 
 CLOSING_TAG: Final = {
     Role.PROPOSER: "</answer>",
@@ -43,6 +49,18 @@ class Cast:
     seed: int
     earlier: Earlier | None = None
     benchmarks: BenchmarkIndex = NO_BENCHMARKS
+    capacity: int = 0
+    """How many completions the roles' models can be asked for at once, 0 where none sets a limit."""
+
+    @property
+    def episodes_at_once(self) -> int:
+        """How many episodes to work on at once: as the run sets it, or else enough that no server ever waits for work.
+
+        An episode that solves or scores has a call open for each candidate, one that proposes or writes its rubric only one.
+        Three times as many calls as the servers take leave a queue in front of them, whatever the episodes' stages.
+        """
+        wanted = self.synthesis.episodes_in_flight
+        return wanted or max(_USUAL_EPISODES, math.ceil(_CALLS_WANTED * self.capacity / self.synthesis.candidates_at_once))
 
     def sees_document(self, role: Role) -> bool:
         return role in self.synthesis.document_for
@@ -125,13 +143,20 @@ async def ask_each(
 ) -> list[T | Failure]:
     """Ask questions that differ only by their item, once each, and return what became of each one.
 
-    Where the model can, it answers all that are not in the journal in one call. Their answers are then written down together or
-    not at all: which text belongs to which question is the model's order, and half of it could not be asked for again.
+    Where the model can, it answers several that are not in the journal in one call. Their answers are then written down
+    together or not at all: which text belongs to which question is the model's order, and half of it could not be asked for
+    again.
     """
     calls = [_call(cast, question, attempt) for question in questions]
-    missing = [n for n, (key, request) in enumerate(calls) if _known(cast, key, request) is None]
-    if missing:
-        await _ask_together(cast, [calls[n] for n in missing], [parsed_by(questions[n]) for n in missing])
+
+    async def some(numbers: Sequence[int]) -> None:
+        missing = [n for n in numbers if _known(cast, *calls[n]) is None]
+        if missing:
+            await _ask_together(cast, [calls[n] for n in missing], [parsed_by(questions[n]) for n in missing])
+
+    # Cut by place, so that a resumed run asks for the same ones together.
+    places = range(len(calls))
+    await together(some(places[start : start + _ANSWERS_A_CALL]) for start in places[::_ANSWERS_A_CALL])
 
     async def one(question: Question) -> T | Failure:
         return await ask(cast, question, parsed_by(question), attempts=range(attempt, attempt + 1))
@@ -161,12 +186,13 @@ def _call(cast: Cast, question: Question, attempt: int, temperature: float | Non
     heat = sampling.temperature if temperature is None else temperature
     if attempt > 0 and heat == 0:
         heat = sampling.retry_temperature  # a greedy model would only repeat what was just refused
+    limits = (sampling.max_tokens, question.max_tokens, sampling.first_tokens if attempt == 0 else None)
     request = ChatRequest(
         role=question.role,
         messages=question.messages,
         temperature=heat,
         top_p=sampling.top_p,
-        max_tokens=min(sampling.max_tokens, question.max_tokens or sampling.max_tokens),
+        max_tokens=min(limit for limit in limits if limit),
         seed=derive_seed(cast.seed, question.episode, question.role, question.item, attempt),
         stop=_stop(question),
         group=question.episode,

@@ -244,7 +244,7 @@ async def _each(
             else:
                 found[scored.id] = outcome
 
-    await together(worker() for _ in range(cast.synthesis.episodes_in_flight))
+    await together(worker() for _ in range(cast.episodes_at_once))
     return {scored.id: found[scored.id] for scored in sample if scored.id in found}
 
 

@@ -117,7 +117,7 @@ def second_judge(material: Material, workshop: Session, scored: Sequence[Scored]
                 if one.rubric is not None:
                     await _graded(careful, one, one.rubric, judged.by_rubric)
 
-        await together(worker() for _ in range(cast.synthesis.episodes_in_flight))
+        await together(worker() for _ in range(cast.episodes_at_once))
 
     workshop.observer.phase(f"audit: {name} grades {len(scored)} problems")
     session.play({Role.JUDGE: material.round}, work)
