@@ -1,6 +1,6 @@
 """The Python interface: what the commands do, as functions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,16 @@ from pop_selfplay.errors import UsageError
 from pop_selfplay.evaluation.audit.audit import audit_run
 from pop_selfplay.evaluation.audit.material import SAMPLE, Options, modes_of
 from pop_selfplay.evaluation.audit.thresholds import limits_with
-from pop_selfplay.evaluation.contestants import named_model
+from pop_selfplay.evaluation.contestants import find_contestant, named_model, start_of_run
+from pop_selfplay.evaluation.duel.playing import Duel
+from pop_selfplay.evaluation.duel.prompts import problems_of_run, read_prompts, some_of
+from pop_selfplay.evaluation.duel.result import duel_in
+from pop_selfplay.evaluation.evaluate import Plan, evaluate_in
+from pop_selfplay.evaluation.suites import load_suite
 from pop_selfplay.journal.export import read_pairs, write_pairs
 from pop_selfplay.journal.rundir import RunDirectory
 from pop_selfplay.observer import Observer
+from pop_selfplay.report.evaluation import EVALUATION
 from pop_selfplay.report.result import refresh_page
 from pop_selfplay.selfplay import pairs_of, play_rounds
 from pop_selfplay.session import Session, open_session, read_session
@@ -67,6 +73,88 @@ def audit(
     result = audit_run(Path(directory), options, observer)
     refresh_page(Path(directory))
     return result
+
+
+def evaluate(
+    model: str,
+    *,
+    against: str | None = None,
+    suite: str = "reasoning",
+    judge: str | None = None,
+    data_dir: str | PathLike[str] | None = None,
+    limit: int | None = None,
+    out: str | PathLike[str] | None = None,
+    seed: int = 42,
+    tell: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Run a suite of benchmarks on `model`, paired with `against`, and return the content of eval.json.
+
+    The arguments are those of `pop eval`. Where `model` is a run directory, `against` is by default the model that the run
+    started from, and the run's report gets a section. Called again it does what is left. Raises UsageError or ConfigError for
+    what makes no sense, before anything is asked, and the errors of the models.
+    """
+    run = Path(model) if (Path(model) / "config.yaml").is_file() else None
+    start = start_of_run(run) if run is not None else None
+    plan = Plan(
+        suite=suite,
+        choices=load_suite(suite),
+        model=find_contestant(model),
+        against=start if against is None else find_contestant(against),
+        judge=None if judge is None else find_contestant(judge),
+        data_dir=None if data_dir is None else Path(data_dir),
+        limit=limit,
+        seed=seed,
+    )
+    result = evaluate_in(evaluation_place(model, suite) if out is None else Path(out), plan, tell)
+    if run is not None and out is None:
+        refresh_page(run)
+    return result
+
+
+def evaluation_place(model: str, suite: str) -> Path:
+    """Return where an evaluation goes by default: into the run, where the model is a run's."""
+    run = Path(model)
+    return run / EVALUATION if (run / "config.yaml").is_file() else Path("evaluations") / Path(suite).stem
+
+
+def duel(
+    a: str,
+    b: str,
+    *,
+    judge: str,
+    prompts: str | PathLike[str] | None = None,
+    run: str | PathLike[str] | None = None,
+    round: int = 0,
+    domain: str = "instruction_following",
+    samples: int = 1,
+    temperature: float = 0.0,
+    max_tokens: int = 6144,
+    limit: int | None = None,
+    out: str | PathLike[str] = "duel",
+    seed: int = 42,
+) -> dict[str, Any]:
+    """Let two models answer the same prompts and a judge say which answers are better; return the content of duel.json.
+
+    The arguments are those of `pop duel`: either a file of `prompts` or the problems of a round of a `run`. Called again it
+    makes only the calls that are left.
+    """
+    if samples > 1 and temperature == 0:
+        raise UsageError(f"--samples {samples} of a greedy model would all be alike: set --temperature, 0.7 say")
+    if (prompts is None) == (run is None):
+        raise UsageError("a duel needs prompts: either --prompts FILE or --run RUN")
+    questions = problems_of_run(Path(run), round) if run is not None else read_prompts(Path(prompts or ""))
+    plan = Duel(
+        a=find_contestant(a),
+        b=find_contestant(b),
+        judge=find_contestant(judge),
+        questions=some_of(questions, limit, seed),
+        domain=domain,
+        samples=samples,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        seed=seed,
+    )
+    return duel_in(Path(out), plan)
 
 
 def export(directory: str | PathLike[str], out: str | PathLike[str], format: str = "trl") -> int:

@@ -4,15 +4,12 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from pop_selfplay.cli.app import app
 from pop_selfplay.errors import GateFailed, PopError, Stopped, UsageError
-
-if TYPE_CHECKING:
-    from pop_selfplay.evaluation.evaluate import Plan
 
 Judge = Annotated[str | None, typer.Option("--judge", help="the model that judges, named like MODEL", metavar="MODEL")]
 Seed = Annotated[int, typer.Option(help="decides samples, subsets and resamples")]
@@ -39,27 +36,30 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a model on public benchmarks, paired with the model it is held against."""
-    from pop_selfplay.evaluation.contestants import find_contestant, start_of_run
-    from pop_selfplay.evaluation.evaluate import Plan
-    from pop_selfplay.evaluation.suites import load_suite
+    from rich.console import Console
 
-    run = Path(model) if (Path(model) / "config.yaml").is_file() and (Path(model) / "models").is_dir() else None
-    plan = Plan(
-        suite=suite,
-        choices=load_suite(suite),
-        model=find_contestant(model),
-        against=find_contestant(against) if against is not None else start_of_run(run) if run is not None else None,
-        judge=find_contestant(judge) if judge is not None else None,
-        data_dir=data_dir,
-        limit=limit,
-        seed=seed,
-    )
-    if fail_on_regression and plan.against is None:
+    from pop_selfplay.api import evaluate as evaluate_model
+    from pop_selfplay.api import evaluation_place
+    from pop_selfplay.report.evaluation import evaluation_tables
+
+    if fail_on_regression and against is None and not (Path(model) / "config.yaml").is_file():
         raise UsageError("--fail-on-regression needs something to fall from: name it by --against")
-    place = out or (run / "evaluation" if run is not None else Path("evaluations") / Path(suite).stem)
-    result = _evaluated(plan, place, quiet=as_json)
-    if run is not None and out is None:
-        _into_the_report(run)
+    place = out or evaluation_place(model, suite)
+    console = Console(stderr=as_json)  # standard output is for JSON then
+    with resumable_in(place):
+        result = evaluate_model(
+            model,
+            against=against,
+            suite=suite,
+            judge=judge,
+            data_dir=data_dir,
+            limit=limit,
+            out=out,
+            seed=seed,
+            tell=lambda line: console.print(line, highlight=False),
+        )
+    console.print(evaluation_tables(result))
+    console.print(f"figures {place}/eval.json\nlogs    inspect view --log-dir {place}/logs", soft_wrap=True, highlight=False)
     if as_json:
         typer.echo(json.dumps(result, indent=1, ensure_ascii=False))
     if fail_on_regression and result["regressed"]:
@@ -81,34 +81,3 @@ def resumable_in(out: Path) -> Iterator[None]:
         if error.exit_code == Stopped.exit_code:
             error.add_note(go_on)
         raise
-
-
-def _evaluated(plan: "Plan", out: Path, *, quiet: bool) -> dict[str, Any]:
-    """Run the plan in `out` and show its table: on standard error where `quiet`, since standard output is for JSON then."""
-    import asyncio
-
-    from rich.console import Console
-
-    from pop_selfplay.evaluation.evaluate import evaluate as run_plan
-    from pop_selfplay.evaluation.workplace import open_workplace
-    from pop_selfplay.journal.rundir import write_atomically
-    from pop_selfplay.report.evaluation import evaluation_tables
-
-    console = Console(stderr=quiet)
-    with resumable_in(out), open_workplace(out) as place:
-        result = asyncio.run(run_plan(plan, place, lambda line: console.print(line, highlight=False)))
-        write_atomically(place.path / "eval.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    console.print(evaluation_tables(result))
-    console.print(f"figures {out}/eval.json\nlogs    inspect view --log-dir {out}/logs", soft_wrap=True, highlight=False)
-    return result
-
-
-def _into_the_report(run: Path) -> None:
-    """Write the run's result and report again, which now hold the evaluation."""
-    from pop_selfplay.evaluation.measure import comparison
-    from pop_selfplay.journal import RunDirectory
-    from pop_selfplay.report.result import write_result
-    from pop_selfplay.session import read_session
-
-    with RunDirectory.open(run):
-        read_session(run, lambda session: write_result(session, comparison(session)))

@@ -6,7 +6,7 @@
 | `org/name` | the same from the hub |
 | `http://host:8000/v1#model` | an OpenAI-compatible endpoint, without a key |
 | `model.yaml` | the `model` part of a run config, with every setting: keys, devices, time-outs |
-| `runs/mine` | a run directory: the model that its last finished round trained |
+| `runs/mine` | a run directory: the best of its trained models, by the run's own measure; the last one without a measure |
 | `runs/mine#0` | the model that the run started from; `#2` the one after round 2 |
 | `pocket`, `simulated` | the shipped pocket model, the shipped fake |
 
@@ -24,10 +24,11 @@ from pydantic import TypeAdapter, ValidationError
 from pop_selfplay.config import EndpointModel, LocalModel, ModelConfig, PocketModel, SimulatedModel
 from pop_selfplay.core.seeds import derive_seed
 from pop_selfplay.errors import ConfigError, UsageError
+from pop_selfplay.evaluation.rounds import best_model
 from pop_selfplay.journal import RunDirectory
 from pop_selfplay.models import open_model
 from pop_selfplay.models.base import ChatModel
-from pop_selfplay.session import settings_name, weights_of
+from pop_selfplay.session import settings_name, watch_session, weights_of
 
 _SHIPPED: Final[dict[str, ModelConfig]] = {"pocket": PocketModel(), "simulated": SimulatedModel()}
 _YAML: Final = (".yaml", ".yml")
@@ -105,18 +106,14 @@ def _of_run(path: Path, number: str) -> tuple[str, ModelConfig]:
     directory = RunDirectory.open(path)
     if number and not number.isdecimal():
         raise UsageError(f"{path}#{number}: after # stands the number of a round, 0 for the starting model")
-    trained = [r for r in range(1, directory.config.rounds + 1) if directory.model_path(r).is_dir()]
-    round_ = int(number) if number else max(trained, default=-1)
-    if round_ == 0:
-        return f"{path.name}#0", directory.config.model
-    if round_ not in trained:
-        raise UsageError(
-            f"the run {path} has no model of round {number or 1} (finished rounds: {trained or 'none'}): "
-            f"go on with `pop run {path}`"
-        )
-    start, weights = directory.config.model, str(directory.model_path(round_))
-    config = start.model_copy(update={"path": weights}) if isinstance(start, LocalModel) else LocalModel(path=weights)
-    return f"{path.name}#{round_}", config
+    with watch_session(path) as session:
+        best = best_model(session)
+        round_ = int(number) if number else best["round"] if best else -1
+        trained = round_ > 0 and directory.model_path(round_).is_dir()
+        if round_ != 0 and not trained:
+            asked = f"no model of round {number}" if number else "no trained model yet"
+            raise UsageError(f"the run {path} has {asked}: go on with `pop run {path}`, or name another round")
+        return f"{path.name}#{round_}", session.policy(round_ + 1)
 
 
 def _fingerprint(config: ModelConfig) -> str:

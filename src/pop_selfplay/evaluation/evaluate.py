@@ -8,12 +8,13 @@ What is finished is in the journal of the workplace: a benchmark as a whole unde
 every single call. So a killed evaluation goes on where it stopped.
 """
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pop_selfplay.core.seeds import derive_seed
 from pop_selfplay.errors import ConfigError, UsageError
@@ -24,10 +25,13 @@ from pop_selfplay.evaluation.contestants import Contestant
 from pop_selfplay.evaluation.outcome import Measured, evaluation_result
 from pop_selfplay.evaluation.recorded import RecordedModel
 from pop_selfplay.evaluation.suites import Choice
-from pop_selfplay.evaluation.workplace import Workplace
+from pop_selfplay.evaluation.workplace import Workplace, open_workplace
+from pop_selfplay.journal.rundir import write_atomically
 from pop_selfplay.records import Role
 
 Tell = Callable[[str], None]
+
+RESULT: Final = "eval.json"
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,17 @@ class _Prepared:
     tasks: Tasks
     rows: list[Row] | None
     baseline: dict[str, str] | None
+
+
+def evaluate_in(out: Path, plan: Plan, tell: Tell = lambda line: None) -> dict[str, Any]:
+    """Run `plan` in the directory `out`, write eval.json there and return its content. Called again it does what is left.
+
+    `tell` hears what begins. Raises what `evaluate` raises, and JournalError when `out` cannot be used.
+    """
+    with open_workplace(out) as place:
+        result = asyncio.run(evaluate(plan, place, tell))
+        write_atomically(place.path / RESULT, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    return result
 
 
 async def evaluate(plan: Plan, place: Workplace, tell: Tell) -> dict[str, Any]:
@@ -139,13 +154,13 @@ async def _measure(
     judge: RecordedModel | None,
     baseline: dict[str, str] | None,
 ) -> Measured:
-    from pop_selfplay.evaluation.inspecting import inspect_model, run_task
+    from pop_selfplay.evaluation.inspecting import build_task, inspect_model, run_task
 
     choice = ready.choice
     judging = None if judge is None or not choice.benchmark.judged else inspect_model(judge)
     file = partial(read_rows, plan.data_dir) if plan.data_dir is not None else lambda name: None
     setup = Setup(choice.benchmark, ready.rows, file, judging, baseline, choice.all_options)
-    task = ready.tasks.make_task(setup)
+    task = build_task(ready.tasks, setup)
     ran = await run_task(
         task,
         inspect_model(model, choice.decoding),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 from inspect_ai import Task, eval_async
 from inspect_ai.log import EvalLog, EvalSample, read_eval_log_async
 from inspect_ai.model import (
@@ -26,8 +27,8 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 from inspect_ai.util._display import init_display_type
 
-from pop_selfplay.errors import ModelError, PopError, RequestRefused
-from pop_selfplay.evaluation.benchmarks.base import GREEDY, Decoding
+from pop_selfplay.errors import ConfigError, ModelError, PopError, RequestRefused
+from pop_selfplay.evaluation.benchmarks.base import GREEDY, Decoding, Setup, Tasks
 from pop_selfplay.evaluation.recorded import RecordedModel
 from pop_selfplay.records import Completion, Message
 
@@ -77,6 +78,17 @@ class Ran(NamedTuple):
 
     samples: Sequence[EvalSample]
     log: str
+
+
+def build_task(tasks: Tasks, setup: Setup) -> Task:
+    """Return the task of a benchmark. Raises ConfigError when its data is in another format, or cannot be fetched."""
+    try:
+        return tasks.make_task(setup)
+    except (OSError, httpx.HTTPError) as error:  # what the loaders of hubs and of files at an address raise
+        raise ConfigError(
+            f"the data of benchmark {setup.benchmark.name} cannot be had ({type(error).__name__}: {error}): "
+            "see to the network, or put the file into a directory and name that by --data-dir"
+        ) from error
 
 
 async def run_task(

@@ -1,10 +1,18 @@
 """The figures of an evaluation as a table: on the terminal, and as rows for a run's page."""
 
-from typing import Any
+import json
+from pathlib import Path
+from typing import Any, Final
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
+
+from pop_selfplay.evaluation.evaluate import RESULT
+from pop_selfplay.report.markup import escaped, table
+
+EVALUATION: Final = "evaluation"
+"""The directory of a run that holds its evaluation."""
 
 COLUMNS = ("benchmark", "figure", "base", "model", "difference", "n", "lost")
 
@@ -13,12 +21,23 @@ def evaluation_tables(result: dict[str, Any]) -> Group:
     """Return the table of eval.json, with a line for what is no mean over items and one for what has regressed."""
     against = result["against"] or "no base"
     judged = f", judge {result['judge']}" if result["judge"] else ""
-    table = Table(title=f"{result['model']} against {against}{judged} [95 % interval]", title_justify="left")
+    shown = Table(title=f"{result['model']} against {against}{judged} [95 % interval]", title_justify="left")
     for column in COLUMNS:
-        table.add_column(column, justify="left" if column in ("benchmark", "figure", "lost") else "right")
+        shown.add_column(column, justify="left" if column in ("benchmark", "figure", "lost") else "right")
     for row in evaluation_rows(result):
-        table.add_row(*map(str, row))
-    return Group(table, *(Text(line) for line in _remarks(result)))
+        shown.add_row(*map(str, row))
+    return Group(shown, *(Text(line) for line in _remarks(result)))
+
+
+def evaluation_section(run: Path) -> str:
+    """Return the section of a run's page as HTML, "" where the run has not been evaluated."""
+    path = run / EVALUATION / RESULT
+    if not path.is_file():
+        return ""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    head = f"{result['model']} against {result['against']}, suite {result['suite']}, judge {result['judge'] or 'none'}."
+    remarks = "".join(f"<p>{escaped(remark)}</p>" for remark in _remarks(result))
+    return f"<h2>Benchmarks</h2><p>{escaped(head)}</p>{table(COLUMNS, evaluation_rows(result))}{remarks}"
 
 
 def evaluation_rows(result: dict[str, Any]) -> list[list[str]]:

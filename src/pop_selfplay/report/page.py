@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pop_selfplay.config import dump_config
 from pop_selfplay.report.audit_page import audit_section
+from pop_selfplay.report.evaluation import evaluation_section
 from pop_selfplay.report.markup import escaped, estimate, table
 from pop_selfplay.report.progress import COLUMNS, progress_rows, progress_sentences
 from pop_selfplay.report.rubrics import episode_section, rubrics_section
@@ -33,6 +34,7 @@ def render_page(session: Session, result: dict[str, Any]) -> str:
         f"<p>Document shown to proposer and rubric writer: {'yes' if result['document'] else 'no'}.</p>",
         "<h2>What self-play did</h2>",
         _measure(result["measure"]),
+        evaluation_section(session.directory.path),
         audit_section(session.directory.path),
         "<h2>From documents to pairs</h2>",
         _rounds(result["rounds"]),

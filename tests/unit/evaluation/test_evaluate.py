@@ -157,3 +157,12 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delitem(sys.modules, "pop_selfplay.evaluation.benchmarks.gsm8k", raising=False)
     with pytest.raises(UsageError, match=r"pop-selfplay\[eval\]"):
         load_tasks(BENCHMARKS["gsm8k"])
+
+
+def test_data_that_cannot_be_fetched_is_a_wrong_config_and_not_a_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(**_: object) -> None:
+        raise ConnectionError("no route to the hub")
+
+    monkeypatch.setattr("pop_selfplay.evaluation.benchmarks.gsm8k.published", offline)
+    with pytest.raises(ConfigError, match=r"gsm8k cannot be had.*no route.*--data-dir"):
+        run(tmp_path / "out", None, "gsm8k", model=playing("a", adds))

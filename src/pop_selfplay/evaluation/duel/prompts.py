@@ -10,8 +10,9 @@ A file has one prompt in each row (.jsonl, .json, .csv, .parquet; each line of a
 | `difficulty` | optional: a number, for the length-controlled win rate |
 """
 
+import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,14 @@ class Questions:
     source: str
     domain: Domain | None = None
     synthesis: Synthesis | None = None
+
+
+def some_of(questions: Questions, limit: int | None, seed: int) -> Questions:
+    """Return `limit` of the prompts, drawn by `seed`, in their order; all where there are no more, or no limit."""
+    if limit is None or limit >= len(questions.prompts):
+        return questions
+    places = sorted(random.Random(seed).sample(range(len(questions.prompts)), limit))
+    return replace(questions, prompts=[questions.prompts[place] for place in places])
 
 
 def read_prompts(path: Path) -> Questions:

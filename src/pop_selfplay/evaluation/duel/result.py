@@ -1,13 +1,18 @@
 """The figures of a duel, each with its 95 % interval over prompts."""
 
+import asyncio
+import json
 import statistics
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from pop_selfplay.core.bootstrap import bootstrap_mean
 from pop_selfplay.core.length_control import length_controlled
-from pop_selfplay.evaluation.duel.playing import Duel, Fight
+from pop_selfplay.evaluation.duel.playing import Duel, Fight, play_duel
+from pop_selfplay.evaluation.workplace import open_workplace
+from pop_selfplay.journal.rundir import write_atomically
 
 SCHEMA: Final = 1
 _SHOWN_CRITERIA: Final = 20
@@ -38,6 +43,21 @@ def duel_result(duel: Duel, fights: Sequence[Fight]) -> dict[str, Any]:
         "forfeits": {side: sum(fight.forfeit == side for fight in judged) for side in ("a", "b")},
         "lost": dict(sorted(Counter(fight.lost for fight in fights if fight.lost).items())),
     }
+
+
+def duel_in(out: Path, duel: Duel) -> dict[str, Any]:
+    """Play `duel` in the directory `out`, write duel.json and items.jsonl there and return the content of duel.json.
+
+    Called again it makes only the calls that are left. Raises the errors of the models, and JournalError when `out` cannot be
+    used.
+    """
+    with open_workplace(out) as place:
+        fights = asyncio.run(play_duel(duel, place.journal))
+        result = duel_result(duel, fights)
+        lines = "".join(json.dumps(fight_row(fight), ensure_ascii=False) + "\n" for fight in fights)
+        write_atomically(place.path / "items.jsonl", lines)
+        write_atomically(place.path / "duel.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    return result
 
 
 def fight_row(fight: Fight) -> dict[str, Any]:
