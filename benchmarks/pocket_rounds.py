@@ -14,7 +14,7 @@ import json
 import statistics
 import sys
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -35,6 +35,12 @@ _SPLIT: Final = {"rounds": 3, "synthesis": {"documents": 200}}
 _TWICE: Final = {"rounds": 3, "synthesis": {"documents": 100, "problems_per_document": 2}}
 _LARGE: Final = {"corpus": {"editions": 18}}
 
+_ONLINE: Final = {
+    "synthesis": {"candidates": 2},
+    "training": {"type": "grpo", "batch_size": 48, "grpo": {"num_generations": 6}},
+}
+"""As many answers to each problem as in DPO's round, 8: so many tokens are generated in both."""
+
 
 class Arm(NamedTuple):
     """One way to spend the calls: changes to the quickstart's config, the arm it is held against, whose calls it may take."""
@@ -52,6 +58,7 @@ ARMS: Final = {
     "frontier_three": Arm("three rounds, frontier problems", {**_SPLIT, "pairing": {"frontier": {}}}, "three", "three"),
     "twice": Arm("three rounds of 100, two problems each", _TWICE),
     "proposer": Arm("the same, and the proposer is trained", {**_TWICE, "pairing": {"proposer": {}}}, "twice", "twice"),
+    "grpo": Arm("GRPO: 2 answers to write the rubric, 6 online", _ONLINE, "one"),
     "frozen": Arm(
         "three rounds, judge and rubric writer frozen", {**_SPLIT, "frozen_roles": ["judge", "rubric_writer"]}, "three", "three"
     ),
@@ -81,8 +88,9 @@ def rounds(arguments: list[str]) -> None:
 
 def config_of(arm: str, seed: int) -> RunConfig:
     """Return the quickstart's config with the changes of the arm."""
-    plain = quickstart_config(seed=seed).model_dump(mode="json")
-    return parse_config(_merged(plain, ARMS[arm].changes), arm)
+    changes = ARMS[arm].changes
+    method: Literal["dpo", "grpo"] = "grpo" if "training" in changes else "dpo"
+    return parse_config(_merged(quickstart_config(seed=seed, training=method).model_dump(mode="json"), changes), arm)
 
 
 def one_run(arm: str, seed: int, work: Path) -> dict[str, Any]:
@@ -110,7 +118,7 @@ def gathered(session: Session, result: dict[str, Any]) -> dict[str, Any]:
                 "proposer_pairs": round_["proposer"]["pairs"] if round_["proposer"] else 0,
                 "dropped": round_["dropped"],
                 "steps": round_["training"]["steps"],
-                "generated": round_["tokens"]["generated"],
+                "generated": round_["tokens"]["generated"] + round_["training"].get("generated_tokens", 0),
                 "seconds": round_["seconds"],
                 "spread": statistics.fmean(spread_of(e.evaluations) for e in session.journal.episodes(number) if not e.failure),
                 "figures": {k: v for decision in round_["decisions"] for k, v in decision["figures"].items()},

@@ -29,7 +29,7 @@ from pop_selfplay.evaluation.rounds import still_helps, stopped, worth_training
 from pop_selfplay.journal.export import read_pairs, write_pairs
 from pop_selfplay.lineage import note_lineage
 from pop_selfplay.problem_pairs import paired_problems
-from pop_selfplay.records import PreferencePair, Role
+from pop_selfplay.records import PreferencePair
 from pop_selfplay.report.plan import calls_per_episode
 from pop_selfplay.report.result import write_result
 from pop_selfplay.session import Session, weights_of
@@ -86,7 +86,7 @@ def synthesise(session: Session, round_: int) -> None:
     calls = sum(calls_per_episode(session.config.synthesis).values())
     session.observer.phase(f"round {round_}: synthesis", len(todo), calls * len(todo))
     if todo:
-        policies = {role: 1 if role in session.config.frozen_roles else round_ for role in Role}
+        policies = session.policies(round_)
         note_lineage(session, str(round_), policies)
         with session.timed(f"{round_}/synthesis"):
             session.play(policies, lambda cast: play_all(cast, todo, round_))

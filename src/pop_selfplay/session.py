@@ -97,6 +97,10 @@ class Session:
         path = str(self.directory.model_path(round_ - 1))
         return start.model_copy(update={"path": path}) if isinstance(start, LocalModel) else LocalModel(path=path)
 
+    def policies(self, round_: int) -> dict[Role, int]:
+        """Return role → the round whose policy plays it in `round_`: this one's, or the first one's where it is frozen."""
+        return {role: 1 if role in self.config.frozen_roles else round_ for role in Role}
+
     def players(
         self,
         policies: Mapping[Role, int],

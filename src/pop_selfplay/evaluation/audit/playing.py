@@ -94,7 +94,7 @@ def play(material: Material, workshop: Session) -> Played:
             workshop.observer.phase(f"audit: {part}")
             await act(cast, material, played)
 
-    workshop.play(dict.fromkeys(Role, material.round), work)
+    workshop.play(workshop.policies(material.round), work)
     return played
 
 
