@@ -10,7 +10,7 @@ from pop_selfplay.config.measure import ExamMeasure, MeasureConfig, NoMeasure, S
 from pop_selfplay.config.models import OPERATIONAL, EndpointModel, ModelConfig, SimulatedModel
 from pop_selfplay.config.rounds import StopRules
 from pop_selfplay.config.synthesis import Pairing, Synthesis
-from pop_selfplay.config.training import DPOTraining, NoTraining, TrainingConfig
+from pop_selfplay.config.training import DPOTraining, GRPOTraining, NoTraining, TrainingConfig
 from pop_selfplay.records import Role
 
 
@@ -83,6 +83,8 @@ class RunConfig(Config):
                 f"pairing.frontier and pairing.proposer need scores that stand by themselves: with scoring "
                 f"{self.synthesis.scoring} those of a group say nothing about its problem; use pointwise, say"
             )
+        if self.pairing.proposer is not None and isinstance(self.training, GRPOTraining):
+            raise ValueError("pairing.proposer makes pairs to train the proposer on, and training.type grpo uses none: use dpo")
         if self.pairing.proposer is not None and self.synthesis.problems_per_document == 1:
             raise ValueError(
                 "pairing.proposer pairs problems of the same document, and synthesis.problems_per_document is 1: set it to 2 "

@@ -27,6 +27,7 @@ def config(**changes: Any) -> RunConfig:
         ({"pairing": {"frontier": {}}, "synthesis": {"scoring": "pairwise"}}, "stand by themselves"),
         ({"pairing": {"proposer": {}}, "synthesis": {"scoring": "anchor", "problems_per_document": 2}}, "stand by themselves"),
         ({"pairing": {"frontier": {"min_mean": 0.8, "max_mean": 0.2}}}, "min_mean 0.8 must be below max_mean 0.2"),
+        ({"pairing": {"proposer": {}}, "training": {"type": "grpo"}}, "training.type grpo uses none"),
         ({"pairing": {"proposer": {}}}, "problems_per_document is 1: set it to 2"),
     ],
 )
