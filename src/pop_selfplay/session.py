@@ -25,6 +25,7 @@ from pop_selfplay.config import (
     Prices,
     RunConfig,
     SimulatedModel,
+    VllmModel,
     capacity_of,
     prices_of,
 )
@@ -95,7 +96,7 @@ class Session:
         if round_ == 1:
             return start
         path = str(self.directory.model_path(round_ - 1))
-        return start.model_copy(update={"path": path}) if isinstance(start, LocalModel) else LocalModel(path=path)
+        return start.model_copy(update={"path": path}) if isinstance(start, (LocalModel, VllmModel)) else LocalModel(path=path)
 
     def policies(self, round_: int) -> dict[Role, int]:
         """Return role → the round whose policy plays it in `round_`: this one's, or the first one's where it is frozen."""
@@ -146,7 +147,8 @@ class Session:
         try:
             for player in players.values():
                 if player.name not in models:
-                    model = open_model(player.model, name=player.name, notice=self.observer.notice)
+                    notice, folder = self.observer.notice, self.directory.servers_path
+                    model = open_model(player.model, name=player.name, notice=notice, folder=folder)
                     models[player.name] = MeteredModel(model, meter, prices_of(player.model))
             by_role = {role: models[player.name] for role, player in players.items()}
             with open_earlier(self.config.synthesis.reuse, self.journal, self.config.rounds) as earlier:
@@ -244,7 +246,7 @@ def settings_name(model: ModelConfig) -> str:
 def weights_of(model: ModelConfig) -> str | None:
     """Return the directory or hub name of a model's weights, None where it has none."""
     match model:
-        case LocalModel():
+        case LocalModel() | VllmModel():
             return model.path
         case PocketModel():
             return str(POCKET_WEIGHTS)

@@ -27,6 +27,7 @@ from pop_selfplay.config.models import (
     PocketModel,
     Prices,
     SimulatedModel,
+    VllmModel,
     capacity_of,
     prices_of,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "StopRules",
     "Synthesis",
     "TrainingConfig",
+    "VllmModel",
     "capacity_of",
     "dump_config",
     "load_config",

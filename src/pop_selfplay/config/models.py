@@ -68,6 +68,23 @@ class EndpointModel(Config):
         return self
 
 
+class VllmModel(Config):
+    """A model that the run serves itself, with vLLM from an environment of its own."""
+
+    type: Literal["vllm"] = "vllm"
+    path: str = Field(description="model directory or hub name; it is also what is trained")
+    executable: str = Field("vllm", description="the command, or its path in another environment")
+    args: list[str] = Field([], description="further arguments of `vllm serve`")
+    gpus: list[int] | None = Field(None, description="numbers of the GPUs it uses; null: all that it sees")
+    tensor_parallel: int = Field(1, ge=1, description="GPUs that share one copy of the model")
+    data_parallel: int = Field(1, ge=1, description="copies of the model")
+    startup_s: float = Field(1800, gt=0, description="longest wait for the server to be ready")
+    n: Literal["auto", "never"] = Field("auto", description="ask for all candidates in one call")
+    max_in_flight: int = Field(512, ge=1, description="completions asked for at once")
+    timeout_s: float = Field(1800, gt=0, description="longest wait for one answer")
+    patience_s: float = Field(600, ge=0, description="how long the server may be down before the run stops (resumable)")
+
+
 MistakeName = Literal[
     "no_tags",
     "never_closed",
@@ -96,12 +113,13 @@ class SimulatedModel(Config):
     seconds_per_call: float = Field(0.0, ge=0)
 
 
-ModelConfig = Annotated[LocalModel | PocketModel | EndpointModel | SimulatedModel, Field(discriminator="type")]
+ModelConfig = Annotated[LocalModel | PocketModel | EndpointModel | VllmModel | SimulatedModel, Field(discriminator="type")]
 
 OPERATIONAL: Final = frozenset(
     {
         *("base_url", "base_urls", "api_key_env", "weights", "timeout_s", "patience_s", "prices"),
         *("n", "max_in_flight", "requests_per_minute", "tokens_per_minute"),
+        *("executable", "gpus", "tensor_parallel", "data_parallel", "startup_s"),
         *("device", "batch_tokens", "seconds_per_call"),
     }
 )
@@ -110,6 +128,8 @@ OPERATIONAL: Final = frozenset(
 
 def capacity_of(model: ModelConfig) -> int:
     """Return how many completions the model can be asked for at once, over all its servers; 0 where it sets no limit."""
+    if isinstance(model, VllmModel):
+        return model.max_in_flight
     return model.max_in_flight * len(model.urls) if isinstance(model, EndpointModel) else 0
 
 

@@ -21,7 +21,7 @@ from typing import Final
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from pop_selfplay.config import EndpointModel, LocalModel, ModelConfig, PocketModel, SimulatedModel
+from pop_selfplay.config import EndpointModel, LocalModel, ModelConfig, PocketModel, SimulatedModel, VllmModel
 from pop_selfplay.core.seeds import derive_seed
 from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.evaluation.rounds import best_model
@@ -66,7 +66,7 @@ def named_model(text: str) -> tuple[str, ModelConfig]:
 def contestant(label: str, config: ModelConfig) -> Contestant:
     """Return the contestant that `config` describes."""
     identity = settings_name(config) + _fingerprint(config)
-    in_flight = config.max_in_flight if isinstance(config, EndpointModel) else 256
+    in_flight = config.max_in_flight if isinstance(config, (EndpointModel, VllmModel)) else 256
     return Contestant(label, identity, lambda: open_model(config, name=identity), in_flight)
 
 

@@ -7,6 +7,7 @@ run.lock         held by the process that works on the run
 run.db           the journal
 pairs.parquet    the preference pairs of all rounds so far
 models/round-N/  the model trained in round N
+servers/         logs of the servers that the run started
 result.json      the figures
 report.html      the same, to look at
 """
@@ -89,6 +90,11 @@ class RunDirectory:
     def model_path(self, round_: int) -> Path:
         """Where the model trained in `round_` lies once it is finished."""
         return self.path / "models" / f"round-{round_}"
+
+    @property
+    def servers_path(self) -> Path:
+        """Where the logs of servers go that the run starts."""
+        return self.path / "servers"
 
     @property
     def journal_path(self) -> Path:

@@ -5,6 +5,7 @@
 | base.py | the seam: ChatModel, ChatRequest, Completion |
 | endpoint/ | any OpenAI-compatible chat server, or several replicas of one |
 | chat_template.py | conversations to prompts; chat_template.jinja is the default for base models |
+| vllm_server/ | a vLLM server that the run starts, watches and stops |
 | local/ | a transformers model in this process, concurrent requests batched together |
 | metered.py | any of them, with the run's budget looked at before every call |
 | simulated/ | the shipped fake: seeded pseudo-text, in process or as a server |
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 import pop_selfplay
-from pop_selfplay.config import EndpointModel, LocalModel, ModelConfig, PocketModel, SimulatedModel
+from pop_selfplay.config import EndpointModel, LocalModel, ModelConfig, PocketModel, SimulatedModel, VllmModel
 from pop_selfplay.errors import ModelRefused
 from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, Notice
 
@@ -28,10 +29,17 @@ _LOG: Final = logging.getLogger(__name__)
 POCKET_WEIGHTS: Final = Path(pop_selfplay.__file__).parent / "pocket" / "model"
 
 
-def open_model(config: ModelConfig, *, name: str | None = None, notice: Notice = _LOG.warning) -> ChatModel:
+def open_model(
+    config: ModelConfig,
+    *,
+    name: str | None = None,
+    notice: Notice = _LOG.warning,
+    folder: Path | None = None,
+) -> ChatModel:
     """Return the backend that `config` describes, ready to answer. `name` replaces its own name in records and reports.
 
-    `notice` is told what the user should know while the model works, a server that is down for example.
+    `notice` is told what the user should know while the model works, a server that is down for example. A server that the model
+    starts writes its log into `folder`.
 
     Close the model when done. Raises ModelRefused when weights, key or address are missing or unusable.
     """
@@ -40,6 +48,10 @@ def open_model(config: ModelConfig, *, name: str | None = None, notice: Notice =
             from pop_selfplay.models.endpoint import EndpointChatModel
 
             return EndpointChatModel(config, name=name, notice=notice)
+        case VllmModel():
+            from pop_selfplay.models.vllm_server import VllmChatModel
+
+            return VllmChatModel(config, name=name, notice=notice, folder=folder)
         case SimulatedModel():
             from pop_selfplay.models.simulated import SimulatedChatModel
 
