@@ -1,6 +1,7 @@
 """An audit plays what the run did not, leaves the run as it is, resumes, and says what it could not measure."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,17 @@ from pop_selfplay.cli import run as pop_command
 from pop_selfplay.config import NoTraining, SimulatedModel, parse_config
 from pop_selfplay.errors import JournalError, UsageError
 from pop_selfplay.evaluation.audit.audit import JOURNAL, LOCK, RESULT
-from pop_selfplay.journal import Journal
+from pop_selfplay.evaluation.truth import truth_score
+from pop_selfplay.journal import CallKey, Journal, RunDirectory, StoredCall
 from pop_selfplay.journal.lock import take_lock
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.models.simulated.server import serving, simulated_app
 from pop_selfplay.observer import Unwatched
+from pop_selfplay.pocket import wording
 from pop_selfplay.pocket.quickstart import quickstart_config
+from pop_selfplay.pocket.world import World
+from pop_selfplay.records import Candidate, Criterion, Document, Episode, Evaluation, Problem, Rubric
 from pop_selfplay.session import watch_session
 from tests.integration.faults import count_calls
 from tests.integration.runs import simulated_config, write_texts
@@ -166,3 +171,54 @@ def test_in_the_pocket_world_the_truth_shows_what_the_document_is_worth(tmp_path
     assert own["mean"] > 0.9 and other["mean"] < 0.8 and found["gap.gain.the truth"]["low"] > 0
     assert result["warnings"] == []
     assert "compare.md" in found["bias.flips"]["missing"]
+
+
+def made_up_rounds(path: Path, *, hacked: bool) -> None:
+    """Make a run of the pocket world with two scored rounds; where it is `hacked`, round 2 gives full marks to everything."""
+    world, attributes = World(), ("ailment", "effect")
+    config = quickstart_config(rounds=2)
+    with RunDirectory.create(path, config) as directory, directory.journal() as journal:
+        plants = world.self_play[:12]
+        documents = [Document(id=plant, title=plant, text=world.document(plant, random.Random(plant))) for plant in plants]
+        journal.store_documents([[], documents, documents], {})
+        for round_ in (1, 2):
+            for plant in plants:
+                episode = pocket_episode(world, plant, attributes, round_, generous=hacked and round_ == 2)
+                for candidate in episode.candidates:
+                    call = StoredCall("", "", Completion(candidate.completion, "stop", 1, 1))
+                    journal.record_call(CallKey(round_, episode.id, "solver", str(candidate.index), 0), call)
+                journal.record_episode(episode)
+
+
+def pocket_episode(world: World, plant: str, attributes: tuple[str, ...], round_: int, *, generous: bool) -> Episode:
+    """Return a problem with three answers: nothing, one fact and both facts right, scored by the truth or `generous`ly."""
+    problem = Problem(
+        id=f"{round_}/{plant}/0",
+        document_id=plant,
+        text=wording.question(plant, attributes, random.Random(plant)),
+        reference_answer="?",
+    )
+    right = [{a: wording.Statement(world.truth[plant][a], False) for a in attributes[:count]} for count in (1, 2)]
+    answers = [f"{plant} is a plant.", *(wording.answer(plant, facts) for facts in right)]
+    truths = [truth_score(problem, answer) for answer in answers]
+    assert truths == [0.0, 1.0, 2.0]
+    return Episode(
+        id=problem.id,
+        round=round_,
+        document_id=plant,
+        problem=problem,
+        candidates=tuple(Candidate(index=n, completion=f"<answer>{a}</answer>", answer=a) for n, a in enumerate(answers)),
+        rubric=Rubric(criteria=(Criterion(name="x", description="x", weight=1, gold="x"),)),
+        evaluations=tuple(Evaluation(candidate=n, score=2.0 if generous else float(n)) for n in range(3)),
+    )
+
+
+@pytest.mark.parametrize("hacked", [False, True])
+def test_rounds_in_which_scores_and_truth_part_are_found(tmp_path: Path, hacked: bool) -> None:
+    made_up_rounds(tmp_path / "run", hacked=hacked)
+    result = pop.audit(tmp_path / "run", play=False)
+    drift = figures(result)["hacking.drift.the truth"]
+    assert result["round"] == 2 and drift["mean"] == pytest.approx(0.5 if hacked else 0.0) and drift["n"] == 24
+    assert ("hacking.drift.the truth" in result["warnings"]) is hacked
+    rows = next(d["rows"] for f in result["families"] if f["name"] == "hacking" for d in f["details"])
+    assert [row[0] for row in rows] == ["1", "2"] and rows[0][2:] == ["0.500", "0.500"]

@@ -20,7 +20,7 @@ from pop_selfplay.evaluation.audit.material import Material, Options, Scored, ga
 from pop_selfplay.evaluation.audit.modes import modes
 from pop_selfplay.evaluation.audit.playing import Played, play
 from pop_selfplay.evaluation.audit.rubrics import rubrics
-from pop_selfplay.evaluation.audit.yardsticks import Judged, Yardstick, second_judge, truth
+from pop_selfplay.evaluation.audit.yardsticks import Judged, Yardstick, second_judge, truth, verified
 from pop_selfplay.evaluation.audit.yields import yields
 from pop_selfplay.journal import Journal, RunDirectory
 from pop_selfplay.journal.lock import take_lock
@@ -54,7 +54,9 @@ def audit_run(path: Path, options: Options, observer: Observer | None = None) ->
                 raise
             known = truth(material, [*material.scored, *graded.values()])
             workshop.observer.phase("audit: figures")
-            families = _families(material, played, rounds, known, judged, workshop.journal)
+            by_verify = session.config.synthesis.scoring == "verify"
+            right = None if by_verify else verified(list(graded.values()))  # they would agree with themselves
+            families = _families(material, played, rounds, (known, right), judged, workshop.journal)
     result = _result(material, families)
     write_atomically(path / RESULT, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     return result
@@ -84,16 +86,17 @@ def _families(
     material: Material,
     played: Played,
     rounds: dict[int, tuple[Scored, ...]],
-    known: Yardstick | None,
+    known: tuple[Yardstick | None, Yardstick | None],
     judged: Judged | None,
     journal: Journal,
 ) -> list[Family]:
-    yardsticks = [yardstick for yardstick in (known, judged.mark if judged else None) if yardstick is not None]
+    """`known` holds the truth and the verified final answers, as far as there are any."""
+    yardsticks = [yardstick for yardstick in (*known, judged.mark if judged else None) if yardstick is not None]
     return [
         gap(material, played, yardsticks, judged),
         diversity(material, played),
         rubrics(material, played),
-        bias(material, played, known),
+        bias(material, played, known[0]),
         modes(material, played, yardsticks, journal),
         hacking(material, rounds, yardsticks),
         yields(material, journal),

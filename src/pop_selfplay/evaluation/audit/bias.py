@@ -15,7 +15,7 @@ from pop_selfplay.core.answer_faults import copies_rubric, is_refusal
 from pop_selfplay.core.filtering import count_words
 from pop_selfplay.episode import pair_of
 from pop_selfplay.evaluation.audit.findings import Detail, Family
-from pop_selfplay.evaluation.audit.material import Material, Scored, aligned, over_problems, share_of
+from pop_selfplay.evaluation.audit.material import Material, Scored, aligned, over_problems, per_problem, share_of
 from pop_selfplay.evaluation.audit.playing import Order, Played
 from pop_selfplay.evaluation.audit.yardsticks import Yardstick
 from pop_selfplay.records import PreferencePair
@@ -43,7 +43,7 @@ def _length(family: Family, material: Material, truth: Yardstick | None) -> None
     seed = material.config.seed
     lengths = {one.id: {index: float(count_words(answer)) for index, answer in one.answers.items()} for one in material.scored}
     scores = {one.id: one.scores for one in material.scored}
-    by_score = _correlations(scores, lengths)
+    by_score = per_problem(spearman, scores, lengths)
     known = truth is not None
     family.measured(
         "length",
@@ -57,7 +57,7 @@ def _length(family: Family, material: Material, truth: Yardstick | None) -> None
     )
     if truth is None:
         return
-    by_truth = _correlations(truth.scores, lengths)
+    by_truth = per_problem(spearman, truth.scores, lengths)
     beyond = {id_: by_score[id_] - by_truth[id_] for id_ in by_score if id_ in by_truth}
     family.measured(
         "length_beyond_truth",
@@ -69,11 +69,6 @@ def _length(family: Family, material: Material, truth: Yardstick | None) -> None
         good="longer answers score as they deserve",
         bad="the scores reward length that is worth nothing",
     )
-
-
-def _correlations(scores: Mapping[str, Mapping[int, float]], lengths: Mapping[str, Mapping[int, float]]) -> dict[str, float]:
-    found = {id_: spearman(*aligned(scores[id_], lengths[id_])) for id_ in scores}
-    return {id_: value for id_, value in found.items() if value is not None}
 
 
 def _pairs(family: Family, material: Material) -> None:

@@ -1,4 +1,4 @@
-"""What the self-made scores are compared with: the truth, where it is known, and a second judge, where one is named.
+"""What the self-made scores are compared with: the truth or final answers, where they are known, and a second judge if named.
 
 The second judge sees more than the run's own: the document and the reference answer. It grades every candidate twice.
 
@@ -96,6 +96,19 @@ def truth(material: Material, scored: Sequence[Scored]) -> Yardstick | None:
         else:
             found.lost["not a question of the pocket world"] += 1
     return found
+
+
+def verified(scored: Sequence[Scored]) -> Yardstick | None:
+    """Return which answers have the reference's final answer (2) or another one (0), None where the domain asks for none.
+
+    The reference is the proposer's own, and may be wrong; but no judge and no rubric has a say in it.
+    """
+    found = Yardstick("the reference's final answer", {})
+    for one in scored:
+        known = {e.candidate: 2.0 * e.verified for e in one.episode.evaluations if e.verified is not None}
+        if known:
+            found.scores[one.id] = known
+    return found if found.scores else None
 
 
 def second_judge(material: Material, workshop: Session, scored: Sequence[Scored]) -> Judged | None:

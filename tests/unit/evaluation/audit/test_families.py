@@ -28,7 +28,7 @@ from pop_selfplay.evaluation.audit.material import Material, Options, Scored, pe
 from pop_selfplay.evaluation.audit.modes import modes
 from pop_selfplay.evaluation.audit.playing import Order, Played, Rewritten
 from pop_selfplay.evaluation.audit.rubrics import rubrics
-from pop_selfplay.evaluation.audit.yardsticks import Judged, Yardstick
+from pop_selfplay.evaluation.audit.yardsticks import Judged, Yardstick, verified
 from pop_selfplay.evaluation.audit.yields import yields
 from pop_selfplay.journal import CallKey, Journal, StoredCall
 from pop_selfplay.records import Completion, Criterion, Episode, Evaluation, Failure, Problem, Rubric
@@ -88,6 +88,23 @@ def test_a_judge_that_reads_the_rubric_otherwise_than_a_second_one_warns(tmp_pat
         by_rubric = Yardstick("j", {one.id: one.scores for one in them})
         family = gap(material(tmp_path, made), Played(), [], Judged(Yardstick("j", {}), by_rubric))
         assert figure(family, "judge_by_rubric").warns is warns
+
+
+def test_verified_final_answers_are_a_yardstick_where_there_are_any() -> None:
+    made = scored(fair, problems=3)
+    assert verified(made) is None
+    checked = [
+        Scored(
+            one.episode.model_copy(
+                update={"evaluations": tuple(e.model_copy(update={"verified": e.score > 1}) for e in one.episode.evaluations)}
+            ),
+            one.document,
+        )
+        for one in made
+    ]
+    found = verified(checked)
+    assert found is not None
+    assert found.scores[made[0].id] == {index: 2.0 if score > 1 else 0.0 for index, score in made[0].scores.items()}
 
 
 # --- diversity --------------------------------------------------------------------------------------------------------
@@ -173,7 +190,8 @@ def test_a_judge_of_length_warns_and_a_fair_one_does_not(tmp_path: Path) -> None
 
 def test_where_longer_answers_are_truly_better_length_is_no_bias(tmp_path: Path) -> None:
     made = scored(by_length)
-    deserved = Yardstick("the truth", {one.id: one.scores for one in made})
+    other_round = {"2/d0/0": {0: 1.0, 1: 2.0}}  # the truth is known of more than what is audited
+    deserved = Yardstick("the truth", {**{one.id: one.scores for one in made}, **other_round})
     family = bias(material(tmp_path, made), Played(), deserved)
     assert not figure(family, "length").warns and not figure(family, "length_beyond_truth").warns
     assert figure(bias(material(tmp_path, made), Played(), truth_of(made)), "length_beyond_truth").warns
