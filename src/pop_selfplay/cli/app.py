@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pop_selfplay.errors import ConfigError, PopError, Stopped
+from pop_selfplay.errors import ConfigError, PopError, Stopped, UsageError
 
 if TYPE_CHECKING:
     from pop_selfplay.config import RunConfig
@@ -44,6 +44,10 @@ def play(
 ) -> dict[str, Any]:
     if config is None and not (directory / "config.yaml").is_file():
         raise ConfigError(f"{directory} is not a run directory: it has no config.yaml")
+    from pop_selfplay.training import processes
+
+    if processes.count() > 1:
+        raise UsageError("a run is played by one process: start this without accelerate launch, and only `pop train` with it")
     run = quoted(directory)
     with resumable(directory, f"pop synth {run}/config.yaml --out {run}" if synthesis_only else f"pop run {run}"):
         from rich.console import Console

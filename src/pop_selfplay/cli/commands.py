@@ -20,7 +20,7 @@ from pop_selfplay.cli.app import (
     resumable,
     run_directory,
 )
-from pop_selfplay.errors import UsageError
+from pop_selfplay.errors import PopError, UsageError
 
 
 @app.command()
@@ -104,19 +104,34 @@ def pairs(directory: Directory) -> None:
 
 @app.command()
 def train(directory: Directory) -> None:
-    """Train on the pairs of a run whose synthesis is finished."""
+    """Train on the pairs of a run whose synthesis is finished. `accelerate launch` may start this in several processes."""
     from rich.console import Console
 
     from pop_selfplay import selfplay
     from pop_selfplay.report.live import LiveView
     from pop_selfplay.session import open_session
+    from pop_selfplay.training import processes
 
+    if not processes.is_first():
+        train_along()
+        return
     view = LiveView(Console())
-    with resumable(directory, f"pop train {quoted(directory)}"), view, open_session(directory, observer=view) as session:
+    session_of_run = open_session(directory, observer=view)
+    with processes.leading(), resumable(directory, f"pop train {quoted(directory)}"), view, session_of_run as session:
         round_ = selfplay.next_to_train(session)
         selfplay.pair(session, round_)
         selfplay.train(session, round_)
     typer.echo(f"trained model in {session.directory.model_path(round_)}")
+
+
+def train_along() -> None:
+    """Be another process of a training; what goes wrong in all of them, the first one says."""
+    from pop_selfplay.training import dpo
+
+    try:
+        dpo.train_along()
+    except PopError as error:
+        raise typer.Exit(error.exit_code) from error
 
 
 @app.command()

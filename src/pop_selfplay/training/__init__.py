@@ -5,6 +5,8 @@
     dataset.py     which pairs are trained on: sorted, checked against the length limits, split
     tokens.py      one pair as token ids
     trainer.py     TRL's trainer with our tokens, our held-out figures and our optimiser
+    adamw.py       the optimiser for weights in bf16
+    unpadded.py    passes without padding
     watch.py       every logged step: to metrics.jsonl, to the observer, and a stop when it runs the wrong way
     divergence.py  the rules for that
     outcome.py     the types that come out; no torch, so anyone may import them

@@ -116,6 +116,8 @@ def run(job: Job, observe: Callable[[TrainingStep], None] | None) -> TrainingRes
 def make_trainer(chosen: Chosen, job: Job, tokenizer: Any, settings: Settings, directory: Path) -> PairTrainer:
     """Return the trainer, ready to train: model loaded, pairs on disk, log-probabilities of the reference policy known."""
     config = settings.dpo_config(directory, job.seed, chosen.longest, evaluated=bool(chosen.held_out))
+    if config.run_name is None:  # the same name after an interruption, so that a tracker goes on with the same run
+        config.run_name = "/".join(job.out.absolute().parts[-3:]).replace("/models/", "/")
     parts = {name: pairs for name, pairs in [("train", chosen.train), ("held_out", chosen.held_out)] if pairs}
     if processes.is_first():
         for name, pairs in parts.items():
@@ -132,6 +134,7 @@ def make_trainer(chosen: Chosen, job: Job, tokenizer: Any, settings: Settings, d
             processing_class=tokenizer,
             quantization_config=four_bits(settings.use_cpu) if job.config.quantization else None,
             peft_config=_peft_config(lora) if lora else None,
+            padding_free=settings.padding_free,
             lora_dropout=lora.dropout if lora else 0.0,
         )
     except OSError as error:

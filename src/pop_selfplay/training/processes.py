@@ -1,7 +1,7 @@
 """A training by several processes, one per GPU, as `accelerate launch -m pop_selfplay train RUN` starts them.
 
 The first process holds the run directory, reads the pairs and writes everything; it tells the others what to train, and they
-train along. `lead` and `follow` are the two halves: what one is told, the other returns.
+train along: what one is told by `tell`, the others get from `hear`. Nothing here loads torch unless there are several.
 """
 
 import contextlib
@@ -9,10 +9,6 @@ import os
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, Final
-
-import torch
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
 
 PATIENCE: Final = timedelta(hours=6)
 """How long a process waits for the others: the first one may encode many pairs, or write a large checkpoint, alone."""
@@ -35,16 +31,28 @@ def barrier() -> None:
 
 
 def tell(job: Any) -> None:
-    """Send `job` to the processes that `follow`. Does nothing in a training of one process."""
+    """Send `job` to the other processes. Does nothing in a training of one process."""
     if count() > 1:
+        from accelerate.utils import broadcast_object_list
+
         _connected()
         broadcast_object_list([job], from_process=0)
         _Told.jobs += 1
 
 
+def hear() -> Any:
+    """Return, in every process but the first, what the first one told, None when there is nothing to do."""
+    from accelerate.utils import broadcast_object_list
+
+    _connected()
+    heard = [None]
+    broadcast_object_list(heard, from_process=0)
+    return heard[0]
+
+
 @contextlib.contextmanager
 def leading() -> Iterator[None]:
-    """Let the others go, in the first process, when it ends without a job for them."""
+    """Let the others go, in the first process, when this ends without a job for them."""
     told = _Told.jobs
     try:
         yield
@@ -53,18 +61,13 @@ def leading() -> Iterator[None]:
             tell(None)
 
 
-def hear() -> Any:
-    """Return, in every process but the first, what it was told, None when there is nothing to do."""
-    _connected()
-    heard = [None]
-    broadcast_object_list(heard, from_process=0)
-    return heard[0]
-
-
 class _Told:
     jobs = 0
 
 
-def _connected() -> PartialState:
-    # Whoever comes first makes the process group; the trainer then takes it as it is.
+def _connected() -> Any:
+    """Return accelerate's state. Whoever comes first makes the process group; the trainer then takes it as it is."""
+    import torch
+    from accelerate import PartialState
+
     return PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)

@@ -1,6 +1,7 @@
 """The paper's values for DPO, a user's `training.dpo` on top, and what is refused there."""
 
 import dataclasses
+import importlib.util
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +34,7 @@ OURS: Final[dict[str, Any]] = {
     "logging_steps": 1,
     "logging_first_step": True,  # so that there is a first loss, whatever logging_steps a user sets
     "report_to": "none",
+    "project": "pop-selfplay",  # where a tracker files the run
     "save_strategy": "steps",
     "save_steps": 0.2,  # below 1 it is a share of all steps
     "eval_strategy": "steps",
@@ -65,6 +67,9 @@ MEMORY_ADVICE: Final = (
     "lower training.dpo.per_device_train_batch_size (down to 1) or training.dpo.max_length, or train less: training.lora, and "
     "with it training.quantization 4bit; docs/training.md says what needs how much"
 )
+
+_REPORTERS: Final = ("tensorboard", "trackio", "wandb", "mlflow")
+"""Packages of the same name that `report_to` may need."""
 
 TOKENS_PER_PASS: Final = 16384
 """Padded tokens of one forward pass, unless per_device_train_batch_size says otherwise. One pair of the paper's size fits."""
@@ -99,6 +104,7 @@ class Settings:
     def of(cls, training: DPOTraining) -> "Settings":
         """Lay the user's fields over the paper's. Raises ConfigError for one that is unknown, or ours to set."""
         given = known_fields(training.dpo, DPOConfig, where="training.dpo", beside=PAPER, owned=OWNED)
+        _require_reporters(given.get("report_to") or [])
         fields = {**PAPER, **OURS, **({"learning_rate": LORA_LEARNING_RATE} if training.lora else {}), **given}
         fields = under_its_names(fields, DPOConfig)
         use_cpu = bool(fields.get("use_cpu", False))
@@ -149,3 +155,9 @@ class Settings:
                 f"(training.batch_size {self.batch_size})"
             )
         return given, share // given
+
+
+def _require_reporters(names: str | list[str]) -> None:
+    for name in [names] if isinstance(names, str) else names:
+        if name in _REPORTERS and importlib.util.find_spec(name) is None:
+            raise ConfigError(f"training.dpo.report_to {name} needs a package: `pip install {name}`, or leave it out")

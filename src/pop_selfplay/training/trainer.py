@@ -1,8 +1,9 @@
-"""TRL's DPOTrainer, with four things changed: our token ids, exact held-out figures, our optimiser, LoRA dropout that works.
+"""TRL's DPOTrainer, with five things changed: our token ids, held-out figures, optimiser, passes without padding, LoRA dropout.
 
 - Pairs come as token ids (tokens.py), so it tokenises nothing.
 - TRL's evaluation averages over batches of unequal size and counts ties as losses; ours looks at every held-out pair.
 - Weights in bf16 are trained by an optimiser that keeps what bf16 cannot hold (adamw.py).
+- Passes without padding (unpadded.py), which TRL's setting of that name does not do at present.
 - TRL switches every dropout off, LoRA's own, too; that one is what the user asked for.
 """
 
@@ -10,12 +11,16 @@ import math
 from typing import Any
 
 import torch
+from peft import PeftModel
+from torch.utils.data import DataLoader
 from transformers import Trainer
 from trl import DPOTrainer
 
 from pop_selfplay.errors import TrainingError
+from pop_selfplay.training.adamw import CompensatedAdamW
 from pop_selfplay.training.divergence import under_chance
 from pop_selfplay.training.outcome import HeldOut, LogProbs, compare_held_out, margins
+from pop_selfplay.training.unpadded import without_padding
 
 
 class PairTrainer(DPOTrainer):  # type: ignore[misc]  # trl is untyped to us
@@ -28,11 +33,19 @@ class PairTrainer(DPOTrainer):  # type: ignore[misc]  # trl is untyped to us
     before: LogProbs | None = None
     after: LogProbs | None = None
 
-    def __init__(self, *args: Any, lora_dropout: float = 0.0, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, lora_dropout: float = 0.0, padding_free: bool = False, **kwargs: Any) -> None:
+        self._to_unpad = padding_free
         super().__init__(*args, **kwargs)
+        self._unpad()
         for name, module in self.model.named_modules():
             if "lora_dropout" in name and isinstance(module, torch.nn.Dropout):
                 module.p = lora_dropout
+        trained = (weight for weight in self.model.parameters() if weight.requires_grad)
+        plain = str(self.args.optim.value).startswith("adamw_torch") and not self.is_deepspeed_enabled
+        if plain and any(weight.dtype == torch.bfloat16 for weight in trained):
+            betas = (self.args.adam_beta1, self.args.adam_beta2)
+            settings = {"lr": self.args.learning_rate, "betas": betas, "eps": self.args.adam_epsilon}
+            self.optimizer_cls_and_kwargs = (CompensatedAdamW, settings)
 
     def go_on_from(self, tokens: int) -> None:
         """Count on from `tokens`, those trained on before an interruption; TRL would begin at 0."""
@@ -48,7 +61,9 @@ class PairTrainer(DPOTrainer):  # type: ignore[misc]  # trl is untyped to us
         chosen, rejected = list[float](), list[float]()
         training = self.model.training
         self.model.eval()
-        for batch in self.get_eval_dataloader():
+        batch_size = self.args.per_device_eval_batch_size
+        batches = DataLoader(self.eval_dataset, batch_size=batch_size, collate_fn=self.data_collator)  # never drops the last
+        for batch in self.accelerator.prepare(batches):
             log_probs = self.accelerator.gather_for_metrics(self._log_probs(self._prepare_inputs(batch)))
             chosen += log_probs[0].tolist()
             rejected += log_probs[1].tolist()
@@ -98,6 +113,15 @@ class PairTrainer(DPOTrainer):  # type: ignore[misc]  # trl is untyped to us
                 fused_lm_head=True,
             )
         return tuple(output.log_probs.float().sum(dim=1).chunk(2))
+
+    def _unpad(self) -> None:
+        if self._to_unpad:
+            self._to_unpad = False
+            without_padding(self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model)
+
+    def _precompute_ref_logps(self, *args: Any, **kwargs: Any) -> Any:
+        self._unpad()  # TRL comes here while it is made: reference and policy are to be computed alike
+        return super()._precompute_ref_logps(*args, **kwargs)
 
     def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
         return dataset  # token ids already

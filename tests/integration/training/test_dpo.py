@@ -85,12 +85,13 @@ def test_passes_and_checkpointing_change_the_memory_and_not_the_result(
         "passes": FAST | {"per_device_train_batch_size": 2},
         "checkpointed": FAST | {"gradient_checkpointing": True},
         "no precomputing": FAST | {"precompute_ref_log_probs": False},
+        "no padding": FAST | {"padding_free": True, "per_device_train_batch_size": 4},
     }.items():
         train_dpo(
             make_pairs(16), tiny_model, tmp_path / name, DPOTraining(dpo=dpo_fields, batch_size=8, held_out_share=0), seed=1
         )
     expected = weights(tmp_path / "one pass")
-    for name in ("passes", "checkpointed", "no precomputing"):
+    for name in ("passes", "checkpointed", "no precomputing", "no padding"):
         assert all(torch.allclose(w, expected[key], atol=1e-4) for key, w in weights(tmp_path / name).items()), name
 
 

@@ -92,3 +92,10 @@ def test_the_batch_is_shared_by_all_devices(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(ConfigError, match="batch_size 16 cannot be shared by 3 devices"):
         settings.dpo_config(tmp_path, 7, 60)
+
+
+def test_a_tracker_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "wandb" else object())
+    assert Settings.of(DPOTraining(dpo={"report_to": ["tensorboard"]}))
+    with pytest.raises(ConfigError, match=r"report_to wandb needs a package: `pip install wandb`"):
+        Settings.of(DPOTraining(dpo={"report_to": ["tensorboard", "wandb"]}))

@@ -1,0 +1,117 @@
+"""`pop train` in two processes: what one process would train, and only the first one writes."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.integration.runs import write_texts
+
+import pop_selfplay as pop
+from pop_selfplay.cli import run as run_command
+from pop_selfplay.config import parse_config
+from pop_selfplay.models.simulated import SimulatedChatModel
+from pop_selfplay.models.simulated.server import serving, simulated_app
+from pop_selfplay.selfplay import play_synthesis
+from pop_selfplay.session import open_session
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def synthesised(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> Path:
+    """A run on a simulated server whose weights are the tiny model, with its pairs made and nothing trained."""
+    folder = tmp_path_factory.mktemp("processes")
+    with serving(simulated_app(SimulatedChatModel(pop.config.SimulatedModel()))) as base_url:
+        config = parse_config(
+            {
+                "domain": "health_care",
+                "corpus": {"type": "files", "paths": [str(write_texts(folder / "texts", 12))]},
+                "model": {"type": "endpoint", "base_url": base_url, "model": "simulated", "weights": tiny_model},
+                "synthesis": {"documents": 10, "candidates": 4},
+                "training": {
+                    "type": "dpo",
+                    "dpo": {
+                        "learning_rate": 1e-3,
+                        "beta": 0.1,
+                        "max_prompt_length": None,
+                        "warmup_steps": 0,
+                        "max_steps": 3,  # whole batches only: several processes fill up the last one of an epoch
+                    },
+                    "batch_size": 2,
+                    "held_out_share": 0.2,
+                },
+                "measure": {"type": "none"},
+            }
+        )
+        with open_session(folder / "run", config) as session:
+            play_synthesis(session)
+    return folder / "run"
+
+
+def train_in_two(run: Path) -> list[subprocess.CompletedProcess[str]]:
+    """Start `pop train` as a launcher would, in two processes on this machine's processor, and wait for both."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "pop_selfplay", "train", str(run)],
+            env=os.environ | world | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    said = [process.communicate(timeout=240) for process in started]
+    return [subprocess.CompletedProcess(p.args, p.returncode, *s) for p, s in zip(started, said, strict=True)]
+
+
+def losses(run: Path) -> list[float]:
+    lines = (run / "models" / "round-1" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [entry["loss"] for entry in map(json.loads, lines) if "loss" in entry]
+
+
+def test_two_processes_train_what_one_does_and_only_the_first_one_writes(
+    synthesised: Path, tmp_path: Path, weights: Callable[[Path], dict[str, Any]]
+) -> None:
+    one, two = (shutil.copytree(synthesised, tmp_path / name) for name in ("one", "two"))
+    assert run_command(["train", str(one)]) == 0
+    first, second = train_in_two(two)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert "trained model in" in first.stdout
+    assert (second.stdout, second.stderr) == ("", "")
+
+    assert len(losses(one)) == 3
+    assert losses(two) == pytest.approx(losses(one), abs=1e-5)
+    a, b = (weights(run / "models" / "round-1") for run in (one, two))
+    assert a.keys() == b.keys() and all(torch.allclose(a[name], b[name], atol=1e-4) for name in a)
+    assert list((two / "models").iterdir()) == [two / "models" / "round-1"]
+    results = [pop.session.read_session(run, lambda s: json.loads(s.journal.noted("training/1") or "")) for run in (one, two)]
+    assert results[0] | {"seconds": 0} == pytest.approx(results[1] | {"seconds": 0}, rel=1e-4)
+
+
+def test_when_the_first_has_nothing_to_train_the_others_go_home(synthesised: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(synthesised, tmp_path / "run")
+    (run / "models" / "round-1").mkdir(parents=True)
+    first, second = train_in_two(run)
+    assert first.returncode == 2 and "every round" in first.stderr
+    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+
+
+def test_a_run_is_not_played_by_several_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    (tmp_path / "config.yaml").touch()
+    assert run_command(["run", str(tmp_path)]) == 2
+    assert "only `pop train`" in capsys.readouterr().err
