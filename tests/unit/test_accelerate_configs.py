@@ -18,6 +18,7 @@ def launched(name: str) -> argparse.Namespace:
     words = line.removeprefix("#").split()
     assert words[:4] == ["accelerate", "launch", "--config_file", f"configs/accelerate/{name}.yaml"]
     words[3] = str(FILES[name])
+    arguments: argparse.Namespace
     arguments, _, _ = _validate_launch_command(launch_command_parser().parse_args(words[2:]))
     assert arguments.module and arguments.training_script == "pop_selfplay"
     assert arguments.training_script_args == ["train", "RUN"]
