@@ -16,13 +16,12 @@ from pop_selfplay.evaluation.duel.prompts import problems_of_run, read_prompts, 
 from pop_selfplay.evaluation.duel.result import duel_in
 from pop_selfplay.evaluation.evaluate import Plan, evaluate_in
 from pop_selfplay.evaluation.suites import load_suite
-from pop_selfplay.journal.export import read_pairs, write_pairs
-from pop_selfplay.journal.rundir import RunDirectory
+from pop_selfplay.exports import export_run, named
 from pop_selfplay.observer import Observer
 from pop_selfplay.report.evaluation import EVALUATION
 from pop_selfplay.report.result import refresh_page
-from pop_selfplay.selfplay import pairs_of, play_rounds
-from pop_selfplay.session import Session, open_session, read_session
+from pop_selfplay.selfplay import play_rounds
+from pop_selfplay.session import open_session
 
 
 def run(
@@ -158,21 +157,10 @@ def duel(
 
 
 def export(directory: str | PathLike[str], out: str | PathLike[str], format: str = "trl") -> int:
-    """Write the preference pairs of a run to `out` (.jsonl or .parquet) in TRL's conversational format; return how many.
+    """Write what a run made to `out` (.jsonl or .parquet) in the format of another trainer; return how many rows there are.
 
-    They come from pairs.parquet, or else, as in a run that was stopped, from the episodes that are finished; of a damaged
-    journal from those that can still be read. Nothing is written to the run directory. Raises UsageError when no episode is
-    finished or the format is unknown.
+    `format` is one of `pop_selfplay.exports.FORMATS`: trl and openai hold preference pairs, grpo, verl and verifiers problems
+    with their rubrics. Of a run that was stopped, the finished episodes are written; of a damaged journal those that can still
+    be read. Nothing is written to the run directory. Raises UsageError when no episode is finished or the format is unknown.
     """
-    if format != "trl":
-        raise UsageError(f"unknown export format {format!r}: this version writes trl")
-    pairs_path = RunDirectory.open(Path(directory)).pairs_path
-    if pairs_path.is_file():
-        return write_pairs(read_pairs(pairs_path), Path(out))
-
-    def write(session: Session) -> int:
-        if not session.journal.tally.episodes:
-            raise UsageError(f"{directory} has no finished episode yet: go on with `pop run {directory}`")
-        return write_pairs(pairs_of(session, session.config.rounds), Path(out))
-
-    return read_session(Path(directory), write)
+    return export_run(Path(directory), Path(out), named(format))

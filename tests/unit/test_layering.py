@@ -28,11 +28,12 @@ MAY_IMPORT = {
     "problem_pairs": BELOW - {"session", "lineage", "problem_pairs", "pocket"},
     "pocket": BELOW | {"evaluation"},
     "rewards": BELOW,
+    "exports": BELOW | {"rewards", "selfplay"},
     "training": BELOW | {"rewards", "evaluation.truth"},
     "evaluation": BELOW,
     "report": BELOW | {"evaluation", "training"},
     "selfplay": BELOW | {"evaluation", "training", "report"},
-    "api": BELOW | {"evaluation", "training", "report", "selfplay"},
+    "api": BELOW | {"exports", "evaluation", "training", "report", "selfplay"},
     "__main__": {"cli"},
     "cli": {"errors"},  # at the top of its modules; everything else after the arguments are parsed
 }

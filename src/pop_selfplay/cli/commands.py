@@ -155,9 +155,9 @@ def status(directory: Directory, as_json: Annotated[bool, typer.Option("--json",
 def export(
     directory: Directory,
     out: Annotated[Path, typer.Option("--out", help="the file to write: .jsonl or .parquet")],
-    format_: Annotated[str, typer.Option("--format", help="trl")] = "trl",
+    format_: Annotated[str, typer.Option("--format", help="trl, grpo, verl, verifiers or openai")] = "trl",
 ) -> None:
-    """Write the preference pairs of a run for another trainer."""
-    from pop_selfplay.api import export as export_pairs
+    """Write the preference pairs of a run, or its problems and rubrics, for another trainer."""
+    from pop_selfplay.api import export as export_run
 
-    typer.echo(f"{export_pairs(directory, out, format_):,} pairs in {out}")
+    typer.echo(f"{export_run(directory, out, format_):,} rows in {out}")

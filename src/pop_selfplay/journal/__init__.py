@@ -10,7 +10,7 @@
     salvage.py   what a damaged journal still holds
     trouble.py   full disks, read-only places, foreign locks and damage, in words
     replacing.py files written whole or not at all
-    export.py    preference pairs to and from Parquet and JSONL
+    export.py    preference pairs, and rows of any kind, to Parquet and JSONL, and pairs from them
 
 A new thing to remember gets a table in schema.py; a new file of a run gets its name in rundir.py.
 """

@@ -27,12 +27,12 @@ COLUMNS: Final = tuple(PreferencePair.model_fields)
 ROWS_PER_GROUP: Final = 512
 """Rows of one Parquet row group, and so the most pairs held in memory at once."""
 
-_MESSAGES: Final = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+MESSAGES: Final = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 SCHEMA: Final = pa.schema(
     [
-        ("prompt", _MESSAGES),
-        ("chosen", _MESSAGES),
-        ("rejected", _MESSAGES),
+        ("prompt", MESSAGES),
+        ("chosen", MESSAGES),
+        ("rejected", MESSAGES),
         ("chosen_score", pa.float64()),
         ("rejected_score", pa.float64()),
         ("reference_answer", pa.string()),
@@ -50,9 +50,14 @@ def write_pairs(pairs: Iterable[PreferencePair], path: Path, format: Format | No
     The format follows the suffix unless given. Text is stored as `storable` makes it. Raises UsageError for a suffix that
     names no format and JournalError when the file cannot be written; whatever was at `path` before then stays as it was.
     """
-    write = {"parquet": _write_parquet, "jsonl": _write_jsonl}[format or _format_of(path)]
+    return write_rows((row_of(pair) for pair in pairs), path, SCHEMA, format)
+
+
+def write_rows(rows: Iterable[dict[str, Any]], path: Path, schema: pa.Schema, format: Format | None = None) -> int:
+    """Write `rows`, plain data with the columns of `schema` and every text storable, as `write_pairs` does."""
+    kind = format or _format_of(path)
     with replacing(path) as file:
-        return write((row_of(pair) for pair in pairs), file)
+        return _write_parquet(iter(rows), file, schema) if kind == "parquet" else _write_jsonl(iter(rows), file)
 
 
 def read_pairs(path: Path, format: Format | None = None) -> Iterator[PreferencePair]:
@@ -99,11 +104,11 @@ def _format_of(path: Path) -> Format:
         raise UsageError(f"cannot tell the format of {path.name!r} by its suffix: name it with one of {allowed}") from None
 
 
-def _write_parquet(rows: Iterator[dict[str, Any]], file: IO[bytes]) -> int:
+def _write_parquet(rows: Iterator[dict[str, Any]], file: IO[bytes], schema: pa.Schema) -> int:
     count = 0
-    with pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         while group := list(itertools.islice(rows, ROWS_PER_GROUP)):
-            writer.write_table(pa.Table.from_pylist(group, schema=SCHEMA))
+            writer.write_table(pa.Table.from_pylist(group, schema=schema))
             count += len(group)
     return count
 

@@ -9,11 +9,13 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
-from pop_selfplay.config import JudgeSampling, ModelConfig, Synthesis
+from pydantic import ValidationError
+
+from pop_selfplay.config import ModelConfig, Synthesis
 from pop_selfplay.core.rewards import Sample, Shaping
 from pop_selfplay.domains import load_domain
 from pop_selfplay.episode import paired
-from pop_selfplay.errors import UsageError
+from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.records import Role
 from pop_selfplay.rewards.bridge import Bridge
 from pop_selfplay.rewards.judges import IN_MEMORY, Judging, judge_config, open_judge
@@ -154,12 +156,7 @@ def _with(
     """Return the run's way of judging with what was given over it."""
     if judge is None and run is None:
         raise UsageError("who judges? Give judge: a model config, the address of a server up to /v1, or the path of a model")
-    synthesis = Synthesis() if run is None else run.synthesis
-    if scoring is not None:
-        synthesis = Synthesis.model_validate(synthesis.model_dump() | {"scoring": scoring})
-    if max_tokens is not None:
-        sampling = JudgeSampling.model_validate(synthesis.judge.model_dump() | {"max_tokens": max_tokens})
-        synthesis = synthesis.model_copy(update={"judge": sampling})
+    synthesis = _synthesis(Synthesis() if run is None else run.synthesis, scoring, max_tokens)
     judged_by = load_domain(domain or GENERAL_DOMAIN) if run is None or domain is not None else run.domain
     judged_by.require([prompt for prompt in prompts_needed(synthesis) if prompt.startswith("rate")])
     return Judging(
@@ -168,3 +165,14 @@ def _with(
         synthesis=synthesis,
         seed=0 if run is None else run.seed,
     )
+
+
+def _synthesis(base: Synthesis, scoring: str | None, max_tokens: int | None) -> Synthesis:
+    judge = base.judge.model_dump() | ({} if max_tokens is None else {"max_tokens": max_tokens})
+    given = {"judge": judge} | ({} if scoring is None else {"scoring": scoring})
+    try:
+        return Synthesis.model_validate(base.model_dump() | given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "synthesis"
+        raise ConfigError(f"{where}: {first['msg']} (got {first['input']!r:.120})") from error

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from pop_selfplay.core.parsing import Rejection, parse_answer
 from pop_selfplay.core.rewards import INVALID_SCORE, Sample, Shaping, shaped
+from pop_selfplay.errors import UsageError
 from pop_selfplay.records import Candidate, Evaluation, Failure, Problem, Rubric
 from pop_selfplay.stages.asking import Cast, together
 from pop_selfplay.stages.rate import rate_each
@@ -39,12 +40,17 @@ async def score_answers(
     All calls are made at once, within the judge's own limit, and are kept in the journal as of the episode `under` + problem
     id. A completion that does not parse scores `INVALID_SCORE` without a call. Where the judge fails, score and reward are
     None, and the reason is in `Sample.reason`. In modes that compare the answers of a group, each is rated by itself instead: a
-    win rate belongs to its group, and could not be kept. Raises ModelError when the judge cannot be reached.
+    win rate belongs to its group, and could not be kept. Raises ModelError when the judge cannot be reached, UsageError
+    where a rubric is missing.
     """
     cast = _by_itself(cast)
     answers = [parse_answer(completion) for completion in completions]
     wanted: dict[str, tuple[Graded, set[str]]] = {}
     for graded, answer in zip(asked, answers, strict=True):
+        if graded.rubric is None and cast.synthesis.scoring != "verify":
+            raise UsageError(
+                f"problem {graded.problem.id} has no rubric to score by: give it one, or verify the answers (scoring verify)"
+            )
         if not isinstance(answer, Rejection):
             wanted.setdefault(graded.problem.id, (graded, set()))[1].add(answer.value)
     outcomes = await together(

@@ -1,0 +1,77 @@
+"""What a run made, in the formats that others train on.
+
+| format | rows | file |
+| --- | --- | --- |
+| trl | preference pairs, for trl.DPOTrainer | trl.py |
+| openai | preference pairs, for OpenAI's preference fine-tuning | openai.py |
+| grpo | problems with their rubrics, for trl.GRPOTrainer | grpo.py |
+| verl | problems with their rubrics, for verl's RLHFDataset | verl.py |
+| verifiers | problems with their rubrics, for an environment of verifiers | verifiers.py |
+
+A format is one file with a function from a pair, or from a problem, to a row, and its columns; and a line in `FORMATS`.
+docs/exports.md shows how each is used.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from pop_selfplay.episode import paired
+from pop_selfplay.errors import UsageError
+from pop_selfplay.exports import grpo, openai, trl, verifiers, verl
+from pop_selfplay.exports.formats import Asked, PairFormat, ProblemFormat
+from pop_selfplay.journal import RunDirectory
+from pop_selfplay.journal.export import read_pairs, write_rows
+from pop_selfplay.rewards.rubrics import sound
+from pop_selfplay.selfplay import pairs_of
+from pop_selfplay.session import Session, read_session
+
+FORMATS: Final[dict[str, PairFormat | ProblemFormat]] = {
+    "trl": trl.FORMAT,
+    "grpo": grpo.FORMAT,
+    "verl": verl.FORMAT,
+    "verifiers": verifiers.FORMAT,
+    "openai": openai.FORMAT,
+}
+
+
+def named(name: str) -> PairFormat | ProblemFormat:
+    """Return the format called `name`. Raises UsageError for any other name."""
+    if name not in FORMATS:
+        raise UsageError(f"unknown export format {name!r}: choose one of {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def export_run(directory: Path, out: Path, format_: PairFormat | ProblemFormat) -> int:
+    """Write the run in `directory` to `out` (.jsonl or .parquet) and return how many rows there were.
+
+    Pairs come from pairs.parquet, or else, as in a run that was stopped, from the episodes that are finished; problems always
+    from those. Raises UsageError when no episode is finished, or the file has a suffix that the format does not know.
+    """
+    if out.suffix.lower() not in format_.suffixes:
+        raise UsageError(f"{out.name!r} cannot hold this format: name it with one of {', '.join(format_.suffixes)}")
+    pairs = RunDirectory.open(directory).pairs_path
+    if isinstance(format_, PairFormat) and pairs.is_file():  # not a look at the journal, which may be damaged
+        return write_rows(map(format_.row, read_pairs(pairs)), out, format_.schema)
+
+    def write(session: Session) -> int:
+        if not session.journal.tally.episodes:
+            raise UsageError(f"{directory} has no finished episode yet: go on with `pop run {directory}`")
+        rows = (
+            map(format_.row, pairs_of(session, session.config.rounds))
+            if isinstance(format_, PairFormat)
+            else map(format_.row, _problems(session))
+        )
+        return write_rows(map(format_.row, _problems(session)), out, format_.schema)
+
+    return read_session(directory, write)
+
+
+def _problems(session: Session) -> Iterator[Asked]:
+    """Yield the problems of all finished episodes that online RL can use, in their order."""
+    config = session.config
+    made = paired(session.journal, config.rounds, session.domain, config.pairing, config.seed)
+    for place, found in enumerate(sound(made)):
+        problem, rubric = found.graded
+        prompt = session.domain.render("solve", problem=problem.text)
+        yield Asked(place, problem, rubric, prompt, session.domain.name, found.episode.round)

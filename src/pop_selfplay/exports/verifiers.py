@@ -1,0 +1,31 @@
+"""verifiers: the dataset of a verifiers environment: prompt, answer, and `info` as JSON text with all that the reward needs."""
+
+import json
+from typing import Any, Final
+
+import pyarrow as pa
+
+from pop_selfplay.exports.formats import Asked, ProblemFormat, plain, plain_rubric
+from pop_selfplay.journal.export import MESSAGES, storable
+
+SCHEMA: Final = pa.schema(
+    [("prompt", MESSAGES), ("answer", pa.string()), ("info", pa.string()), ("task", pa.string())],
+)
+
+
+def row(asked: Asked) -> dict[str, Any]:
+    """Return one row. `info` holds problem_id, problem and rubric, the columns that the reward looks for."""
+    info = {
+        "problem_id": storable(asked.problem.id),
+        "problem": storable(asked.problem.text),
+        "rubric": None if asked.rubric is None else plain_rubric(asked.rubric),
+    }
+    return {
+        "prompt": plain(asked.prompt),
+        "answer": storable(asked.problem.reference_answer),
+        "info": json.dumps(info, ensure_ascii=False),
+        "task": storable(f"pop/{asked.domain}"),
+    }
+
+
+FORMAT: Final = ProblemFormat(row, SCHEMA)
