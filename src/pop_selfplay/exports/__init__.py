@@ -57,11 +57,8 @@ def export_run(directory: Path, out: Path, format_: PairFormat | ProblemFormat) 
     def write(session: Session) -> int:
         if not session.journal.tally.episodes:
             raise UsageError(f"{directory} has no finished episode yet: go on with `pop run {directory}`")
-        rows = (
-            map(format_.row, pairs_of(session, session.config.rounds))
-            if isinstance(format_, PairFormat)
-            else map(format_.row, _problems(session))
-        )
+        if isinstance(format_, PairFormat):
+            return write_rows(map(format_.row, pairs_of(session, session.config.rounds)), out, format_.schema)
         return write_rows(map(format_.row, _problems(session)), out, format_.schema)
 
     return read_session(directory, write)

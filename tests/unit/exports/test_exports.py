@@ -1,6 +1,7 @@
 """What a run made, in others' formats: rows as their documentation asks for them, any text stored, nothing half written."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -50,6 +51,14 @@ def test_both_kinds_of_file_hold_the_same_rows(run: Path, tmp_path: Path, name: 
     pop.export(run, tmp_path / "out.parquet", name)
     assert pq.read_table(tmp_path / "out.parquet").to_pylist() == rows
     assert list(rows[0]) == FORMATS[name].schema.names
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_pairs_of_a_run_that_was_stopped_come_from_its_episodes(run: Path, tmp_path: Path, name: str) -> None:
+    rows = rows_of(run, tmp_path, name)
+    shutil.copytree(run, tmp_path / "stopped")
+    (tmp_path / "stopped" / "pairs.parquet").unlink()
+    assert rows_of(tmp_path / "stopped", tmp_path, name) == rows
 
 
 def test_problems_are_more_than_pairs_and_have_their_rubrics(run: Path, tmp_path: Path) -> None:
