@@ -4,6 +4,7 @@ Batching, retries, limits, seeds and the journal are ours; prompts, solvers, sco
 for good (ModelRefused, ModelUnavailable, a full disk) stops the evaluation with that error; a refused request costs its sample.
 """
 
+import asyncio
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -101,7 +102,7 @@ async def run_task(
     init_display_type("none")  # the progress is ours to show
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning, module="inspect_ai")
-        (log,) = await eval_async(
+        ran = await eval_async(
             task,
             model=model,
             model_roles={"grader": judge} if judge is not None else None,
@@ -123,6 +124,9 @@ async def run_task(
     for used in (model, judge):
         if used is not None and used.api.fatal is not None:
             raise used.api.fatal
+    if not ran or ran[0].status == "cancelled":
+        raise asyncio.CancelledError  # inspect_ai keeps an interrupt to itself, and returns what it had
+    log = ran[0]
     if log.status != "success":
         raise ModelError(f"inspect_ai ended with status {log.status}: {_why(log)}; the log is {log.location}")
     # The samples of `log` load themselves when touched, by an event loop within ours, for which asyncio would be patched.

@@ -1,5 +1,6 @@
 """An evaluation scores items in the benchmark's own format, pairs two models by item, and repeats nothing that was finished."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -166,3 +167,21 @@ def test_data_that_cannot_be_fetched_is_a_wrong_config_and_not_a_bug(tmp_path: P
     monkeypatch.setattr("pop_selfplay.evaluation.benchmarks.gsm8k.published", offline)
     with pytest.raises(ConfigError, match=r"gsm8k cannot be had.*no route.*--data-dir"):
         run(tmp_path / "out", None, "gsm8k", model=playing("a", adds))
+
+
+def test_an_interrupt_stops_the_evaluation_and_loses_no_finished_call(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "data", "gsm8k", SUMS)
+    calls = 0
+
+    def interrupted(question: str) -> str:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            signal.raise_signal(signal.SIGINT)
+        return adds(question)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "out", data, "gsm8k", model=playing("a", interrupted))
+    rest = Player(adds)
+    result = run(tmp_path / "out", data, "gsm8k", model=playing("a", rest))
+    assert len(rest.requests) <= 5 and result["benchmarks"][0]["figures"]["accuracy"]["model"]["n"] == 8
