@@ -153,6 +153,8 @@ def duel(
         max_tokens=max_tokens,
         seed=seed,
     )
+    if plan.a.identity == plan.b.identity:
+        raise UsageError(f"{plan.a.label} and {plan.b.label} are the same model: name another one")
     return duel_in(Path(out), plan)
 
 

@@ -29,6 +29,7 @@ from pop_selfplay.domains import Domain
 from pop_selfplay.errors import PopError
 from pop_selfplay.evaluation.audit.audit import JOURNAL, LOCK, RESULT
 from pop_selfplay.evaluation.audit.thresholds import THRESHOLDS
+from pop_selfplay.evaluation.suites import SuiteFile
 from pop_selfplay.training.outcome import OnlineResult, TrainingResult
 from tests.integration.runs import simulated_config, write_texts
 
@@ -200,10 +201,12 @@ YAML_BLOCKS = blocks("yaml")
 
 @pytest.mark.parametrize(("place", "text"), YAML_BLOCKS, ids=[place for place, _ in YAML_BLOCKS])
 def test_every_yaml_block_is_valid_where_it_belongs(place: str, text: str) -> None:
-    """A whole run config loads as it is, a part of one loads over a minimal one, the rest are domain.yaml files."""
+    """A whole run config loads as it is, a part of one over a minimal one, suites, and domain.yaml files."""
     data = yaml.safe_load(text)
     if MINIMAL.keys() <= data.keys():
         parse_config(data, place)
+    elif data.keys() == {"benchmarks"}:
+        SuiteFile.model_validate(data)
     elif data.keys() <= RunConfig.model_fields.keys():
         parse_config({**MINIMAL, **data}, place)
     else:

@@ -52,3 +52,8 @@ def test_wrong_usage_is_2(
     monkeypatch.chdir(tmp_path)
     assert run(["duel", "simulated", "simulated", "--judge", "simulated", *arguments]) == 2
     assert words in capfd.readouterr().err
+
+
+def test_a_model_does_not_fight_itself(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["duel", "simulated", "simulated", "--judge", "pocket", "--prompts", str(a_file(tmp_path))]) == 2
+    assert "same model" in capfd.readouterr().err

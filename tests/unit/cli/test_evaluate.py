@@ -59,3 +59,11 @@ def test_json_goes_to_standard_output_alone(tmp_path: Path, capfd: pytest.Captur
 def test_wrong_usage_is_2(arguments: list[str], words: str, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run(["eval", "simulated", *arguments, "--out", str(tmp_path / "out")]) == 2
     assert words in capfd.readouterr().err
+
+
+def test_the_example_suite_runs_on_the_example_data(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = Path(__file__).parents[3] / "examples" / "benchmarks"
+    arguments = ["--suite", str(folder / "suite.yaml"), "--data-dir", str(folder), "--out", str(tmp_path / "out"), "--json"]
+    assert run(["eval", "simulated", *arguments]) == 0
+    ifeval, math = json.loads(capfd.readouterr().out)["benchmarks"]
+    assert ifeval["figures"]["prompt_strict"]["model"]["n"] == 10 and math["figures"]["accuracy"]["model"]["n"] == 8

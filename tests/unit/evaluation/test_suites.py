@@ -1,5 +1,6 @@
 """A suite is a name, a benchmark, or a file; a wrong one is refused before anything is asked."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,16 @@ def test_an_unknown_suite_lists_what_there_is() -> None:
         load_suite("everything")
     with pytest.raises(ConfigError, match="No such file"):
         load_suite("nowhere.yaml")
+
+
+def test_every_benchmark_option_and_suite_is_documented_as_it_is() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    rows = {cells[0]: cells for line in text.splitlines() if (cells := [cell.strip() for cell in line.strip("|").split("|")])}
+    for name, names in SUITES.items():
+        assert set(re.findall(r"`([^`]+)`", rows[f"`{name}`"][1])) == set(names)
+    for name, benchmark in BENCHMARKS.items():
+        row = rows.get(f"`{name}` ⚖" if benchmark.judged else f"`{name}`")
+        assert row is not None, f"{name} is not in the table"
+        assert set(re.findall(r"`([^`]+)` \(", row[4])) == set(benchmark.options)
+        if benchmark.decoding.epochs > 1:
+            assert str(benchmark.decoding.epochs) in row[2] and str(benchmark.decoding.temperature) in row[2]
