@@ -124,14 +124,16 @@ def train(session: Session, round_: int) -> None:
 
 def _train_on_pairs(session: Session, round_: int, start: str, out: Path) -> str:
     """Train offline on the round's pairs and return the result as JSON."""
-    from pop_selfplay.training.dpo import train_dpo  # loads torch, which only this phase may need
+    from pop_selfplay.training.card import origin_of  # these load torch, which only this phase may need
+    from pop_selfplay.training.dpo import train_dpo
 
     config = session.config
     assert isinstance(config.training, DPOTraining)
     pairs = [pair for pair in read_pairs(session.directory.pairs_path) if pair.round == round_]
     session.observer.phase(f"round {round_}: training on {len(pairs)} pairs")
     with session.timed(f"{round_}/training"):
-        trained = train_dpo(pairs, start, out, config.training, config.seed, session.observer.training_step)
+        observe, origin = session.observer.training_step, origin_of(session, round_)
+        trained = train_dpo(pairs, start, out, config.training, config.seed, observe, origin=origin)
     return trained.model_dump_json()
 
 

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,9 @@ from pop_selfplay.cli.app import (
     run_directory,
 )
 from pop_selfplay.errors import PopError, UsageError
+
+if TYPE_CHECKING:
+    from pop_selfplay.report.live import LiveView
 
 
 @app.command()
@@ -103,8 +106,16 @@ def pairs(directory: Directory) -> None:
 
 
 @app.command()
-def train(directory: Directory) -> None:
-    """Train on the pairs of a run whose synthesis is finished. `accelerate launch` may start this in several processes."""
+def train(
+    directory: Directory,
+    out: Annotated[Path | None, typer.Option("--out", help="train another model on these pairs, to this directory")] = None,
+    set_: Overrides = None,
+    round_: Annotated[int, typer.Option("--round", min=1, help="with --out: on the pairs of this round")] = 1,
+) -> None:
+    """Train on the pairs of a run whose synthesis is finished. `accelerate launch` may start this in several processes.
+
+    With --out the run stays as it is, and --set may change training.* and seed.
+    """
     from rich.console import Console
 
     from pop_selfplay import selfplay
@@ -116,12 +127,27 @@ def train(directory: Directory) -> None:
         train_along()
         return
     view = LiveView(Console())
+    if out is not None:
+        with processes.leading(), view:
+            train_another(directory, out, round_, set_, view)
+        return
+    if set_ or round_ > 1:
+        raise UsageError(f"{directory} keeps its config: --set and --round need --out, a directory for another model")
     session_of_run = open_session(directory, observer=view)
     with processes.leading(), resumable(directory, f"pop train {quoted(directory)}"), view, session_of_run as session:
         round_ = selfplay.next_to_train(session)
         selfplay.pair(session, round_)
         selfplay.train(session, round_)
     typer.echo(f"trained model in {session.directory.model_path(round_)}")
+
+
+def train_another(directory: Path, out: Path, round_: int, overrides: list[str] | None, view: "LiveView") -> None:
+    """Train beside the run instead of in it."""
+    from pop_selfplay.training.again import train_again
+
+    view.phase(f"training {out}")
+    train_again(directory, out, round_, overrides or (), view.training_step)
+    typer.echo(f"trained model in {out}")
 
 
 def train_along() -> None:

@@ -11,6 +11,8 @@
     divergence.py  the rules for that
     outcome.py     the types that come out; no torch, so anyone may import them
 
+    again.py       another model from the pairs of a run, with other settings
+
 For every kind of training:
 
     starting.py    the starting model's tokenizer, precision and processor share

@@ -14,6 +14,9 @@ import yaml
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 
+from pop_selfplay.config import HuggingFaceCorpus
+from pop_selfplay.session import Session
+
 CARD: Final = "README.md"
 _LIBRARIES: Final = ("pop-selfplay", "torch", "transformers", "trl", "peft", "accelerate")
 _FRONT_MATTER: Final = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
@@ -27,6 +30,13 @@ class Origin(NamedTuple):
     corpus: str
     run: str
     round: int
+
+
+def origin_of(session: Session, round_: int) -> Origin:
+    """Return what a model trained in `round_` of this run comes from. No path of this machine is in it."""
+    corpus = session.config.corpus
+    name = corpus.path if isinstance(corpus, HuggingFaceCorpus) else corpus.type
+    return Origin(session.domain.name, name, session.journal.run_id, round_)
 
 
 class Facts(NamedTuple):

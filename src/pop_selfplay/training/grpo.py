@@ -29,7 +29,7 @@ from pop_selfplay.rewards.rubrics import sound
 from pop_selfplay.rewards.scoring import Graded
 from pop_selfplay.session import Session
 from pop_selfplay.training import processes
-from pop_selfplay.training.card import Facts, Origin, write_card
+from pop_selfplay.training.card import Facts, Origin, origin_of, write_card
 from pop_selfplay.training.dataset import DropReason
 from pop_selfplay.training.grpo_settings import MEMORY_ADVICE, OnlineSettings
 from pop_selfplay.training.grpo_trainer import FreshSeeds, OnlineTrainer
@@ -84,7 +84,7 @@ def train_round(session: Session, round_: int, start: str, out: Path) -> OnlineR
     assert isinstance(config, GRPOTraining)
     made = paired(session.journal, round_, session.domain, run.pairing, run.seed)
     problems = [found.graded for found in sound(made) if found.episode.round == round_]
-    origin = Origin(session.domain.name, run.corpus.type, session.journal.run_id, round_)
+    origin = origin_of(session, round_)
     job = OnlineJob(problems, session.domain, start, out, config, run.synthesis.solver, run.seed, origin)
     with judge_of(session, round_, config) as score:
         return train_grpo(job, score, session.observer.training_step)

@@ -117,3 +117,25 @@ def test_a_run_is_not_played_by_several_processes(
     (tmp_path / "config.yaml").touch()
     assert run_command(["run", str(tmp_path)]) == 2
     assert "only `pop train`" in capsys.readouterr().err
+
+
+def test_another_model_is_trained_on_the_same_pairs_and_the_run_stays_as_it_is(
+    synthesised: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def contents() -> dict[str, bytes]:
+        # A reader of the journal may leave SQLite's two helper files beside it.
+        return {file.name: file.read_bytes() for file in synthesised.iterdir() if not file.name.startswith("run.db-")}
+
+    before = contents()
+    out = tmp_path / "sweep" / "hot"
+    assert run_command(["train", str(synthesised), "--out", str(out), "--set", "training.dpo.beta=0.5"]) == 0
+    assert (out / "model.safetensors").is_file() and "beta: 0.5" in (out / "README.md").read_text(encoding="utf-8")
+    assert contents() == before
+
+    assert run_command(["train", str(synthesised), "--out", str(out)]) == 2
+    assert "exists already" in capsys.readouterr().err
+    other = ["train", str(synthesised), "--out", str(tmp_path / "other"), "--set", "synthesis.candidates=9"]
+    assert run_command(other) == 2
+    assert "only training.* and seed" in capsys.readouterr().err
+    assert run_command(["train", str(synthesised), "--set", "seed=3"]) == 2
+    assert "need --out" in capsys.readouterr().err
