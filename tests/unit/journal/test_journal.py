@@ -100,6 +100,20 @@ def test_the_tally_counts_each_call_in_the_journal_once_also_those_that_were_rep
         assert journal.tally == expected
 
 
+def test_calls_that_belong_together_are_stored_all_or_none(tmp_path: Path) -> None:
+    keys = [CallKey(1, "e", "solver", str(n), 0) for n in range(3)]
+    calls = [(key, StoredCall("d", "", Completion("text", "stop", 1, 2))) for key in keys]
+    # What SQLite cannot hold stands for a kill in the middle.
+    broken = [*calls[:2], (keys[2], StoredCall("d", "", Completion("\ud800", "stop", 1, 2)))]
+    with Journal.open(tmp_path / "run.db") as journal:
+        with pytest.raises(UnicodeEncodeError):
+            journal.record_calls(broken)
+        assert [journal.find_call(key) for key in keys] == [None, None, None] and journal.tally == Tally()
+        journal.record_calls(calls)
+        assert [journal.find_call(key) for key in keys] == [call for _, call in calls]
+        assert journal.tally.total_tokens("generated") == 6
+
+
 def test_an_inherited_call_is_found_but_counts_only_once_it_is_recorded() -> None:
     key, call = CallKey(1, "1/d1/0", "solver", "0", 0), StoredCall("x", "", Completion("text", "stop", 3, 2, 1))
     done = call.completion

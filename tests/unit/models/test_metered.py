@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
@@ -100,5 +101,30 @@ def test_a_call_that_fails_is_no_longer_in_flight() -> None:
         meter.pay(Completion("", "stop", 1, 0), None)
         with pytest.raises(BudgetSpent):
             await asyncio.wait_for(MeteredModel(Slow(), meter, None).complete(REQUEST), 5)
+
+    asyncio.run(scenario())
+
+
+class Several(Slow):
+    """A model that answers two requests in one call, and no other number."""
+
+    async def complete_many(self, requests: Sequence[ChatRequest]) -> list[Completion] | None:
+        if len(requests) != 2:
+            return None
+        return [Completion("a", "stop", 100, 10, 40), Completion("b", "stop", 0, 20)]
+
+
+def test_several_answers_in_one_call_are_paid_for_each_and_none_where_the_model_takes_one_at_a_time() -> None:
+    async def scenario() -> None:
+        meter = Meter(Budget(tokens=200))
+        model = MeteredModel(Several(), meter, PRICES)
+        assert await model.complete_many([REQUEST] * 3) is None and meter.money == 0
+        found = await model.complete_many([REQUEST] * 2)
+        assert found is not None and [completion.text for completion in found] == ["a", "b"]
+        assert meter.money == pytest.approx(PRICES.money(100, 40, 30))
+        assert await MeteredModel(Slow(), meter, PRICES).complete_many([REQUEST] * 2) is None
+        meter.pay(Completion("c", "stop", 100, 0), None)
+        with pytest.raises(BudgetSpent, match="230 of 200"):
+            await model.complete_many([REQUEST] * 2)
 
     asyncio.run(scenario())

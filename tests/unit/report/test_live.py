@@ -1,6 +1,9 @@
-import pytest
+import io
 
-from pop_selfplay.report.live import seconds_left
+import pytest
+from rich.console import Console
+
+from pop_selfplay.report.live import LiveView, seconds_left
 
 
 def test_while_no_episode_is_finished_the_calls_tell_how_long_it_takes() -> None:
@@ -13,3 +16,12 @@ def test_a_plan_that_was_too_low_never_makes_a_phase_look_done() -> None:
 
 def test_with_nothing_done_nothing_is_said() -> None:
     assert seconds_left(10, 0.0, 0.0) is None
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_notice_is_a_line_that_stays(terminal: bool) -> None:
+    said = io.StringIO()
+    with LiveView(Console(file=said, force_terminal=terminal, width=80)) as view:
+        view.phase("synthesis", 3)
+        view.notice("http://host/v1 cannot be reached; paused, waiting up to 600 s [for] it")
+    assert "! http://host/v1 cannot be reached; paused, waiting up to 600 s [for] it" in said.getvalue()

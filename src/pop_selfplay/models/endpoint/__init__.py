@@ -152,7 +152,7 @@ class EndpointChatModel:
             reply = Reply.model_validate_json(response.body)
         except ValidationError as error:
             raise Transient(f"unreadable reply: {response.body[:200]!r}", from_model=True) from error
-        if server.answered():
+        if server.answered(grant.sent_at):
             self._notice(f"{server.url} answers again")
         limits.answered(grant, reply.cost)
         return reply

@@ -27,7 +27,7 @@ class Server:
     def __init__(self, url: str, queue: Scheduler, *, clock: Clock = time.monotonic) -> None:
         self.url, self.queue = url, queue
         self.answered_at = float("-inf")
-        self.down = False
+        self.down, self._down_since = False, float("-inf")
         self._clock = clock
         self._back = asyncio.Event()
         self._pause_s, self._try_at = _FIRST_PAUSE_S, 0.0
@@ -41,9 +41,14 @@ class Server:
         self._postpone()
         return True
 
-    def answered(self) -> bool:
-        """Note an answer, and wake all who wait for one; tell whether the server was down until now."""
+    def answered(self, sent_at: float) -> bool:
+        """Note an answer, and wake all who wait for one; tell whether the server was down until now.
+
+        The answer to a call that was sent before it went down is a last one, and no sign that it is back.
+        """
         self.answered_at = self._clock()
+        if self.down and sent_at < self._down_since:
+            return False
         was_down, self.down, self._pause_s = self.down, False, _FIRST_PAUSE_S
         self._back.set()
         return was_down
@@ -56,7 +61,7 @@ class Server:
         """
         if self.down or not (unreachable or self._clock() - self.answered_at > _QUIET_S):
             return False
-        self.down = True
+        self.down, self._down_since = True, self._clock()
         self._back.clear()
         self._postpone()
         return True
