@@ -290,6 +290,14 @@ def test_self_made_scores_that_rise_alone_warn_and_those_that_rise_with_the_trut
         assert (drift.estimate.low > 0.3) is warns
 
 
+def test_scores_that_rise_because_answers_got_better_do_not_warn(tmp_path: Path) -> None:
+    first, second = scored(fair), scored(generous, round_=2)
+    perfect = {one.id: dict.fromkeys(one.scores, 2.0) for one in second}
+    truth = Yardstick("the truth", {**truth_of(first).scores, **perfect})
+    drift = figure(hacking(material(tmp_path, second), {1: first, 2: second}, [truth]), "drift.the truth")
+    assert not drift.warns and drift.estimate is not None and abs(drift.estimate.mean) < 0.05
+
+
 def test_one_round_or_no_yardstick_is_said(tmp_path: Path) -> None:
     made = scored(fair)
     assert "two rounds" in figure(hacking(material(tmp_path, made), {1: made}, [truth_of(made)]), "drift.the truth").missing
