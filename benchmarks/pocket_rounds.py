@@ -55,6 +55,12 @@ ARMS: Final = {
     "one": Arm("one round of 600 documents", {}),
     "three": Arm("three rounds of 200", _SPLIT, "one"),
     "frontier": Arm("one round, frontier problems", {"pairing": {"frontier": {}}}, "one", "one"),
+    "frontier_longer": Arm(
+        "the same for 4 epochs instead of 3",
+        {"pairing": {"frontier": {}}, "training": {"dpo": {"num_train_epochs": 4}}},
+        "one",
+        "one",
+    ),
     "frontier_three": Arm("three rounds, frontier problems", {**_SPLIT, "pairing": {"frontier": {}}}, "three", "three"),
     "twice": Arm("three rounds of 100, two problems each", _TWICE),
     "proposer": Arm("the same, and the proposer is trained", {**_TWICE, "pairing": {"proposer": {}}}, "twice", "twice"),
@@ -89,7 +95,7 @@ def rounds(arguments: list[str]) -> None:
 def config_of(arm: str, seed: int) -> RunConfig:
     """Return the quickstart's config with the changes of the arm."""
     changes = ARMS[arm].changes
-    method: Literal["dpo", "grpo"] = "grpo" if "training" in changes else "dpo"
+    method: Literal["dpo", "grpo"] = changes.get("training", {}).get("type", "dpo")
     return parse_config(_merged(quickstart_config(seed=seed, training=method).model_dump(mode="json"), changes), arm)
 
 
@@ -185,23 +191,46 @@ def _points(estimate: Estimate) -> dict[str, float | int | None]:
 
 
 def table(figures: dict[str, Any], seeds: list[int]) -> str:
-    """Return the table of docs/rounds.md: gains in points, the mean over seeds with the 95 % interval."""
-    head = (
-        "| arm | generated tokens | pairs | steps | self-play, greedy | held-out, greedy | self-play, sampled | "
-        "held-out, sampled | self-play, greedy, against |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+    """Return the tables of docs/rounds.md: gains in points, means over seeds with 95 % intervals, and how rounds went."""
+    rows = [_arm_row(arm, figure) for arm, figure in figures.items()]
+    by_round = [row for arm, figure in figures.items() if len(figure["rounds"]) > 1 for row in _round_rows(arm, figure)]
+    return (
+        f"Gains over the starting model in points, means over seeds {', '.join(map(str, seeds))} with 95 % intervals:\n\n"
+        + _markdown(
+            *("arm", "generated tokens", "pairs", "steps", *(group.replace(" ", ", ") for group in GROUPS), "difference"),
+            rows=rows,
+        )
+        + "\n`difference`: self-play, greedy, against the arm it names. Round by round, means over the same seeds:\n\n"
+        + _markdown(
+            *("arm", "round", "self-play, greedy", "pairs", "pairs of problems", "spread of scores", "diversity", "agreement"),
+            rows=by_round,
+        )
     )
-    rows = []
-    for arm, figure in figures.items():
-        total = {
-            name: sum(round_[name] for round_ in figure["rounds"]) for name in ("generated", "pairs", "proposer_pairs", "steps")
-        }
-        pairs = f"{total['pairs']:.0f}" + (f" + {total['proposer_pairs']:.0f}" if total["proposer_pairs"] else "")
-        difference = figure["difference"]
-        against = "" if difference is None else f"`{figure['against']}` {_shown(difference['self_play greedy'])}"
-        gains = " | ".join(_shown(figure["gain"][group]) for group in GROUPS)
-        cost = f"{total['generated'] / 1000:.0f}k | {pairs} | {total['steps']:.0f}"
-        rows.append(f"| `{arm}`: {figure['label']} | {cost} | {gains} | {against} |\n")
-    return f"Gains in points, means over seeds {', '.join(map(str, seeds))} with 95 % intervals:\n\n" + head + "".join(rows)
+
+
+def _arm_row(arm: str, figure: dict[str, Any]) -> list[str]:
+    summed = ("generated", "pairs", "proposer_pairs", "steps")
+    total = {name: sum(round_[name] for round_ in figure["rounds"]) for name in summed}
+    pairs = f"{total['pairs']:.0f}" + (f" + {total['proposer_pairs']:.0f}" if total["proposer_pairs"] else "")
+    difference = figure["difference"]
+    against = "" if difference is None else f"`{figure['against']}` {_shown(difference['self_play greedy'])}"
+    gains = [_shown(figure["gain"][group]) for group in GROUPS]
+    return [f"`{arm}`: {figure['label']}", f"{total['generated'] / 1000:.0f}k", pairs, f"{total['steps']:.0f}", *gains, against]
+
+
+def _round_rows(arm: str, figure: dict[str, Any]) -> list[list[str]]:
+    return [
+        [
+            *(f"`{arm}`", str(number), _shown(gains["self_play greedy"])),
+            *(f"{round_['pairs']:.0f}", f"{round_['proposer_pairs']:.0f}", f"{round_['spread']:.3f}"),
+            *(f"{statistics.fmean(round_[name]):.3f}" for name in ("diversity", "agreement")),
+        ]
+        for number, (round_, gains) in enumerate(zip(figure["rounds"], figure["by_round"], strict=True), start=1)
+    ]
+
+
+def _markdown(*columns: str, rows: list[list[str]]) -> str:
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in [list(columns), ["---"] * len(columns), *rows])
 
 
 def _shown(estimate: dict[str, float]) -> str:
