@@ -36,7 +36,6 @@ _LAST: Final = {"training": {"keep_best": False}}
 
 _SPLIT: Final = {"rounds": 3, "synthesis": {"documents": 200}}
 _TWICE: Final = {"rounds": 3, "synthesis": {"documents": 100, "problems_per_document": 2}}
-_LARGE: Final = {"corpus": {"editions": 18}}
 
 _ONLINE: Final = {
     "synthesis": {"candidates": 2},
@@ -71,8 +70,6 @@ ARMS: Final = {
     "frozen": Arm(
         "three rounds, judge and rubric writer frozen", {**_SPLIT, "frozen_roles": ["judge", "rubric_writer"]}, "three", "three"
     ),
-    "large": Arm("one round of 1800 documents", {**_LARGE, "synthesis": {"documents": 1800}}),
-    "large_three": Arm("three rounds of 600", {**_LARGE, "rounds": 3}, "large"),
 }
 
 
