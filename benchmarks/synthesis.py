@@ -24,6 +24,7 @@ With --base-url the runs are played on that server, and its own clock counts; on
 import argparse
 import contextlib
 import json
+import math
 import os
 import platform
 import random
@@ -40,7 +41,7 @@ from typing import Any, Final, NamedTuple
 
 from pop_selfplay.config import parse_config
 from pop_selfplay.journal import Tally
-from pop_selfplay.models.simulated.prose import prose
+from pop_selfplay.models.simulated.prose import LENGTHS, prose
 from pop_selfplay.models.simulated.timing import Machine
 from pop_selfplay.observer import Unwatched
 from pop_selfplay.selfplay import play_synthesis
@@ -48,6 +49,9 @@ from pop_selfplay.session import open_session
 
 DOCUMENT_WORDS: Final = 400
 CANDIDATES: Final = 32
+SHOWN: Final = 10
+"""Candidates that the rubric writer sees."""
+TOKENS_PER_WORD: Final = 1.33
 WARM_UP = DRAIN = 64
 MACHINE: Final = Machine()
 
@@ -70,9 +74,9 @@ RUNS: Final = {
 }
 REFERENCE: Final = {
     "source": (
-        "given with the requirements, not measured here: the schedule of the method's published code on a simulated server of "
-        "the same speed. It keeps 16 examples in flight, scores the candidates of an example one after the other, and waits for "
-        "all of them every 64 examples"
+        "given with the requirements, not measured here: the schedule of the method's published code on a simulated server "
+        "of the same speed. It keeps 16 examples in flight, scores the candidates of an example one after the other, and waits "
+        "for all of them every 64 examples"
     ),
     "seconds_per_example": {"16 workers": 14.7, "64 workers": 7.35},
     "seconds_per_example_with_runaways": 19.1,
@@ -235,6 +239,30 @@ def bound(tokens: dict[str, float], machine: Machine = MACHINE) -> float:
     return writing + (tokens["prompt"] - tokens["cached"]) / machine.prefill_tokens_per_s
 
 
+def expected() -> dict[str, float]:
+    """Return the tokens of an example by the lengths of the parts alone, as a check on what was counted.
+
+    A log-normal length has the mean median·exp(σ²/2); a word has 1.33 tokens. The JSON of one item comes to 19 tokens in an
+    evaluation and to 28 in a rubric, tags to 6; a prompt's last, unfinished block and what follows the answer in it to 30.
+    """
+
+    def tokens(median: float, spread: float) -> float:
+        return TOKENS_PER_WORD * median * math.exp(spread**2 / 2)
+
+    usual = LENGTHS["realistic"]
+    answer, criteria = tokens(usual.answer, usual.spread), usual.criteria[1]
+    problem, reference = tokens(usual.problem, 0.3), tokens(usual.reference, 0.35)
+    rubric = criteria * (tokens(usual.gold, 0.35) + tokens(usual.description, 0.3) + 28)
+    evaluation = criteria * (tokens(usual.judging, 0.35) + 19)
+    document = TOKENS_PER_WORD * DOCUMENT_WORDS
+    read_once = 2 * document + 3 * problem + reference + rubric + SHOWN * answer
+    return {
+        "generated": problem + reference + rubric + CANDIDATES * (tokens(usual.thinking, 0.4) + answer + evaluation + 12),
+        "prompt": read_once + CANDIDATES * (answer + 30),
+        "cached": 0.0,
+    }
+
+
 # --- the report -------------------------------------------------------------------------------------------------------
 
 
@@ -273,8 +301,10 @@ def main() -> None:
         "machine": f"{os.cpu_count()} CPUs, Python {platform.python_version()}",
         "mean_running_limit": MEAN_RUNNING_LIMIT,
         "reference": REFERENCE,
+        "expected": {"tokens_per_example": expected(), "bound": bound(expected())},
         "runs": {},
     }
+    say(f"by arithmetic   {report['expected']['bound']:6.2f} s  an example, on a machine that never waits")
     chosen = arguments.only or [*RUNS, "client"]
     if "client" in chosen and not arguments.base_url:
         report["client"] = client()
