@@ -24,7 +24,6 @@ With --base-url the runs are played on that server, and its own clock counts; on
 import argparse
 import contextlib
 import json
-import math
 import os
 import platform
 import random
@@ -39,21 +38,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # so that the benchmarks find each other, wherever this is started
+
+from benchmarks.synthesis_bound import CANDIDATES, DOCUMENT_WORDS, bound, expected
+
 from pop_selfplay.config import parse_config
 from pop_selfplay.journal import Tally
-from pop_selfplay.models.simulated.prose import LENGTHS, prose
-from pop_selfplay.models.simulated.timing import Machine
+from pop_selfplay.models.simulated.prose import prose
 from pop_selfplay.observer import Unwatched
 from pop_selfplay.selfplay import play_synthesis
 from pop_selfplay.session import open_session
 
-DOCUMENT_WORDS: Final = 400
-CANDIDATES: Final = 32
-SHOWN: Final = 10
-"""Candidates that the rubric writer sees."""
-TOKENS_PER_WORD: Final = 1.33
 WARM_UP = DRAIN = 64
-MACHINE: Final = Machine()
 
 
 class Run(NamedTuple):
@@ -85,6 +81,8 @@ REFERENCE: Final = {
     "bound_with_runaways": 6.1,
 }
 MEAN_RUNNING_LIMIT: Final = 245.0
+COUNTED: Final = ("window_s", "running_s", "decoding_s", "prompt_tokens", "cached_tokens", "generated_tokens")
+"""What the server's statistics add up since its start."""
 
 
 # --- the server -------------------------------------------------------------------------------------------------------
@@ -164,13 +162,20 @@ class Progress(Unwatched):
             self.statistics.append((time.monotonic(), found))
 
     def between(self, first: int, last: int, speedup: float) -> dict[str, float]:
-        """Return the figures from the moment when `first` examples were finished to that of `last`."""
+        """Return the figures from the moment when `first` examples were finished to that of `last`.
+
+        Sequences that decode are fewer than those that run by those whose prompt waits to be read. `share_of_bound` is the time
+        that the tokens of this while would have taken at best, as a share of the time that passed.
+        """
         (began, from_), (ended, to) = (next(at for at in self.finished if at[1] >= count) for count in (first, last))
         figures = {"seconds_per_example": (ended - began) * speedup / (to - from_)}
         inside = [found for at, found in self.statistics if began <= at <= ended]
         if len(inside) > 1:
-            window_s = inside[-1]["window_s"] - inside[0]["window_s"]
-            figures["mean_running"] = (inside[-1]["running_s"] - inside[0]["running_s"]) / window_s
+            passed = {name: inside[-1][name] - inside[0][name] for name in COUNTED}
+            figures["mean_running"] = passed["running_s"] / passed["window_s"]
+            figures["mean_decoding"] = passed["decoding_s"] / passed["window_s"]
+            tokens = {kind: passed[f"{kind}_tokens"] for kind in ("prompt", "cached", "generated")}
+            figures["share_of_bound"] = bound(tokens) / passed["window_s"]
         return figures
 
 
@@ -218,6 +223,7 @@ def figures_of(run: Run, progress: Progress, round_: dict[str, Any], real_s: flo
         "seconds_per_example": window_s / run.examples,
         "bound": bound(tokens),
         "mean_running": found.get("mean_running"),
+        "mean_decoding": found.get("mean_decoding"),
         "tokens_per_example": tokens,
         "scored": progress.tally.episodes[1, "", ""],
         "pairs": round_["pairs"],
@@ -230,37 +236,6 @@ def figures_of(run: Run, progress: Progress, round_: dict[str, Any], real_s: flo
     if run.examples > 2 * (WARM_UP + DRAIN):
         figures["steady"] = progress.between(WARM_UP, run.examples - DRAIN, speedup)
     return figures
-
-
-def bound(tokens: dict[str, float], machine: Machine = MACHINE) -> float:
-    """Return the seconds that `tokens` take on a machine whose slots are never empty."""
-    step_s = machine.step_base_s + machine.slots * machine.step_per_sequence_s
-    writing = tokens["generated"] * step_s / machine.slots
-    return writing + (tokens["prompt"] - tokens["cached"]) / machine.prefill_tokens_per_s
-
-
-def expected() -> dict[str, float]:
-    """Return the tokens of an example by the lengths of the parts alone, as a check on what was counted.
-
-    A log-normal length has the mean median·exp(σ²/2); a word has 1.33 tokens. The JSON of one item comes to 19 tokens in an
-    evaluation and to 28 in a rubric, tags to 6; a prompt's last, unfinished block and what follows the answer in it to 30.
-    """
-
-    def tokens(median: float, spread: float) -> float:
-        return TOKENS_PER_WORD * median * math.exp(spread**2 / 2)
-
-    usual = LENGTHS["realistic"]
-    answer, criteria = tokens(usual.answer, usual.spread), usual.criteria[1]
-    problem, reference = tokens(usual.problem, 0.3), tokens(usual.reference, 0.35)
-    rubric = criteria * (tokens(usual.gold, 0.35) + tokens(usual.description, 0.3) + 28)
-    evaluation = criteria * (tokens(usual.judging, 0.35) + 19)
-    document = TOKENS_PER_WORD * DOCUMENT_WORDS
-    read_once = 2 * document + 3 * problem + reference + rubric + SHOWN * answer
-    return {
-        "generated": problem + reference + rubric + CANDIDATES * (tokens(usual.thinking, 0.4) + answer + evaluation + 12),
-        "prompt": read_once + CANDIDATES * (answer + 30),
-        "cached": 0.0,
-    }
 
 
 # --- the report -------------------------------------------------------------------------------------------------------

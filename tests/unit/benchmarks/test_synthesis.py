@@ -1,7 +1,8 @@
 """The benchmark of synthesis: its bound is arithmetic, and its steady state is what lies between warm-up and drain."""
 
 import pytest
-from benchmarks.synthesis import Progress, Server, bound, expected
+from benchmarks.synthesis import Progress, Server
+from benchmarks.synthesis_bound import bound, expected
 
 from pop_selfplay.models.simulated.timing import Machine
 
@@ -22,9 +23,10 @@ def test_the_steady_state_is_measured_between_two_counts_of_finished_examples() 
     progress = Progress(NOWHERE)
     progress.end()
     progress.finished = [(float(second), 2 * second) for second in range(100)]
-    statistics = [
-        {"window_s": 10.0 * second, "running_s": 200.0 * 10 * second + (500 if second > 80 else 0)} for second in range(100)
-    ]
+    steadily = {"window_s": 10.0, "running_s": 2000.0, "decoding_s": 1900.0, "generated_tokens": 10 * 256 / 0.0456 * 0.8}
+    steadily |= {"prompt_tokens": 0.0, "cached_tokens": 0.0}
+    statistics = [{name: n * each + (500 if n > 80 else 0) for name, each in steadily.items()} for n in range(100)]
     progress.statistics = [(float(second), found) for second, found in enumerate(statistics)]
     figures = progress.between(20, 120, speedup=10.0)
-    assert figures == {"seconds_per_example": pytest.approx(5.0), "mean_running": pytest.approx(200.0)}
+    wanted = {"seconds_per_example": 5.0, "mean_running": 200.0, "mean_decoding": 190.0, "share_of_bound": 0.8}
+    assert figures == pytest.approx(wanted)
