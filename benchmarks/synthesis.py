@@ -8,7 +8,7 @@ An example is the whole method with the paper's settings: one document of 400 wo
 | run | what |
 | --- | --- |
 | tail | 128 examples, all of it counted: starting up, and waiting for the last one |
-| steady | 512 examples, and what they cost between the 64th and the 448th that was finished |
+| steady | 512 examples, and what one costs between the moments when the 64th and when the 448th was finished |
 | runaways | as tail, while one answer in a hundred never ends, and is cut off at `synthesis.solver.first_tokens` 1536 |
 | runaways_uncut | the same with the paper's limit of 6144 tokens alone |
 | client | what the HTTP client costs by itself: benchmarks/client.py |
@@ -168,7 +168,8 @@ class Progress(Unwatched):
         that the tokens of this while would have taken at best, as a share of the time that passed.
         """
         (began, from_), (ended, to) = (next(at for at in self.finished if at[1] >= count) for count in (first, last))
-        figures = {"seconds_per_example": (ended - began) * speedup / (to - from_)}
+        by_count = (ended - began) * speedup / (to - from_)
+        figures = {"seconds_per_example": by_count, "seconds_per_finished_example": by_count}
         inside = [found for at, found in self.statistics if began <= at <= ended]
         if len(inside) > 1:
             passed = {name: inside[-1][name] - inside[0][name] for name in COUNTED}
@@ -234,7 +235,10 @@ def figures_of(run: Run, progress: Progress, round_: dict[str, Any], real_s: flo
         "limit": run.limit,
     }
     if run.examples > 2 * (WARM_UP + DRAIN):
-        figures["steady"] = progress.between(WARM_UP, run.examples - DRAIN, speedup)
+        figures["steady"] = steady = progress.between(WARM_UP, run.examples - DRAIN, speedup)
+        if "share_of_bound" in steady:
+            # By what the server worked off, and not by whole examples: many are half done at either end.
+            steady["seconds_per_example"] = figures["bound"] / steady["share_of_bound"]
     return figures
 
 
