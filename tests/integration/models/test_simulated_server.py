@@ -56,6 +56,13 @@ def test_text_ends_before_the_stop_string_and_at_max_tokens() -> None:
         assert reply["choices"][0]["finish_reason"] == "length" and reply["usage"]["completion_tokens"] == 9
 
 
+def test_the_newer_name_of_max_tokens_and_an_open_seed_are_understood() -> None:
+    with served() as client:
+        asked = body(seed=None, max_completion_tokens=7)
+        del asked["max_tokens"]
+        assert client.post("chat/completions", json=asked).json()["usage"]["completion_tokens"] == 7
+
+
 @pytest.mark.parametrize("wrong", [{"n": 0}, {"stop": ["a", "b"]}, {"stream": True}, {"messages": []}, {"max_tokens": 0}])
 def test_what_the_server_cannot_do_is_refused(wrong: dict[str, Any]) -> None:
     with served() as client:

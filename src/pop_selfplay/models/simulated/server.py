@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import Any, Final, Literal
 
 from aiohttp import web
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
 from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, Token
 from pop_selfplay.models.simulated.faults import Fault, FaultDraw, HttpFaults
@@ -50,8 +50,8 @@ class _ChatBody(BaseModel):
     messages: list[Message] = Field(min_length=1)
     temperature: float = 1.0
     top_p: float = 1.0
-    max_tokens: int = Field(1024, ge=1)
-    seed: int = 0
+    max_tokens: int = Field(1024, ge=1, validation_alias=AliasChoices("max_tokens", "max_completion_tokens"))
+    seed: int | None = None
     stop: str | list[str] | None = None
     stream: bool = False
     n: int = Field(1, ge=1, le=1024)
@@ -118,14 +118,14 @@ class _Service:
             temperature=asked.temperature,
             top_p=asked.top_p,
             max_tokens=asked.max_tokens,
-            seed=asked.seed,
+            seed=asked.seed or 0,
             stop=stop,
             schema=asked.response_format.json_schema.schema_ if asked.response_format else None,
             top_logprobs=asked.top_logprobs if asked.logprobs else 0,
         )
         if asked.n == 1:
             return [await self._model.complete(first)]
-        choices = [replace(first, seed=asked.seed + number * _SEEDS_APART) for number in range(asked.n)]
+        choices = [replace(first, seed=first.seed + number * _SEEDS_APART) for number in range(asked.n)]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._model.complete(choice)) for choice in choices]
         return [task.result() for task in tasks]
