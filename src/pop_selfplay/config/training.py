@@ -27,7 +27,7 @@ class DPOTraining(Config):
     dpo: dict[str, Any] = Field(default_factory=dict, description="fields of trl.DPOConfig, over the paper's values")
     batch_size: int = Field(16, ge=1, description="pairs per optimiser step, over all devices")
     held_out_share: float = Field(0.04, ge=0, lt=1, description="share of the pairs kept for evaluation")
-    keep_best: bool = Field(True, description="the result is the checkpoint with most held-out pairs in order, not the last")
+    keep_best: bool = Field(True, description="the result is as good on held-out pairs as the best step was, not just the last")
     lora: LoRA | None = Field(None, description="train LoRA matrices; without, all weights")
     quantization: Literal["4bit"] | None = Field(None, description="hold the frozen weights in 4 bits (QLoRA); needs lora")
     push_to_hub: str | None = Field(None, description="upload the finished model to this hub repository, owner/name")

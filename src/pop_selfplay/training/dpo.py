@@ -185,7 +185,7 @@ def _train(trainer: PairTrainer, job: Job, watch: Watch, settings: Settings, dir
     trainer.add_callback(watch)
     trainer.add_callback(SealCheckpoints())
     if job.config.keep_best and trainer.eval_dataset is not None:
-        trainer.add_callback(KeepBest(directory, save, trainer.held_out))
+        trainer.add_callback(KeepBest(directory, len(trainer.eval_dataset), save, trainer.held_out))
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if not watch.losses:
         raise TrainingError("not one step was taken: raise training.dpo.num_train_epochs or training.dpo.max_steps")

@@ -1,10 +1,12 @@
 """What is kept while training: the last checkpoint, to go on from, and the best weights, to end with.
 
-Best are those with most held-out pairs in order, and of equals the later ones. Their folder is `best-STEP`; best.json names it
-once it is whole, so that a kill at any moment leaves the best so far readable.
+Best are the weights with most held-out pairs in order. A share of few pairs is a rough figure, and the highest of ten such
+shares is partly luck; so whatever comes later and is not worse by more than one standard error takes their place. Their folder
+is `best-STEP`; best.json names it once it is whole, so that a kill at any moment leaves the best so far readable.
 """
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,10 +23,16 @@ _FILE: Final = "best.json"
 
 
 class Best(NamedTuple):
-    """The best step so far, and the held-out pairs after it."""
+    """The step that is kept, the held-out pairs after it, and the highest share in order that any step had so far."""
 
     step: int
     held_out: HeldOut
+    highest: float
+
+
+def as_good(share: float, highest: float, pairs: int) -> bool:
+    """Whether `share` of so many pairs in order is not below the `highest` by more than one standard error of that."""
+    return share >= highest - math.sqrt(highest * (1 - highest) / pairs)
 
 
 class SealCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers is untyped to us
@@ -37,17 +45,24 @@ class SealCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers is
 
 
 class KeepBest(TrainerCallback):  # type: ignore[misc]  # transformers is untyped to us
-    """Saves the weights by `save` after every evaluation that is the best so far; `figures` are those of the evaluation."""
+    """Saves the weights by `save` after every evaluation that is as good as the best so far.
 
-    def __init__(self, directory: Path, save: Callable[[Path], None], figures: Callable[[], HeldOut | None]) -> None:
+    `figures` are those of the last evaluation, on so many held-out `pairs`.
+    """
+
+    def __init__(
+        self, directory: Path, pairs: int, save: Callable[[Path], None], figures: Callable[[], HeldOut | None]
+    ) -> None:
         self.directory = directory
+        self.pairs = pairs
         self.save = save
         self.figures = figures
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         figures, best = self.figures(), read_best(self.directory)
         assert figures is not None  # there was an evaluation
-        if best is not None and best.step < state.global_step and figures.reward_accuracy < best.held_out.reward_accuracy:
+        highest = max(figures.reward_accuracy, best.highest if best else 0.0)
+        if not as_good(figures.reward_accuracy, highest, self.pairs):
             return
         folder = best_folder(self.directory, state.global_step)
         if processes.is_first():
@@ -55,7 +70,7 @@ class KeepBest(TrainerCallback):  # type: ignore[misc]  # transformers is untype
         self.save(folder)
         if processes.is_first():
             flush_all(folder)
-            found = {"step": state.global_step, "held_out": figures.model_dump()}
+            found = {"step": state.global_step, "held_out": figures.model_dump(), "highest": highest}
             write_atomically(self.directory / _FILE, json.dumps(found))
             for other in self.directory.glob("best-*"):
                 if other != folder:
@@ -69,7 +84,7 @@ def read_best(directory: Path) -> Best | None:
     if not file.is_file():
         return None
     found = json.loads(file.read_text(encoding="utf-8"))
-    return Best(found["step"], HeldOut.model_validate(found["held_out"]))
+    return Best(found["step"], HeldOut.model_validate(found["held_out"]), found["highest"])
 
 
 def best_folder(directory: Path, step: int) -> Path:

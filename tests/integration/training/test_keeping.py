@@ -12,6 +12,7 @@ from pop_selfplay.config import DPOTraining
 from pop_selfplay.errors import TrainingError
 from pop_selfplay.records import PreferencePair
 from pop_selfplay.training.dpo import train_dpo
+from pop_selfplay.training.keeping import as_good
 from pop_selfplay.training.outcome import LogProbs
 from pop_selfplay.training.trainer import PairTrainer
 
@@ -49,17 +50,25 @@ def steps_until(last: int, pairs: list[PreferencePair], start: str, out: Path, w
 
 
 @pytest.mark.parametrize(
-    ("right", "best"), [([1, 5, 3, 2], 2), ([1, 2, 3, 4], 4), ([4, 1, 4, 3], 3), ([0, 0, 0, 0], 4)], ids=str
+    ("right", "best"), [([1, 5, 3, 2], 2), ([1, 2, 3, 4], 4), ([4, 1, 4, 1], 3), ([5, 3, 4, 5], 4), ([0, 0, 0, 0], 4)], ids=str
 )
-def test_the_result_is_the_step_with_most_held_out_pairs_in_order_and_of_equals_the_later(
+def test_the_result_is_the_last_step_that_is_as_good_on_held_out_pairs_as_the_best(
     tiny_model: str, tmp_path: Path, make_pairs: MakePairs, monkeypatch: pytest.MonkeyPatch, right: list[int], best: int
 ) -> None:
     shares(monkeypatch, right, held_out=6)
     config = DPOTraining(dpo=FAST, batch_size=4, held_out_share=0.3)
     result = train_dpo(make_pairs(20), tiny_model, tmp_path / "out", config, seed=1)
     assert (result.steps, result.best_step, result.pairs_held_out) == (4, best, 6)
-    assert result.held_out is not None and result.held_out.reward_accuracy == max(right) / 6
+    assert result.held_out is not None and result.held_out.reward_accuracy == right[best - 1] / 6
     assert not [path.name for path in (tmp_path / "out").iterdir() if path.is_dir()], "no checkpoint stays"
+
+
+@pytest.mark.parametrize(
+    ("share", "highest", "pairs", "good"),
+    [(0.8, 0.8, 10, True), (0.75, 0.8, 25, True), (0.71, 0.8, 25, False), (0.75, 0.8, 160, False), (0.99, 1.0, 10, False)],
+)
+def test_one_standard_error_is_as_good(share: float, highest: float, pairs: int, good: bool) -> None:
+    assert as_good(share, highest, pairs) is good
 
 
 def test_the_weights_of_the_result_are_those_of_its_best_step(
