@@ -26,8 +26,8 @@ For every kind of training:
     quiet.py       the libraries' progress bars off; ours is drawn by the observer
 
 From the paper: offline DPO of the best answer against the worst, reference policy = the starting model. Changed: pairs longer
-than the limits are dropped and counted instead of cut, pairs are held out by document, and the checkpoint is kept that does best
-on them instead of the last. Another method gets a file beside dpo.py, a config type in `config/` and a branch in
+than the limits are dropped and counted instead of cut, pairs are held out by document, and the checkpoint that does best on
+them is kept instead of the last. Another method gets a file beside dpo.py, a config type in `config/` and a branch in
 `selfplay.train`.
 """
 
