@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from pop_selfplay.errors import ConfigError
@@ -58,3 +59,24 @@ def as_number(value: Any, type_: Any) -> Any:
 def field_types(config: Any) -> dict[str, Any]:
     """Return the type of every field that the class `config` can be made with."""
     return {field.name: field.type for field in dataclasses.fields(config) if field.init}
+
+
+def build(config: Any, fields: Mapping[str, Any], *, where: str, output: Path, seed: int, per_device: int, passes: int) -> Any:
+    """Return TRL's `config` made of `fields` and of what the run decides in any case.
+
+    `per_device` is the batch of one device and pass, `passes` how many of them make a step. Raises ConfigError when TRL
+    refuses a value of the setting `where`.
+    """
+    decided = {
+        "per_device_train_batch_size": per_device,
+        "gradient_accumulation_steps": passes,
+        "output_dir": str(output),
+        "seed": seed,
+        "data_seed": seed,
+        "disable_tqdm": True,
+        "logging_nan_inf_filter": False,  # on, it writes an average of earlier losses where there is no number
+    }
+    try:
+        return config(**{"per_device_eval_batch_size": per_device, **fields, **decided})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"TRL refuses a value in {where}: {error}") from error

@@ -14,7 +14,7 @@ from trl import GRPOConfig
 from pop_selfplay.config import GRPOTraining, Sampling
 from pop_selfplay.errors import ConfigError
 from pop_selfplay.training import processes, settings
-from pop_selfplay.training.fields import known_fields, under_its_names
+from pop_selfplay.training.fields import build, known_fields, under_its_names
 from pop_selfplay.training.hardware import has_bf16
 
 ONLINE: Final[dict[str, Any]] = {
@@ -116,21 +116,9 @@ class OnlineSettings:
         Raises ConfigError when a value is refused by TRL or the batch cannot be divided among groups, devices and passes.
         """
         per_device, passes = self._division(longest_prompt)
-        fields = {
-            "per_device_eval_batch_size": per_device,
-            **self.fields,
-            "per_device_train_batch_size": per_device,
-            "gradient_accumulation_steps": passes,
-            "output_dir": str(output),
-            "seed": seed,
-            "data_seed": seed,
-            "disable_tqdm": True,
-            "logging_nan_inf_filter": False,  # on, it writes an average of earlier losses where there is no number
-        }
-        try:
-            return GRPOConfig(**fields)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"TRL refuses a value in training.grpo: {error}") from error
+        return build(
+            GRPOConfig, self.fields, where="training.grpo", output=output, seed=seed, per_device=per_device, passes=passes
+        )
 
     def _division(self, longest_prompt: int) -> tuple[int, int]:
         """Return answers per device and pass, and passes per optimiser step: together and over all devices, `batch_size`."""

@@ -11,7 +11,7 @@ from trl import DPOConfig
 from pop_selfplay.config import DPOTraining
 from pop_selfplay.errors import ConfigError
 from pop_selfplay.training import processes
-from pop_selfplay.training.fields import known_fields, under_its_names
+from pop_selfplay.training.fields import build, known_fields, under_its_names
 from pop_selfplay.training.hardware import has_bf16, has_liger, model_kwargs
 
 PAPER: Final[dict[str, Any]] = {
@@ -119,26 +119,12 @@ class Settings:
     def dpo_config(self, output: Path, seed: int, longest: int, *, evaluated: bool = True) -> DPOConfig:
         """Return TRL's config. `longest` is the longest sequence in tokens and sets how many pairs fit into one pass.
 
-        `evaluated` says whether pairs are held out.
-        Raises ConfigError when a value is refused by TRL or the batch cannot be divided among devices and passes.
+        `evaluated` says whether pairs are held out. Raises ConfigError when a value is refused by TRL or the batch cannot be
+        divided among devices and passes.
         """
         per_device, passes = self._division(longest)
-        fields = {
-            "per_device_eval_batch_size": per_device,
-            **self.fields,
-            **({} if evaluated else {"eval_strategy": "no"}),
-            "per_device_train_batch_size": per_device,
-            "gradient_accumulation_steps": passes,
-            "output_dir": str(output),
-            "seed": seed,
-            "data_seed": seed,
-            "disable_tqdm": True,
-            "logging_nan_inf_filter": False,  # on, it writes an average of earlier losses where there is no number
-        }
-        try:
-            return DPOConfig(**fields)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"TRL refuses a value in training.dpo: {error}") from error
+        fields = self.fields if evaluated else self.fields | {"eval_strategy": "no"}
+        return build(DPOConfig, fields, where="training.dpo", output=output, seed=seed, per_device=per_device, passes=passes)
 
     def _division(self, longest: int) -> tuple[int, int]:
         """Return pairs per device and pass, and passes per optimiser step: together and over all devices, `batch_size`."""
