@@ -184,6 +184,26 @@ def test_calls_that_wait_for_a_server_go_on_at_once_when_it_is_back() -> None:
     asyncio.run(run())
 
 
+def test_calls_that_wait_for_a_server_as_it_goes_down_move_without_being_sent_there() -> None:
+    async def run() -> None:
+        down = asyncio.Event()
+
+        async def one_hangs_and_dies(host: str, body: dict[str, Any]) -> Response:
+            if host == "one":
+                await down.wait()
+                raise Dropped("refused", unreachable=True)
+            return await moss(host, body)
+
+        told = Told(one_hangs_and_dies, max_in_flight=2, patience_s=0)
+        calls = [asyncio.create_task(told.model.complete(of_episode("a", n))) for n in range(6)]
+        await asyncio.sleep(0.01)
+        down.set()
+        await asyncio.gather(*calls)
+        assert told.hosts().count("one") == 2 and told.hosts().count("two") == 6
+
+    asyncio.run(run())
+
+
 # --- several answers in one call --------------------------------------------------------------------------------------
 
 

@@ -119,16 +119,20 @@ class EndpointChatModel:
         self, server: Server, body: bytes, priority: Priority, weight: int, tokens: float, patience: Patience
     ) -> Reply | None:
         """Return the answer of `server`, trying again while that may help; None when another server should be asked."""
+        seemed_up = not server.down
         # A call keeps its place in flight while it waits to be tried again: a struggling server gets no new calls.
         async with server.queue.turn(priority, weight, tokens) as grant:
+            if seemed_up and server.down and self._servers.others_up(server):
+                return None  # it went down while this call waited
             while True:
                 try:
                     return await self._try(server, body, grant)
                 except Transient as error:
-                    if patience.failed():
-                        raise self._out_of_patience(server, error, patience) from error
+                    patience_ended = patience.failed()
                     if server.down and self._servers.others_up(server):
                         return None
+                    if patience_ended:
+                        raise self._out_of_patience(server, error, patience) from error
                     await server.wait(patience.wait_s(error))
                     await server.queue.again(grant)
 
