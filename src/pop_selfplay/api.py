@@ -90,7 +90,7 @@ def evaluate(
 
     The arguments are those of `pop eval`. Where `model` is a run directory, `against` is by default the model that the run
     started from, and the run's report gets a section. Called again it does what is left. Raises UsageError or ConfigError for
-    what makes no sense, before anything is asked, and the errors of the models.
+    what makes no sense, before anything is asked, and the errors of the models. `tell` hears what begins and how far it is.
     """
     run = Path(model) if (Path(model) / "config.yaml").is_file() else None
     start = start_of_run(run) if run is not None else None
@@ -131,11 +131,12 @@ def duel(
     limit: int | None = None,
     out: str | PathLike[str] = "duel",
     seed: int = 42,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Let two models answer the same prompts and a judge say which answers are better; return the content of duel.json.
 
     The arguments are those of `pop duel`: either a file of `prompts` or the problems of a round of a `run`. Called again it
-    makes only the calls that are left.
+    makes only the calls that are left. `tell` hears now and then how far it is.
     """
     if samples > 1 and temperature == 0:
         raise UsageError(f"--samples {samples} of a greedy model would all be alike: set --temperature, 0.7 say")
@@ -155,7 +156,7 @@ def duel(
     )
     if plan.a.identity == plan.b.identity:
         raise UsageError(f"{plan.a.label} and {plan.b.label} are the same model: name another one")
-    return duel_in(Path(out), plan)
+    return duel_in(Path(out), plan, tell)
 
 
 def export(directory: str | PathLike[str], out: str | PathLike[str], format: str = "trl") -> int:

@@ -38,7 +38,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_local_directory_is_served_for_a_benchmark_and_the_run_reports_it(run: Path, tmp_path: Path) -> None:
     data = write_rows(tmp_path / "data", "gsm8k", SUMS[:4])
-    result = pop.evaluate(str(run), suite="gsm8k", data_dir=data)
+    suite = tmp_path / "short.yaml"
+    suite.write_text("benchmarks: [{name: gsm8k, max_tokens: 32}]", encoding="utf-8")
+    result = pop.evaluate(str(run), suite=str(suite), data_dir=data)
     (row,) = result["benchmarks"]
     assert (result["model"], result["against"]) == ("run#1", "run#0") and row["lost"] == {"base": {}, "model": {}}
     assert row["figures"]["accuracy"]["difference"] == {"mean": 0.0, "low": 0.0, "high": 0.0, "n": 4}

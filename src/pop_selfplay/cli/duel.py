@@ -33,6 +33,7 @@ def duel(
     from pop_selfplay.api import duel as play
     from pop_selfplay.report.duel import duel_tables
 
+    console = Console(stderr=as_json)  # standard output is for JSON then
     with resumable_in(out):
         result = play(
             a,
@@ -48,8 +49,8 @@ def duel(
             limit=limit,
             out=out,
             seed=seed,
+            tell=lambda line: console.print(line, highlight=False),
         )
-    console = Console(stderr=as_json)
     console.print(duel_tables(result))
     console.print(f"figures {out}/duel.json\nanswers {out}/items.jsonl", soft_wrap=True, highlight=False)
     if as_json:

@@ -25,7 +25,7 @@ from pop_selfplay.evaluation.contestants import Contestant
 from pop_selfplay.evaluation.outcome import Measured, evaluation_result
 from pop_selfplay.evaluation.recorded import RecordedModel
 from pop_selfplay.evaluation.suites import Choice
-from pop_selfplay.evaluation.workplace import Workplace, open_workplace
+from pop_selfplay.evaluation.workplace import Workplace, open_workplace, reporting
 from pop_selfplay.journal.rundir import write_atomically
 from pop_selfplay.records import Role
 
@@ -61,11 +61,23 @@ class _Prepared:
     baseline: dict[str, str] | None
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What every part of one evaluation needs."""
+
+    plan: Plan
+    place: Workplace
+    judge: RecordedModel | None
+    tell: Tell
+
+
 def evaluate_in(out: Path, plan: Plan, tell: Tell = lambda line: None) -> dict[str, Any]:
     """Run `plan` in the directory `out`, write eval.json there and return its content. Called again it does what is left.
 
-    `tell` hears what begins. Raises what `evaluate` raises, and JournalError when `out` cannot be used.
+    Raises what `evaluate` raises, UsageError when model and base are the same, and JournalError when `out` cannot be used.
     """
+    if plan.against is not None and plan.against.identity == plan.model.identity:
+        raise UsageError(f"{plan.model.label} and {plan.against.label} are the same model: name another one, of a run by RUN#N")
     with open_workplace(out) as place:
         result = asyncio.run(evaluate(plan, place, tell))
         write_atomically(place.path / RESULT, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
@@ -73,25 +85,20 @@ def evaluate_in(out: Path, plan: Plan, tell: Tell = lambda line: None) -> dict[s
 
 
 async def evaluate(plan: Plan, place: Workplace, tell: Tell) -> dict[str, Any]:
-    """Run `plan` in `place` and return its result, the content of eval.json. `tell` hears what begins.
+    """Run `plan` in `place` and return its result, the content of eval.json. `tell` hears what begins and how far it is.
 
     Raises UsageError or ConfigError before the first call when a judge, a package or a data file is missing.
     """
     prepared = [_prepare(plan, choice) for choice in plan.choices]
     judge = None if plan.judge is None else RecordedModel(plan.judge, Role.JUDGE, place.journal, plan.seed)
-    measured: dict[str, dict[str, Measured]] = {}
+    work = _Work(plan, place, judge, tell)
     try:
-        for contestant in (plan.against, plan.model):
-            if contestant is None:
-                continue
-            measured[contestant.identity] = await _measure_all(
-                plan, place, prepared, contestant, judge, measured.get(_identity(plan.against)), tell
-            )
+        base = None if plan.against is None else await _measure_all(work, prepared, plan.against, None)
+        model = await _measure_all(work, prepared, plan.model, base)
     finally:
         if judge is not None:
             await judge.close()
-    base = None if plan.against is None else measured[plan.against.identity]
-    return evaluation_result(plan, [p.tasks for p in prepared], measured[plan.model.identity], base, place.journal.tally)
+    return evaluation_result(plan, [ready.tasks for ready in prepared], model, base, place.journal.tally)
 
 
 def _prepare(plan: Plan, choice: Choice) -> _Prepared:
@@ -101,7 +108,7 @@ def _prepare(plan: Plan, choice: Choice) -> _Prepared:
     rows = baseline = None
     if plan.data_dir is not None:
         rows = read_rows(plan.data_dir, benchmark.name)
-        if rows is None:
+        if rows is None and not benchmark.shipped:
             expected = " or ".join(f"{benchmark.name}{suffix}" for suffix in SUFFIXES)
             raise ConfigError(f"{plan.data_dir} has no data for benchmark {benchmark.name}: it should be {expected}")
         baseline = baseline_answers(plan.data_dir, benchmark.name) if benchmark.versus else None
@@ -114,65 +121,60 @@ def _prepare(plan: Plan, choice: Choice) -> _Prepared:
 
 
 async def _measure_all(
-    plan: Plan,
-    place: Workplace,
-    prepared: Sequence[_Prepared],
-    contestant: Contestant,
-    judge: RecordedModel | None,
-    base: dict[str, Measured] | None,
-    tell: Tell,
+    work: _Work, prepared: Sequence[_Prepared], contestant: Contestant, base: dict[str, Measured] | None
 ) -> dict[str, Measured]:
     """Return benchmark → what `contestant` came to. The model is opened only if something is left to run, and closed."""
     done: dict[str, Measured] = {}
-    model: RecordedModel | None = None
+    model = RecordedModel(contestant, Role.SOLVER, work.place.journal, work.plan.seed)
     try:
         for ready in prepared:
             name = ready.choice.name
             baseline = ready.baseline
             if baseline is None and ready.choice.benchmark.versus and base is not None:
                 baseline = base[name].answers
-            key = f"benchmark/{name}/{_settings_of(plan, ready, contestant, baseline):016x}"
-            stored = place.journal.noted(key)
+            key = f"benchmark/{name}/{_settings_of(work.plan, ready, contestant, baseline):016x}"
+            stored = work.place.journal.noted(key)
             if stored is None:
-                tell(f"{name}: {contestant.label} …")
-                model = model or RecordedModel(contestant, Role.SOLVER, place.journal, plan.seed)
-                found = await _measure(plan, place, ready, model, judge, baseline)
-                stored = json.dumps(asdict(found))
-                place.journal.note(key, stored)
+                work.tell(f"{name}: {contestant.label} …")
+                stored = json.dumps(asdict(await _measure(work, ready, model, baseline)))
+                work.place.journal.note(key, stored)
             done[name] = _restored(json.loads(stored))
     finally:
-        if model is not None:
-            await model.close()
+        await model.close()
     return done
 
 
-async def _measure(
-    plan: Plan,
-    place: Workplace,
-    ready: _Prepared,
-    model: RecordedModel,
-    judge: RecordedModel | None,
-    baseline: dict[str, str] | None,
-) -> Measured:
+async def _measure(work: _Work, ready: _Prepared, model: RecordedModel, baseline: dict[str, str] | None) -> Measured:
     from pop_selfplay.evaluation.inspecting import build_task, inspect_model, run_task
 
-    choice = ready.choice
-    judging = None if judge is None or not choice.benchmark.judged else inspect_model(judge)
+    plan, choice = work.plan, ready.choice
+    model.begin(choice.name)
+    judging = None
+    if work.judge is not None and choice.benchmark.judged:
+        work.judge.begin(f"{choice.name} {model.contestant.identity}")
+        judging = inspect_model(work.judge)
     file = partial(read_rows, plan.data_dir) if plan.data_dir is not None else lambda name: None
     setup = Setup(choice.benchmark, ready.rows, file, judging, baseline, choice.all_options)
     task = build_task(ready.tasks, setup)
-    ran = await run_task(
-        task,
-        inspect_model(model, choice.decoding),
-        judging,
-        choice.decoding,
-        limit=plan.limit_of(choice),
-        seed=plan.seed,
-        logs=place.logs,
-    )
-    items = tuple(_item(ready.tasks, sample, keep_answer=bool(choice.benchmark.versus)) for sample in ran.samples)
-    log = Path(ran.log.removeprefix("file://"))
-    return Measured(items, str(log.relative_to(place.path.resolve()) if log.is_relative_to(place.path.resolve()) else log))
+    async with reporting(lambda: work.tell(f"  {choice.name}: {_progress(model, work.judge if judging else None)}")):
+        ran = await run_task(
+            task,
+            inspect_model(model, choice.decoding),
+            judging,
+            choice.decoding,
+            limit=plan.limit_of(choice),
+            seed=plan.seed,
+            logs=work.place.logs,
+        )
+    keep_answer = bool(choice.benchmark.versus)
+    items = tuple(_item(ready.tasks, sample, keep_answer=keep_answer) for sample in ran.samples)
+    log, root = Path(ran.log.removeprefix("file://")), work.place.path.resolve()
+    return Measured(items, str(log.relative_to(root) if log.is_relative_to(root) else log))
+
+
+def _progress(model: RecordedModel, judge: RecordedModel | None) -> str:
+    judged = "" if judge is None else f", {judge.answered:,} by the judge"
+    return f"{model.answered:,} answers{judged}"
 
 
 def _item(tasks: Tasks, sample: Any, *, keep_answer: bool) -> Item:

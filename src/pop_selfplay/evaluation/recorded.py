@@ -19,14 +19,21 @@ ROUND = 0
 
 
 class RecordedModel:
-    """Answers from `journal` where it can, else from `model`, and then writes it down."""
+    """Answers from `journal` where it can, else from the model, which is opened only then, and writes the answer down."""
 
     def __init__(self, contestant: Contestant, role: Role, journal: Journal, seed: int) -> None:
-        """Open the model. `role` is what it does here: solver for who is measured, judge for who judges."""
+        """`role` is what the model does here: solver for who is measured, judge for who judges."""
         self.contestant = contestant
-        self._model: ChatModel = contestant.open()
+        self.answered = 0
+        self._model: ChatModel | None = None
         self._role, self._journal, self._seed = role, journal, seed
+        self._work = ""
         self._asked: Counter[str] = Counter()
+
+    def begin(self, work: str) -> None:
+        """Begin some `work`, a benchmark: calls and their repeats are told apart by it, whatever was or was not done before."""
+        self._work, self.answered = work, 0
+        self._asked.clear()
 
     async def complete(
         self, messages: tuple[Message, ...], *, temperature: float, top_p: float, max_tokens: int, stop: str = ""
@@ -35,7 +42,8 @@ class RecordedModel:
 
         Raises what the model raises: ModelRefused, RequestRefused, ModelUnavailable.
         """
-        settings = [temperature, top_p, max_tokens, stop, *((message.role, message.content) for message in messages)]
+        said = [(message.role, message.content) for message in messages]
+        settings = [self._work, temperature, top_p, max_tokens, stop, *said]
         content = hashlib.blake2b(json.dumps(settings).encode("utf-8", "backslashreplace"), digest_size=12).hexdigest()
         repeat = self._asked[content]
         self._asked[content] += 1
@@ -44,13 +52,17 @@ class RecordedModel:
         digest = f"{content}-{seed:016x}"
         stored = self._journal.find_call(key)
         if stored is not None and stored.digest == digest:
+            self.answered += 1
             return stored.completion
+        self._model = self._model or self.contestant.open()
         request = ChatRequest(self._role, messages, temperature, top_p, max_tokens, seed, stop, group=content)
         made = await self._model.complete(request)
         text = valid_unicode(made.text)
         done = Completion(text, made.finish_reason, made.prompt_tokens, made.generated_tokens, made.cached_tokens)
         self._journal.record_call(key, StoredCall(digest, "", done))
+        self.answered += 1
         return done
 
     async def close(self) -> None:
-        await self._model.close()
+        if self._model is not None:
+            await self._model.close()

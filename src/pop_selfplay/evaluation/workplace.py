@@ -6,8 +6,9 @@ eval.json, duel.json   the figures
 items.jsonl the duel, prompt by prompt
 """
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ from pop_selfplay.journal.lock import take_lock
 from pop_selfplay.journal.trouble import explain
 
 JOURNAL_NAME: Final = "calls.db"
+SECONDS_BETWEEN_LINES: Final = 15.0
 
 
 @dataclass(frozen=True)
@@ -43,3 +45,19 @@ def open_workplace(path: Path) -> Iterator[Workplace]:
         raise explain(error, path, "make the directory") from error
     with take_lock(path / "evaluation.lock"), Journal.open(path / JOURNAL_NAME) as journal:
         yield Workplace(path, journal)
+
+
+@contextlib.asynccontextmanager
+async def reporting(say: Callable[[], None], seconds: float = SECONDS_BETWEEN_LINES) -> AsyncIterator[None]:
+    """Call `say` every so often while the block runs: whoever waits for hours must see that something happens."""
+
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            say()
+
+    ticker = asyncio.create_task(tick())
+    try:
+        yield
+    finally:
+        ticker.cancel()

@@ -35,7 +35,8 @@ def evaluation_section(run: Path) -> str:
     if not path.is_file():
         return ""
     result = json.loads(path.read_text(encoding="utf-8"))
-    head = f"{result['model']} against {result['against']}, suite {result['suite']}, judge {result['judge'] or 'none'}."
+    against, judge = result["against"] or "no base", result["judge"] or "none"
+    head = f"{result['model']} against {against}, suite {result['suite']}, judge {judge}."
     remarks = "".join(f"<p>{escaped(remark)}</p>" for remark in _remarks(result))
     return f"<h2>Benchmarks</h2><p>{escaped(head)}</p>{table(COLUMNS, evaluation_rows(result))}{remarks}"
 

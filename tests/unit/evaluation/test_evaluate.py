@@ -1,5 +1,6 @@
 """An evaluation scores items in the benchmark's own format, pairs two models by item, and repeats nothing that was finished."""
 
+import asyncio
 import signal
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import pytest
 from inspect_ai.log import read_eval_log
 
 from pop_selfplay.errors import ConfigError, ModelUnavailable, RequestRefused, UsageError
+from pop_selfplay.evaluation.evaluate import Plan, evaluate_in
 from pop_selfplay.evaluation.suites import Choice
+from pop_selfplay.evaluation.workplace import reporting
 from tests.unit.evaluation.makers import Player, playing, run, write_rows
 
 SUMS = [{"question": f"What is {n} and {n}?", "answer": f"Add them.\n#### {2 * n}"} for n in range(1, 9)]
@@ -185,3 +188,21 @@ def test_an_interrupt_stops_the_evaluation_and_loses_no_finished_call(tmp_path: 
     rest = Player(adds)
     result = run(tmp_path / "out", data, "gsm8k", model=playing("a", rest))
     assert len(rest.requests) <= 5 and result["benchmarks"][0]["figures"]["accuracy"]["model"]["n"] == 8
+
+
+def test_a_model_is_not_held_against_itself(tmp_path: Path) -> None:
+    same = playing("a", adds)
+    with pytest.raises(UsageError, match="same model"):
+        evaluate_in(tmp_path / "out", Plan("gsm8k", [Choice(name="gsm8k")], same, against=same))
+
+
+def test_what_waits_long_is_reported_again_and_again() -> None:
+    said: list[str] = []
+
+    async def wait() -> None:
+        async with reporting(lambda: said.append("still here"), seconds=0.001):
+            while len(said) < 3:
+                await asyncio.sleep(0.001)
+
+    asyncio.run(wait())
+    assert said[:3] == ["still here"] * 3

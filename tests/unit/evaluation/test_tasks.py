@@ -290,3 +290,69 @@ def test_half_a_list_of_ratings_is_none() -> None:
     margins = "\n".join(f"{aspect}: A+" for aspect in ASPECTS)
     assert getattr(parse_share(f"<winners>{margins}</winners>"), "value", None) == 1
     assert not hasattr(parse_share(f"<winners>{margins.replace('A+', 'tie', 1)}</winners>"), "value")
+
+
+# --- where the items come from without local data: the hub's code on stand-ins on this machine -----------------------------
+
+
+def test_math_500_reads_a_dataset_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"problem": "One?", "answer": "1", "unique_id": "a"}, {"problem": "Two?", "answer": "2", "unique_id": "b"}]
+    asked: list[tuple[str, str]] = []
+
+    def hf_dataset(path: str, *, split: str, sample_fields: Callable[[dict[str, Any]], Any]) -> list[Any]:
+        asked.append((path, split))
+        return [sample_fields(row) for row in rows]
+
+    monkeypatch.setattr("pop_selfplay.evaluation.benchmarks.math_500.hf_dataset", hf_dataset)
+    choice = Choice(name="math_500", epochs=1)
+    assert accuracy(run(tmp_path / "out", None, choice, model=playing("m", lambda prompt: "\\boxed{1}"))) == 0.5
+    assert asked == [("HuggingFaceH4/MATH-500", "test")]
+
+
+def test_arena_hard_reads_the_published_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_rows(tmp_path / "arena-hard-v2.0", "question", ARENA)
+    monkeypatch.setattr("pop_selfplay.evaluation.benchmarks.arena_hard._HUB", str(tmp_path / "{}" / "question.jsonl"))
+    judge = playing("j", referee("A>B", "B>A"))
+    result = run(tmp_path / "out", None, "arena_hard_v2", model=GOOD, against=PLAIN, judge=judge, limit=2)
+    assert result["benchmarks"][0]["figures"]["win_rate"]["model"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "n": 2}
+
+
+def test_eq_bench_fetches_its_prompts_once_and_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class Reply:
+        text = json.dumps(STORIES)
+
+        def raise_for_status(self) -> "Reply":
+            return self
+
+    def get(url: str, **_: object) -> Reply:
+        asked.append(url)
+        return Reply()
+
+    module = "pop_selfplay.evaluation.benchmarks.eq_bench"
+    monkeypatch.setattr(f"{module}.httpx.get", get)
+    monkeypatch.setattr(f"{module}.INSPECT_EVALS_CACHE_PATH", tmp_path / "cache")
+    for number in range(2):
+        result = run(tmp_path / f"out{number}", None, "eq_bench_creative", model=PLAIN, judge=playing("j", editor), limit=2)
+        assert result["benchmarks"][0]["figures"]["score"]["model"]["mean"] == 60 and len(asked) == 1
+    assert asked[0].endswith("creative_writing_prompts_v3.json")
+
+
+def test_a_task_that_writes_into_its_rows_changes_nothing_for_the_next_model(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "data", "healthbench", HEALTH)
+
+    def evaluated(judge: Player) -> dict[str, Any]:
+        model, base = playing("m", lambda prompt: "Take a rest."), playing("b", lambda prompt: "no")
+        return run(tmp_path / "out", data, "healthbench", model=model, against=base, judge=playing("j", judge))
+
+    first = evaluated(Player(physician))
+    again = Player(physician)
+    assert evaluated(again) == first and again.requests == []
+
+
+def test_writingbench_ships_also_beside_other_local_data(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "data", "medqa", MEDQA)
+    judge = playing("j", lambda prompt: '{"score": 7, "reason": "x"}')
+    result = run(tmp_path / "out", data, "writingbench", model=playing("m", lambda p: "text"), judge=judge, limit=2)
+    assert result["benchmarks"][0]["figures"]["score"]["model"]["n"] == 2

@@ -46,6 +46,7 @@ _ROWS: Final = (
         judged=True,
         decoding=Decoding(0.7, 0.8, 16000),
         options={"language": ""},
+        shipped=True,
     ),
     _arena("arena_hard_v0.1", "Arena-Hard v0.1"),
     _arena("arena_hard_v2", "Arena-Hard v2"),

@@ -28,7 +28,7 @@ class Benchmark:
 
     `figures` are what it measures, the first one decides. `scale` is their largest possible value; where it is 1 they are shown
     in percent. `judged` ones need a judge. `versus` says whether answers of a baseline are needed, or used where there are any.
-    `options` are the benchmark's own settings with their defaults.
+    `options` are the benchmark's own settings with their defaults. `shipped` ones have their items with inspect_evals.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Benchmark:
     judged: bool = False
     versus: Literal["", "used", "needed"] = ""
     decoding: Decoding = GREEDY
+    shipped: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -1,5 +1,6 @@
 """Local data files: `DATA_DIR/<benchmark>.jsonl` (or .json, .csv, .parquet), in the format the benchmark is published in."""
 
+import copy
 import csv
 import io
 import json
@@ -55,7 +56,7 @@ def read_items(rows: Sequence[Row], read: Callable[[dict[str, Any]], Any], name:
     items = []
     for number, row in enumerate(rows, 1):
         try:
-            items.append(read(dict(row)))
+            items.append(read(copy.deepcopy(dict(row))))  # some readers write into what they read
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise ConfigError(
                 f"row {number} of the data for {name} is not in the benchmark's format "

@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 from inspect_ai import Task
 from inspect_ai.dataset import Dataset, MemoryDataset, Sample
 from inspect_ai.model import Model
@@ -35,6 +36,7 @@ from pop_selfplay.evaluation.benchmarks.base import Item, Setup, Value
 from pop_selfplay.evaluation.benchmarks.data import read_file, read_items
 from pop_selfplay.evaluation.benchmarks.judging import ask_judge
 from pop_selfplay.evaluation.benchmarks.parts import of_own, scored
+from pop_selfplay.journal.rundir import write_atomically
 
 read = of_own
 
@@ -105,11 +107,12 @@ def _openings(row: dict[str, Any], iterations: int, name: str) -> list[Sample]:
 
 
 def _hub() -> list[Any]:
-    from inspect_ai.util import download  # fetched once, then kept
-
+    """Return the published prompts, fetched once and then kept."""
     path = INSPECT_EVALS_CACHE_PATH / "eq_bench" / "creative_writing_prompts_v3.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    download(_URL, None, path)
+    if not path.is_file():
+        reply = httpx.get(_URL, follow_redirects=True, timeout=60).raise_for_status()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, reply.text)
     return list(read_file(path))
 
 

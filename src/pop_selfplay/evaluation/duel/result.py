@@ -4,14 +4,15 @@ import asyncio
 import json
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from pop_selfplay.core.bootstrap import bootstrap_mean
 from pop_selfplay.core.length_control import length_controlled
 from pop_selfplay.evaluation.duel.playing import Duel, Fight, play_duel
-from pop_selfplay.evaluation.workplace import open_workplace
+from pop_selfplay.evaluation.workplace import open_workplace, reporting
+from pop_selfplay.journal import Journal
 from pop_selfplay.journal.rundir import write_atomically
 
 SCHEMA: Final = 1
@@ -45,19 +46,28 @@ def duel_result(duel: Duel, fights: Sequence[Fight]) -> dict[str, Any]:
     }
 
 
-def duel_in(out: Path, duel: Duel) -> dict[str, Any]:
+def duel_in(out: Path, duel: Duel, tell: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
     """Play `duel` in the directory `out`, write duel.json and items.jsonl there and return the content of duel.json.
 
-    Called again it makes only the calls that are left. Raises the errors of the models, and JournalError when `out` cannot be
-    used.
+    Called again it makes only the calls that are left. `tell` hears now and then how far it is. Raises the errors of
+    the models, and JournalError when `out` cannot be used.
     """
     with open_workplace(out) as place:
-        fights = asyncio.run(play_duel(duel, place.journal))
+        fights = asyncio.run(_played(duel, place.journal, tell))
         result = duel_result(duel, fights)
         lines = "".join(json.dumps(fight_row(fight), ensure_ascii=False) + "\n" for fight in fights)
         write_atomically(place.path / "items.jsonl", lines)
         write_atomically(place.path / "duel.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     return result
+
+
+async def _played(duel: Duel, journal: Journal, tell: Callable[[str], None]) -> list[Fight]:
+    def say() -> None:
+        calls = {role: sum(reasons.values()) for role, reasons in journal.tally.calls_by_role().items()}
+        tell(", ".join(f"{count:,} calls of the {role}" for role, count in calls.items()) or "no call is finished yet")
+
+    async with reporting(say):
+        return await play_duel(duel, journal)
 
 
 def fight_row(fight: Fight) -> dict[str, Any]:
