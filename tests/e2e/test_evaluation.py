@@ -18,6 +18,9 @@ from tests.unit.evaluation.makers import write_rows
 from tests.unit.evaluation.test_evaluate import SUMS
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(autouse=True)
 def no_plug_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entrypoints, "_inspect_ai_eps_loaded_all", True)

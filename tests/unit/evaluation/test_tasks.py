@@ -32,7 +32,7 @@ def letter_of(text: str) -> Callable[[str], str]:
     return write
 
 
-MEDQA = [
+MEDQA: list[dict[str, Any]] = [
     {"id": "q1", "question": "Which?", "choices": ["heart", "liver", "lung"], "answer": ["liver"]},
     {"question": "And?", "options": {"A": "lung", "B": "liver"}, "answer_idx": "B"},
     {"question": "Or?", "options": [{"key": "A", "value": "liver"}, {"key": "B", "value": "lung"}], "answer_idx": "B"},
