@@ -17,7 +17,6 @@ from pop_selfplay.session import open_session
 from tests.unit.evaluation.makers import write_rows
 from tests.unit.evaluation.test_evaluate import SUMS
 
-
 pytestmark = pytest.mark.slow
 
 
