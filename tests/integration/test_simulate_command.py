@@ -3,8 +3,10 @@
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +45,20 @@ def test_it_serves_until_an_interrupt_and_leaves_its_figures(tmp_path: Path, num
     assert (process.returncode, complaint) == (0, "") and said.startswith("4 completions, ")
     figures = json.loads((tmp_path / "stats.json").read_text(encoding="utf-8"))
     assert figures["completions"] == 4 and figures["machine"]["slots"] == 3 and figures["speedup"] == 500
+
+
+def test_an_interrupt_in_the_middle_of_its_work_ends_it_as_well() -> None:
+    with simulate("--speedup", "0.01") as (process, base_url):
+        address = base_url.removeprefix("http://").removesuffix("/v1")
+        body = json.dumps(BODY | {"model": "simulated"})
+        request = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {address}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+        with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as waiting:
+            waiting.sendall(request.encode())
+            while httpx2.get(f"http://{address}/stats").json()["requests"] == 0:
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            said, complaint = process.communicate(timeout=20)
+    assert (process.returncode, complaint) == (0, "") and said.startswith("0 completions, ")
 
 
 def test_it_crashes_after_as_many_requests_as_it_was_told() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -87,8 +87,12 @@ def simulate(
     machine = Machine(step_ms / 1000, sequence_ms / 1000, slots, prefill, chunk, cache_blocks)
     timed = TimedChatModel(SimulatedChatModel(config, name=name, lengths=lengths), machine, speedup=speedup)
     faults = HttpFaults(seed, error_rate, limit_rate, retry_after, drop_rate, crash_after)
-    asyncio.run(_serve(simulated_app(timed, faults=faults), host, port, f"model {name}, {speedup:g} times as fast"))
-    _tell(timed.statistics(), stats)
+
+    async def serve() -> dict[str, Any]:
+        await _serve(simulated_app(timed, faults=faults), host, port, f"model {name}, {speedup:g} times as fast")
+        return timed.statistics()
+
+    _tell(asyncio.run(serve()), stats)
 
 
 def _config(*, seed: int, lengths: str, malformed_rate: float, mistakes: list[str] | None) -> "SimulatedModel":
@@ -127,7 +131,7 @@ async def _serve(served: "web.Application", host: str, port: int, what: str) -> 
         raise UsageError(f"cannot listen on {host}:{port} ({error.strerror}): take another --port, 0 for a free one") from error
 
 
-def _tell(statistics: dict[str, object], file: Path | None) -> None:
+def _tell(statistics: dict[str, Any], file: Path | None) -> None:
     typer.echo(
         "{completions} completions, {generated_tokens} tokens in {window_s:.0f} simulated seconds; "
         "{mean_running:.0f} sequences at once".format_map(statistics)

@@ -31,6 +31,7 @@ from pop_selfplay.records import Message, Role
 __all__ = ["HttpFaults", "guess_role", "listening", "serving", "simulated_app"]
 
 _START_TIMEOUT_S: Final = 10.0
+_SHUTDOWN_TIMEOUT_S: Final = 0.1
 _MAX_BODY_BYTES: Final = 1 << 28
 _SEEDS_APART: Final = 1_000_003
 _CRASHED: Final = 70
@@ -180,7 +181,10 @@ async def listening(app: web.Application, *, host: str = "127.0.0.1", port: int 
     Port 0 takes a free one. Raises OSError when the address cannot be had, for example on a port in use.
     """
     # A client that hangs up cancels its handler, and so frees the slot it had.
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, keepalive_timeout=3600, shutdown_timeout=0)
+    # Whoever still waits at the end is cut off: a slow simulated answer may be hours away (and 0 would mean: wait for it).
+    runner = web.AppRunner(
+        app, access_log=None, handler_cancellation=True, keepalive_timeout=3600, shutdown_timeout=_SHUTDOWN_TIMEOUT_S
+    )
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port, backlog=4096).start()
