@@ -1,4 +1,4 @@
-"""One POST over HTTP, and what can go wrong with it. aiohttp is the fastest client we know (benchmarks/client.py).
+"""One POST over HTTP, and what can go wrong with it. On aiohttp, the fastest of those measured (benchmarks/client.py).
 
 The seam for tests is `Send`: a function from URL, headers and body to a `Response`, which raises `Dropped`.
 """
