@@ -1,4 +1,4 @@
-"""What rounds, frontier problems, a trained proposer and a frozen judge bring on the pocket world, against exact truth.
+"""What rounds, frontier problems, a trained proposer and online RL bring on the pocket world, against exact truth.
 
     python benchmarks/pocket_study.py [--arms one,three] [--seeds 5,11,17] [--work runs/study]
 
@@ -63,13 +63,9 @@ ARMS: Final = {
         "one",
         "one",
     ),
-    "frontier_three": Arm("three rounds, frontier problems", {**_SPLIT, "pairing": {"frontier": {}}}, "three", "three"),
     "twice": Arm("three rounds of 100, two problems each", _TWICE),
     "proposer": Arm("the same, and the proposer is trained", {**_TWICE, "pairing": {"proposer": {}}}, "twice", "twice"),
     "grpo": Arm("GRPO: 2 answers to write the rubric, 6 online", _ONLINE, "one"),
-    "frozen": Arm(
-        "three rounds, judge and rubric writer frozen", {**_SPLIT, "frozen_roles": ["judge", "rubric_writer"]}, "three", "three"
-    ),
 }
 
 
