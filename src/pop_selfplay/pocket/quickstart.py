@@ -25,9 +25,9 @@ PLANTS: Final = 100
 DPO: Final = {"learning_rate": 1e-4, "beta": 0.1, "num_train_epochs": 3}
 
 
-# Every problem once, with 8 answers each: as many answers as a round of synthesis samples. 75 steps of 64 answers. Of the rates
-# 1e-4, 3e-4 and 1e-3, the middle one loses as little on the held-out plants as DPO does; the last gains twice as much and loses
-# more. What TRL is told to recompute in the backward pass is small here.
+# Every problem once, with 8 answers each: as many answers as a round of synthesis samples, in 74 steps of 64. Over the seeds 5,
+# 11 and 17 greedy accuracy rises by 17.7 points on the self-play plants and falls by 2.8 on the held-out ones. In single runs
+# 1e-4 gained 8.5 and lost nothing, 1e-3 gained 28 and lost 5. Activations of so small a model need no recomputing.
 GRPO: Final = {"learning_rate": 3e-4, "activation_checkpointing": False}
 
 
