@@ -14,7 +14,8 @@ of the full one, and a call that is the very same is not made twice, but counted
   all with 95 % intervals clustered by plant over all seeds
 
 `--simulated` plays synthesis alone with the shipped simulated model at realistic lengths (answers of about 340 words,
-evaluations of about 130), where tokens are shared out as with a 7B model; truth is the hidden quality of its answers.
+evaluations of about 130), where tokens are shared out as with a 7B model, and the full method is `pointwise`; truth is the
+hidden quality of its answers.
 
 With `--work` the run directories are kept there, and a second call goes on where the first one stopped. FILE keeps the part
 that is not measured anew.
@@ -60,11 +61,16 @@ MODES: Final[dict[str, Figures]] = {
     "early_stop by 4, gap 1.5": {"early_stop": {**BY_4, "gap": 1.5}},
     "logprob, early_stop by 4, gap 1": {"scoring": "logprob", "early_stop": BY_4},
     "logprob, early_stop by 4, gap 1.5": {"scoring": "logprob", "early_stop": {**BY_4, "gap": 1.5}},
+    "per_criterion": {"scoring": "per_criterion"},
+    "anchor": {"scoring": "anchor"},
+    "pairwise, 8 candidates": {"scoring": "pairwise", "candidates": 8},
+    "3 votes": {"votes": 3, "judge": {"temperature": 0.7}},
     "json_schema": {"json_schema": True},
     "json_schema, logprob, early_stop by 4, gap 1": {"json_schema": True, "scoring": "logprob", "early_stop": BY_4},
 }
-NOT_IN_POCKET: Final = ("json_schema", "json_schema, logprob, early_stop by 4, gap 1")
-"""The pocket model has never seen a schema, and its judge notes what was said before it opens the JSON."""
+NOT_IN_POCKET: Final = list(MODES)[list(MODES).index("per_criterion") :]
+"""In the pocket world the full method is per_criterion already; its model knows no comparisons, cannot decode by a schema, and
+judges alike with any seed. Measured on the simulated model only."""
 
 
 def main() -> None:
@@ -106,7 +112,8 @@ def pocket_run(seed: int, mode: str, work: Path) -> Figures:
     """Play one mode, or take it up in `work`, and return its figures. The very pairs of `full` are not trained on again."""
     quick = quickstart_config(seed=seed)
     synthesis = {**quick.synthesis.model_dump(), "scoring": "per_criterion", **MODES[FULL], **MODES[mode]}
-    config = pop.parse_config(quick.model_dump() | {"synthesis": synthesis})
+    training = {**quick.training.model_dump(), "keep_best": False}  # two dozen held-out pairs would choose by chance
+    config = pop.parse_config(quick.model_dump() | {"synthesis": synthesis, "training": training})
     out, full = run_path(work, seed, mode), run_path(work, seed, FULL)
     fork_from = None if mode == FULL else full
     with open_session(out, config, fork_from=fork_from) as session:

@@ -1,6 +1,7 @@
 """The client and the shipped server over a real loopback connection, with faults."""
 
 import asyncio
+import dataclasses
 import threading
 import time
 from collections.abc import Sequence
@@ -11,7 +12,8 @@ from tests.unit.models.makers import make_request
 
 from pop_selfplay.config import EndpointModel, SimulatedModel
 from pop_selfplay.core.expected_rating import compact, parse_ratings
-from pop_selfplay.core.parsing import Parsed
+from pop_selfplay.core.parsing import Parsed, parse_rubric
+from pop_selfplay.core.schemas import rubric_schema
 from pop_selfplay.errors import ModelRefused, ModelUnavailable
 from pop_selfplay.models import open_model
 from pop_selfplay.models.base import ChatRequest, Completion
@@ -44,6 +46,14 @@ def test_a_served_model_answers_as_it_does_in_process() -> None:
         assert httpx2.get(f"{base_url}/models").json()["data"][0]["id"] == "simulated"
     assert served == asyncio.run(ask(SimulatedModel(), REQUESTS))
     assert all(completion.text.endswith("</answer>") for completion in served)
+
+
+def test_a_schema_goes_over_http_and_bare_json_comes_back() -> None:
+    rubric = make_request("A document.", system="Write a <rubric>.", role=Role.RUBRIC_WRITER)
+    asked = [dataclasses.replace(rubric, schema=rubric_schema(), seed=seed) for seed in range(4)]
+    with serving(simulated_app(MODEL)) as base_url:
+        served = asyncio.run(ask(EndpointModel(base_url=base_url, model="simulated"), asked))
+    assert all(isinstance(parse_rubric(completion.text, bare=True), Parsed) for completion in served)
 
 
 def test_probabilities_come_over_http_as_they_are_in_process() -> None:
