@@ -49,6 +49,7 @@ TrueGap = Callable[[PreferencePair], tuple[str, float] | None]
 """What to cluster a pair by, and how much better its chosen answer truly is; None where that cannot be told."""
 
 FULL: Final = "full"
+GAIN: Final = "gain self_play greedy"
 BY_4: Final = {"first_share": 0.125, "gap": 1.0}
 MODES: Final[dict[str, Figures]] = {
     FULL: {"candidates": 32, "share_identical": False, "early_stop": None},
@@ -234,13 +235,40 @@ def plants(exam: Figures, group: str = "self_play", kind: str = "greedy") -> lis
 
 
 def table(runs: Sequence[Figures]) -> Figures:
-    """Return mode → figures over its seeds, in the order of the runs, and print it."""
+    """Return mode → figures over its seeds, in the order of the runs, and print it as a Markdown table."""
     by_mode: dict[str, list[Figures]] = {}
     for run in runs:
         by_mode.setdefault(run["mode"], []).append(run)
     result = {mode: summary(mine, by_mode[FULL]) for mode, mine in by_mode.items()}
-    sys.stdout.write(json.dumps(result, indent=1) + "\n")
+    sys.stdout.write(markdown(result))
     return result
+
+
+def markdown(modes: Figures) -> str:
+    """Return one row per mode, as docs/scoring.md shows them."""
+    trained = GAIN in modes[FULL]
+    columns = ["mode", "candidates solved", "pairs", "tokens per pair", "of full", "right order, %", "true gap"]
+    columns += ["gain, points", "less that of full"] if trained else []
+    rows = [columns, ["---"] * len(columns)]
+    for name, of in modes.items():
+        rows.append(
+            [
+                name,
+                f"{of['candidates_per_problem']:.1f}",
+                f"{statistics.fmean(of['pairs']):.0f}",
+                f"{of['tokens_per_pair']:,.0f}",
+                f"{of['of_full']:.3f}",
+                interval(of["agreement"], 100),
+                interval(of["true_gap"], 1, digits=2),
+                *([interval(of[GAIN], 100, "+"), interval(of[f"{GAIN} less that of full"], 100, "+")] if trained else []),
+            ]
+        )
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def interval(figure: Figures, scale: float, sign: str = "", digits: int = 1) -> str:
+    mean, low, high = (f"{scale * figure[part]:{sign}.{digits}f}" for part in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"
 
 
 def summary(runs: Sequence[Figures], full: Sequence[Figures]) -> Figures:
@@ -269,7 +297,7 @@ def summary(runs: Sequence[Figures], full: Sequence[Figures]) -> Figures:
             )
             found[f"gain {group} {kind}"] = paired_difference(before, after, who).as_json()
             found[f"gain {group} {kind} less that of full"] = paired_difference(other, after, who).as_json()
-    found["gain self_play greedy by seed"] = [
+    found[f"{GAIN} by seed"] = [
         round(paired_difference(known_facts(run["before"]), known_facts(run["after"]), plants(run["after"])).mean, 4)
         for run in runs
     ]
