@@ -1,7 +1,7 @@
 """What cheaper ways to make pairs cost, and what they cost in quality.
 
     python benchmarks/cheap_modes.py [--seeds 5,11,17] [--modes NAME ...] [--work DIR] [--json FILE]
-    python benchmarks/cheap_modes.py --simulated [--documents 64] [--json FILE]
+    python benchmarks/cheap_modes.py --simulated [--documents 128] [--json FILE]
 
 Every mode plays the pocket world's whole loop: synthesis on 600 documents, pairs, DPO as in `pop quickstart`, the exam before
 and after. `full`, the paper's method, is the yardstick: 32 candidates, all solved, each judged on every criterion with the
@@ -50,47 +50,55 @@ TrueGap = Callable[[PreferencePair], tuple[str, float] | None]
 
 FULL: Final = "full"
 GAIN: Final = "gain self_play greedy"
-BY_4: Final = {"first_share": 0.125, "gap": 1.0}
+CHEAPEST: Final = "logprob, share_identical, early_stop by 2, gap 1.4"
+
+
+def early_stop(at_a_time: int, gap: float) -> Figures:
+    return {"early_stop": {"first_share": at_a_time / 32, "gap": gap}}
+
+
 MODES: Final[dict[str, Figures]] = {
     FULL: {"candidates": 32, "share_identical": False, "early_stop": None},
-    "logprob": {"scoring": "logprob"},
     "share_identical": {"share_identical": True},
+    "logprob": {"scoring": "logprob"},
     "8 candidates": {"candidates": 8},
     "4 candidates": {"candidates": 4},
-    "early_stop by 8, gap 1": {"early_stop": {"first_share": 0.25, "gap": 1.0}},
-    "early_stop by 4, gap 1": {"early_stop": BY_4},
-    "early_stop by 4, gap 1.5": {"early_stop": {**BY_4, "gap": 1.5}},
-    "logprob, early_stop by 4, gap 1": {"scoring": "logprob", "early_stop": BY_4},
-    "logprob, early_stop by 4, gap 1.5": {"scoring": "logprob", "early_stop": {**BY_4, "gap": 1.5}},
+    "early_stop by 8, gap 1": early_stop(8, 1.0),
+    "early_stop by 4, gap 1": early_stop(4, 1.0),
+    "early_stop by 4, gap 1.5": early_stop(4, 1.5),
+    "logprob, early_stop by 4, gap 1": {"scoring": "logprob", **early_stop(4, 1.0)},
+    "logprob, early_stop by 4, gap 1.5": {"scoring": "logprob", **early_stop(4, 1.5)},
+    CHEAPEST: {"scoring": "logprob", "share_identical": True, **early_stop(2, 1.4)},
     "per_criterion": {"scoring": "per_criterion"},
     "anchor": {"scoring": "anchor"},
     "pairwise, 8 candidates": {"scoring": "pairwise", "candidates": 8},
     "3 votes": {"votes": 3, "judge": {"temperature": 0.7}},
     "json_schema": {"json_schema": True},
-    "json_schema, logprob, early_stop by 4, gap 1": {"json_schema": True, "scoring": "logprob", "early_stop": BY_4},
+    "json_schema, logprob, early_stop by 4, gap 1": {"json_schema": True, "scoring": "logprob", **early_stop(4, 1.0)},
 }
-NOT_IN_POCKET: Final = list(MODES)[list(MODES).index("per_criterion") :]
-"""In the pocket world the full method is per_criterion already; its model knows no comparisons, cannot decode by a schema, and
-judges alike with any seed. Measured on the simulated model only."""
+IN_POCKET: Final = (
+    *(FULL, "share_identical", "logprob", "8 candidates", "early_stop by 4, gap 1"),
+    *("logprob, early_stop by 4, gap 1", CHEAPEST),
+)
+"""The full method is per_criterion there already; its model knows no comparisons and no schemas."""
 
 
 def main() -> None:
     """Measure one part, print it, and put it into the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="5,11,17", help="comma-separated")
-    parser.add_argument("--modes", nargs="+", choices=list(MODES), default=list(MODES))
+    parser.add_argument("--modes", nargs="+", choices=list(MODES), help="only these, and the full method")
     parser.add_argument("--simulated", action="store_true", help="play the simulated model instead of the pocket world")
-    parser.add_argument("--documents", type=int, default=64, help="of the simulated part")
+    parser.add_argument("--documents", type=int, default=128, help="of the simulated part")
     parser.add_argument("--work", type=Path, help="keep the runs in this directory, and go on with those in it")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()
-    modes = list(dict.fromkeys([FULL, *options.modes]))
+    modes = list(dict.fromkeys([FULL, *(options.modes or (MODES if options.simulated else IN_POCKET))]))
     with directory(options.work) as work:
         if options.simulated:
             part = {"simulated": table([simulated_run(mode, work, options.documents) for mode in modes])}
         else:
             seeds = [int(seed) for seed in options.seeds.split(",")]
-            modes = [mode for mode in modes if mode not in NOT_IN_POCKET]
             part = {"pocket": table([pocket_run(seed, mode, work) for seed in seeds for mode in modes])}
     if options.json:
         known = json.loads(options.json.read_text(encoding="utf-8")) if options.json.exists() else {}
@@ -273,6 +281,7 @@ def interval(figure: Figures, scale: float, sign: str = "", digits: int = 1) -> 
 
 def summary(runs: Sequence[Figures], full: Sequence[Figures]) -> Figures:
     """Return the figures of one mode over its seeds, beside the full method's of the same seeds."""
+    full = [next(run for run in full if run["seed"] == mine["seed"]) for mine in runs]
     gaps = [gap for run in runs for gap in run["gaps"]]
     clusters = [cluster for run in runs for cluster in run["clusters"]]
     found: Figures = {
