@@ -88,4 +88,10 @@ class Stopped(PopError):
 
 
 class BudgetSpent(Stopped):
+    """`limit` is the setting that stopped the run, such as "budget.tokens"."""
+
     exit_code = 4
+
+    def __init__(self, message: str, limit: str) -> None:
+        super().__init__(message)
+        self.limit = limit

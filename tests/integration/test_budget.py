@@ -34,11 +34,12 @@ def test_a_run_stops_at_its_budget_and_goes_on_to_the_same_pairs_once_it_is_rais
     path.write_text(dump_config(with_budget(config, tokens=20_000)), encoding="utf-8")
     assert pop_command(["run", str(path), "--out", str(tmp_path / "run")]) == 4
     said = capfd.readouterr().err
-    assert "of 20,000 tokens (budget.tokens)" in said and "go on with: pop run" in said
+    assert "of 20,000 tokens (budget.tokens)" in said and "--set budget.tokens=..." in said
     with Journal.open_to_read(tmp_path / "run" / "run.db") as journal:
         used = journal.tally.total_tokens("prompt") + journal.tally.total_tokens("generated")
     assert used >= 20_000  # what was in flight was kept
     assert pop_command(["run", str(tmp_path / "run")]) == 4
+    assert f"go on with a higher limit: pop run {tmp_path / 'run'} --set budget.tokens=..." in capfd.readouterr().err
     assert pop_command(["run", str(tmp_path / "run"), "--set", "budget.tokens=null"]) == 0
     assert pairs(tmp_path / "run") == pairs(tmp_path / "undisturbed")
     assert load_config(tmp_path / "run" / "config.yaml").budget.tokens is None
@@ -82,7 +83,7 @@ def test_a_dry_run_prints_the_plan_and_makes_nothing(tmp_path: Path, capfd: pyte
     (tmp_path / "c.yaml").write_text(dump_config(config), encoding="utf-8")
     before = sorted(tmp_path.iterdir())
     assert pop_command(["synth", str(tmp_path / "c.yaml"), "--dry-run", "--tokens-per-second", "1000"]) == 0
-    assert "plan: 12 documents" in capfd.readouterr().out
+    assert "plan: 12 documents, about 58 s" in capfd.readouterr().out
     assert sorted(tmp_path.iterdir()) == before
 
 

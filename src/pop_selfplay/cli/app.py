@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pop_selfplay.errors import ConfigError, PopError, Stopped, UsageError
+from pop_selfplay.errors import BudgetSpent, ConfigError, PopError, Stopped, UsageError
 
 if TYPE_CHECKING:
     from pop_selfplay.config import RunConfig
@@ -83,14 +83,21 @@ def print_plan(config: "RunConfig", like: Path | None, tokens_per_second: float 
 
 
 @contextmanager
-def resumable(directory: Path, command: str) -> Iterator[None]:
-    """Whatever stops this for now, an interrupt or an error of exit code 4, tells the `command` that goes on."""
-    go_on = f"everything finished is saved in {directory}; go on with: {command}"
+def resumable(directory: Path, command: str, raising: str | None = None) -> Iterator[None]:
+    """Whatever stops this for now, an interrupt or an error of exit code 4, tells the `command` that goes on.
+
+    After a spent budget that is the one of `raising`, the command itself unless given, with the limit to be raised.
+    """
+    saved = f"everything finished is saved in {directory}; go on with"
+    go_on = f"{saved}: {command}"
     try:
         yield
     except KeyboardInterrupt:
         begun = (directory / "config.yaml").is_file()
         raise Stopped(f"on request; {go_on}" if begun else "on request, before anything was done") from None
+    except BudgetSpent as error:
+        error.add_note(f"{saved} a higher limit: {raising or command} --set {error.limit}=...")
+        raise
     except PopError as error:
         if error.exit_code == Stopped.exit_code:
             error.add_note(go_on)

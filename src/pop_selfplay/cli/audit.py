@@ -38,7 +38,9 @@ def audit(
     from pop_selfplay.report.live import LiveView
 
     console = Console()
-    with resumable(directory, f"pop audit {quoted(directory)}, with the same options"), LiveView(console) as view:
+    run = quoted(directory)
+    going_on = resumable(directory, f"pop audit {run}, with the same options", raising=f"pop run {run}")
+    with going_on, LiveView(console) as view:
         result = audit_run(
             directory,
             judge=judge,

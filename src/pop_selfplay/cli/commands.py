@@ -134,7 +134,9 @@ def train(
     if set_ or round_ > 1:
         raise UsageError(f"{directory} keeps its config: --set and --round need --out, a directory for another model")
     session_of_run = open_session(directory, observer=view)
-    with processes.leading(), resumable(directory, f"pop train {quoted(directory)}"), view, session_of_run as session:
+    run = quoted(directory)
+    going_on = resumable(directory, f"pop train {run}", raising=f"pop run {run}")
+    with processes.leading(), going_on, view, session_of_run as session:
         round_ = selfplay.next_to_train(session)
         selfplay.pair(session, round_)
         selfplay.train(session, round_)

@@ -28,22 +28,23 @@ class Meter:
     def money(self) -> float:
         return self._money
 
-    def spent(self) -> str | None:
-        """Return the limit that is reached, in words, or None."""
+    def spent(self) -> tuple[str, str] | None:
+        """Return the limit that is reached: how far, in words, and the setting; or None."""
         budget, hours = self._budget, (time.monotonic() - self._began) / 3600
         if budget.tokens is not None and self._tokens >= budget.tokens:
-            return f"{self._tokens:,} of {budget.tokens:,} tokens (budget.tokens)"
+            return f"{self._tokens:,} of {budget.tokens:,} tokens", "budget.tokens"
         if budget.money is not None and self._money >= budget.money:
-            return f"{self._money:,.2f} of {budget.money:,.2f} money (budget.money)"
+            return f"{self._money:,.2f} of {budget.money:,.2f} money", "budget.money"
         if budget.hours is not None and hours >= budget.hours:
-            return f"{hours:,.2f} of {budget.hours:,.2f} hours (budget.hours)"
+            return f"{hours:,.2f} of {budget.hours:,.2f} hours", "budget.hours"
         return None
 
     def check(self) -> None:
         """Raise BudgetSpent when a limit is reached."""
-        limit = self.spent()
-        if limit is not None:
-            raise BudgetSpent(f"the budget is spent: {limit}. To go on, raise the limit with --set")
+        reached = self.spent()
+        if reached is not None:
+            how_far, limit = reached
+            raise BudgetSpent(f"the budget is spent: {how_far} ({limit})", limit)
 
     async def admit(self, calls: int = 1) -> None:
         """Let a call begin. When a limit is reached, wait until nothing is in flight any more and raise BudgetSpent."""

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pop_selfplay.journal import Tally
-from pop_selfplay.report.tables import reasons_text
+from pop_selfplay.report.tables import duration_text, reasons_text
 from pop_selfplay.training import OnlineStep, TrainingStep
 
 SECONDS_BETWEEN_LINES: Final = 15.0
@@ -33,8 +33,8 @@ class LiveView:
             self._live.start()
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self._finish_phase()
+    def __exit__(self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None, /) -> None:
+        self._finish_phase(stopped=kind is not None)
         if self._live is not None:
             self._live.stop()
 
@@ -59,11 +59,12 @@ class LiveView:
         """Write a line that stays, above the panel where there is one."""
         self._console.print(Text(f"! {text}"), highlight=False, soft_wrap=True)
 
-    def _finish_phase(self) -> None:
+    def _finish_phase(self, *, stopped: bool = False) -> None:
         if self._phase:
             seconds = time.monotonic() - self._began
-            done = f"[green]✓[/green] {self._phase}  {seconds:.1f} s  {self._progress()}"
-            self._console.print(done, highlight=False, soft_wrap=True)
+            mark, how = ("[red]✗[/red]", " stopped after") if stopped else ("[green]✓[/green]", " ")
+            ended = f"{mark} {self._phase}{how} {seconds:.1f} s  {self._progress()}"
+            self._console.print(ended, highlight=False, soft_wrap=True)
         self._phase = ""
 
     def _draw(self) -> None:
@@ -91,7 +92,7 @@ class LiveView:
             parts.append(f"cost {self._money:,.2f}")
         if self._episodes and done < self._episodes:
             left = seconds_left(seconds, done / self._episodes, self._share_of_calls())
-            parts.append("" if left is None else f"about {_duration(left)} left")
+            parts.append("" if left is None else f"about {duration_text(left)} left")
         return ", ".join(part for part in parts if part)
 
     def _share_of_calls(self) -> float:
@@ -116,8 +117,3 @@ def seconds_left(seconds: float, episodes: float, calls: float) -> float | None:
     """
     share = max(episodes, min(calls, 0.99))
     return None if share <= 0 else seconds * (1 - share) / share
-
-
-def _duration(seconds: float) -> str:
-    minutes, hours = seconds / 60, seconds / 3600
-    return f"{hours:.1f} h" if hours >= 1 else f"{minutes:.0f} min" if minutes >= 1 else f"{seconds:.0f} s"

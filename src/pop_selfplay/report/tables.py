@@ -59,7 +59,7 @@ def usage_table(rounds: list[dict[str, Any]]) -> Table:
 
 def plan_table(plan: Plan, priced: bool) -> Table:
     """One row per role, and the sum: what a synthesis is planned to take."""
-    title = f"plan: {plan.documents:,} documents, about {plan.hours:,.1f} hours"
+    title = f"plan: {plan.documents:,} documents, about {duration_text(3600 * plan.hours)}"
     table = Table(title=title + (f", {plan.money:,.2f} money" if priced else ""), title_justify="left", caption=plan.assumed)
     columns = ("calls", "prompt", "cached", "generated", *(("money",) if priced else ()))
     for column in ("role", *columns):
@@ -94,6 +94,12 @@ def reasons_text(reasons: dict[str, int]) -> str:
     """Return "reason count, …", most frequent first; valid and repaired calls are no reason for anything."""
     shown = [(n, reason) for reason, n in reasons.items() if reason != "valid"]
     return ", ".join(f"{reason} {n:,}" for n, reason in sorted(shown, key=lambda pair: (-pair[0], pair[1])))
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration in the unit that suits it: "2.5 h", "4 min", "30 s"."""
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{hours:,.1f} h" if hours >= 1 else f"{minutes:.0f} min" if minutes >= 1 else f"{seconds:.0f} s"
 
 
 def print_result(console: Console, result: dict[str, Any], directory: str) -> None:

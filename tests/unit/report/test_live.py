@@ -25,3 +25,13 @@ def test_a_notice_is_a_line_that_stays(terminal: bool) -> None:
         view.phase("synthesis", 3)
         view.notice("http://host/v1 cannot be reached; paused, waiting up to 600 s [for] it")
     assert "! http://host/v1 cannot be reached; paused, waiting up to 600 s [for] it" in said.getvalue()
+
+
+def test_only_a_phase_that_ended_well_gets_the_green_mark() -> None:
+    said = io.StringIO()
+    with pytest.raises(KeyboardInterrupt), LiveView(Console(file=said, width=80)) as view:
+        view.phase("reading the corpus")
+        view.phase("round 1: synthesis", 3)
+        raise KeyboardInterrupt
+    assert "✓ reading the corpus  " in said.getvalue() and said.getvalue().count("✓") == 1
+    assert "✗ round 1: synthesis stopped after " in said.getvalue()
