@@ -9,12 +9,14 @@
     measure.py    what is measured before and after
     run.py        RunConfig, the root
     files.py      YAML in and out
+    complaints.py what is wrong with a file, in words
 
 A field here is a promise to users: one name, one meaning, a one-line description. Nothing in this room imports torch.
 Everybody imports from the room, not from its files.
 """
 
 from pop_selfplay.config.base import Config
+from pop_selfplay.config.complaints import complaints
 from pop_selfplay.config.corpus import CorpusConfig, DocumentFilter, FilesCorpus, HuggingFaceCorpus, PocketCorpus
 from pop_selfplay.config.files import dump_config, load_config, parse_config
 from pop_selfplay.config.measure import ExamMeasure, MeasureConfig, NoMeasure, SelfJudgedMeasure
@@ -86,6 +88,7 @@ __all__ = [
     "TrainingConfig",
     "VllmModel",
     "capacity_of",
+    "complaints",
     "dump_config",
     "load_config",
     "parse_config",

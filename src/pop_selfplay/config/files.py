@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from pop_selfplay.config.complaints import complaints
 from pop_selfplay.config.run import RunConfig
 from pop_selfplay.errors import ConfigError
 
@@ -18,11 +19,7 @@ def parse_config(data: Any, source: str = "config") -> RunConfig:
     try:
         return RunConfig.model_validate(data)
     except ValidationError as error:
-        lines = [
-            f"  {'.'.join(str(part) for part in e['loc']) or 'config'}: {e['msg']} (got {e.get('input')!r:.120})"
-            for e in error.errors(include_url=False)
-        ]
-        raise ConfigError(f"{source} is not a valid run config:\n" + "\n".join(lines)) from error
+        raise ConfigError(f"{source} is not a valid run config:\n  " + "\n  ".join(complaints(error, RunConfig))) from error
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:

@@ -1,0 +1,54 @@
+"""A wrong setting is named with its place, what was found and what is allowed, in no library's words."""
+
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from pop_selfplay.config import ModelConfig, complaints, parse_config
+from pop_selfplay.errors import ConfigError
+
+SERVED = {"type": "endpoint", "base_url": "http://localhost/v1", "model": "m"}
+GOOD = {"domain": "health_care", "corpus": {"type": "pocket"}, "model": SERVED, "training": {"type": "none"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"synthesis": {"candidate": 3}}, "synthesis.candidate: there is no such setting; did you mean candidates?"),
+        ({"traning": {}}, "traning: there is no such setting; did you mean training?"),
+        ({"budget": {"xyz": 3}}, "budget.xyz: there is no such setting; there are tokens, money, hours"),
+        ({"measure": {"documents": 5}}, "measure: needs a `type`, one of exam, self_judged, none"),
+        ({"model": {**SERVED, "type": "vlm"}}, "model: there is no type 'vlm'; did you mean vllm?"),
+        ({"model": {"type": "endpoint", "base_url": "http://localhost/v1"}}, "model.model: is missing"),
+        (
+            {"teachers": {"judge": {**SERVED, "modle": 1}}},
+            "teachers.judge.modle: there is no such setting; did you mean model?",
+        ),
+        (
+            {"training": {"type": "dpo", "lora": {"alhpa": 1}}},
+            "training.lora.alhpa: there is no such setting; did you mean alpha?",
+        ),
+        ({"synthesis": 3}, "synthesis: must hold a mapping (got 3)"),
+        ({"synthesis": {"candidates": 1}}, "synthesis.candidates: Input should be greater than or equal to 2 (got 1)"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_is_allowed(changes: dict[str, Any], line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config({**GOOD, **changes})
+    assert str(caught.value) == f"config is not a valid run config:\n  {line}"
+
+
+def test_a_rule_about_several_settings_is_said_without_the_whole_config() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config({**GOOD, "rounds": 2})
+    assert str(caught.value).splitlines()[1:] == [
+        "  rounds above 1 need training: each round plays with the model that the one before trained"
+    ]
+
+
+def test_a_part_of_a_config_and_lists_of_parts_are_walked_too() -> None:
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter[Any](list[ModelConfig]).validate_python([SERVED, {**SERVED, "urls": 1}])
+    (line,) = complaints(caught.value, list[ModelConfig])
+    assert line.startswith("1.urls: there is no such setting")
