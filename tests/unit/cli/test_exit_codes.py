@@ -36,7 +36,7 @@ def test_a_wrong_config_names_the_field_the_value_and_what_is_allowed(
     path.write_text("domain: math\ncorpus: {type: files, paths: []}\nmodel: {type: simulated}\nseeds: 3\n", encoding="utf-8")
     assert run(["run", str(path), "--set", "synthesis.candidates=one"]) == 2
     said = capfd.readouterr().err
-    for part in ("corpus.files.paths", "seeds", "synthesis.candidates", "'one'"):
+    for part in ("corpus.paths", "seeds", "synthesis.candidates", "'one'"):
         assert part in said
 
 
