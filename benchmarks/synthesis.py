@@ -70,7 +70,7 @@ RUNS: Final = {
 }
 REFERENCE: Final = {
     "source": (
-        "given with the requirements, not measured here: the schedule of the method's published code on a simulated server "
+        "from a simulation of that schedule, not measured again here: the schedule of the method's published code on a simulated server "
         "of the same speed. It keeps 16 examples in flight, scores the candidates of an example one after the other, and waits "
         "for all of them every 64 examples"
     ),
