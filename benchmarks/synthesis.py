@@ -70,9 +70,8 @@ RUNS: Final = {
 }
 REFERENCE: Final = {
     "source": (
-        "from a simulation of that schedule, not measured again here: the schedule of the method's published code on a simulated server "
-        "of the same speed. It keeps 16 examples in flight, scores the candidates of an example one after the other, and waits "
-        "for all of them every 64 examples"
+        "the schedule of the method's published code, simulated on a server of the same speed and not measured again here: "
+        "16 examples in flight, the candidates of an example scored one after the other, and a barrier every 64 examples"
     ),
     "seconds_per_example": {"16 workers": 14.7, "64 workers": 7.35},
     "seconds_per_example_with_runaways": 19.1,
