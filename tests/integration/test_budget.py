@@ -1,5 +1,6 @@
 """A budget stops a run cleanly, and what the run then does later is what it would have done anyway."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pop_selfplay as pop
 from pop_selfplay.cli import run as pop_command
 from pop_selfplay.config import RunConfig, SimulatedModel, dump_config, load_config, parse_config
 from pop_selfplay.errors import BudgetSpent, ConfigError
-from pop_selfplay.journal import Journal
+from pop_selfplay.journal import Journal, RunDirectory
 from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.models.simulated.server import serving, simulated_app
 from tests.integration.runs import simulated_config, write_texts
@@ -40,7 +41,19 @@ def test_a_run_stops_at_its_budget_and_goes_on_to_the_same_pairs_once_it_is_rais
     assert used >= 20_000  # what was in flight was kept
     assert pop_command(["run", str(tmp_path / "run")]) == 4
     assert f"go on with a higher limit: pop run {tmp_path / 'run'} --set budget.tokens=..." in capfd.readouterr().err
+    assert pop_command(["status", str(tmp_path / "run")]) == 0
+    standing = capfd.readouterr().out.splitlines()[0]
+    assert re.match(r"round 1 of 1: \d+ of 12 episodes finished; no process", standing)
+    assert standing.endswith(f"go on with: pop run {tmp_path / 'run'}")
     assert pop_command(["run", str(tmp_path / "run"), "--set", "budget.tokens=null"]) == 0
+    capfd.readouterr()
+    assert pop_command(["status", str(tmp_path / "run")]) == 0
+    assert "round 1 of 1: 12 of 12 episodes finished; finished\n" in capfd.readouterr().out
+    with RunDirectory.open(tmp_path / "run"):
+        assert pop_command(["status", str(tmp_path / "run")]) == 0
+    assert "; a process is working on it\n" in capfd.readouterr().out
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "Nothing was measured: training.type is none" in page and "<th>money</th>" not in page
     assert pairs(tmp_path / "run") == pairs(tmp_path / "undisturbed")
     assert load_config(tmp_path / "run" / "config.yaml").budget.tokens is None
 

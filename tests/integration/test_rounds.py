@@ -15,6 +15,7 @@ from pop_selfplay.lineage import weights_hash
 from pop_selfplay.models import POCKET_WEIGHTS
 from pop_selfplay.observer import Unwatched
 from pop_selfplay.pocket.quickstart import quickstart_config
+from pop_selfplay.report.tables import usage_rows
 from pop_selfplay.selfplay import next_to_train
 from pop_selfplay.session import open_session, watch_session
 
@@ -45,6 +46,19 @@ def two_rounds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     run = tmp_path_factory.mktemp("rounds") / "run"
     pop.run(small(2, frozen_roles=["judge", "rubric_writer"]), run)
     yield run
+
+
+def test_usage_is_all_that_the_budget_counts_and_measurement_is_a_row_of_it(two_rounds: Path) -> None:
+    result = result_of(two_rounds)
+    with Journal.open_to_read(two_rounds / "run.db") as journal:
+        for kind in ("prompt", "cached", "generated"):
+            assert sum(used[kind] for used in result["usage"]) == journal.tally.total_tokens(kind)
+    assert sum(used["calls"] for used in result["usage"]) == sum(sum(r.values()) for r in result["roles"].values())
+    columns, rows = usage_rows(result["usage"])
+    assert rows[0][:2] == ["measurement", "solver"] and {row[0] for row in rows} == {"measurement", "1", "2"}
+    assert "money" not in columns
+    page = (two_rounds / "report.html").read_text(encoding="utf-8")
+    assert "<td>measurement</td>" in page and "closed-book fact accuracy, % [95 % interval]" in page
 
 
 def result_of(run: Path) -> dict[str, Any]:

@@ -169,13 +169,17 @@ def status(directory: Directory, as_json: Annotated[bool, typer.Option("--json",
 
     from pop_selfplay.evaluation.measure import comparison
     from pop_selfplay.report.result import compute_result
+    from pop_selfplay.report.standing import standing
     from pop_selfplay.report.tables import result_tables
     from pop_selfplay.session import read_session
 
-    result = read_session(directory, lambda session: compute_result(session, comparison(session)))
+    result, headline = read_session(
+        directory, lambda session: (compute_result(session, comparison(session)), standing(session))
+    )
     if as_json:
         typer.echo(json.dumps(result, indent=1, ensure_ascii=False))
     else:
+        typer.echo(headline)
         Console().print(result_tables(result))
 
 

@@ -23,7 +23,7 @@ from typing import IO, Any, Final
 from pop_selfplay.config import RunConfig, dump_config, load_config
 from pop_selfplay.errors import ConfigError
 from pop_selfplay.journal.journal import Journal
-from pop_selfplay.journal.lock import take_lock
+from pop_selfplay.journal.lock import is_locked, take_lock
 from pop_selfplay.journal.replacing import replacing
 from pop_selfplay.journal.trouble import explain
 
@@ -100,6 +100,14 @@ class RunDirectory:
     def journal_path(self) -> Path:
         return self.path / "run.db"
 
+    @property
+    def _lock_path(self) -> Path:
+        return self.path / "run.lock"
+
+    def worked_on(self) -> bool:
+        """Tell whether a process works on the run now."""
+        return is_locked(self._lock_path)
+
     def journal(self) -> Journal:
         """Open the journal to write; only who holds the directory may. `Journal.open_to_read` is for everybody else."""
         return Journal.open(self.journal_path)
@@ -113,7 +121,7 @@ class RunDirectory:
 
     def __enter__(self) -> "RunDirectory":
         """Take the directory for this process and store the config as it is now. Raises JournalError when another has it."""
-        self._lock = take_lock(self.path / "run.lock")
+        self._lock = take_lock(self._lock_path)
         if RunDirectory.open(self.path).config != self.config:
             write_atomically(self.path / "config.yaml", dump_config(self.config))
         return self

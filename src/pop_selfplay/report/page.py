@@ -6,13 +6,13 @@ Everything that came from a document or a model is escaped: it is shown, never i
 import itertools
 from typing import Any, Final
 
-from pop_selfplay.config import dump_config
+from pop_selfplay.config import NoMeasure, NoTraining, dump_config
 from pop_selfplay.report.audit_page import audit_section
 from pop_selfplay.report.evaluation import evaluation_section
-from pop_selfplay.report.markup import escaped, estimate, table
+from pop_selfplay.report.markup import escaped, table
 from pop_selfplay.report.progress import COLUMNS, progress_rows, progress_sentences
 from pop_selfplay.report.rubrics import episode_section, rubrics_section
-from pop_selfplay.report.tables import reasons_text
+from pop_selfplay.report.tables import MEASURE_COLUMNS, measure_rows, measure_title, reasons_text, usage_rows
 from pop_selfplay.session import Session
 
 EPISODES_SHOWN: Final = 5
@@ -33,7 +33,7 @@ def render_page(session: Session, result: dict[str, Any]) -> str:
         f"<h1>{escaped(title)}</h1>",
         f"<p>Document shown to proposer and rubric writer: {'yes' if result['document'] else 'no'}.</p>",
         "<h2>What self-play did</h2>",
-        _measure(result["measure"]),
+        _measure(session, result["measure"]),
         evaluation_section(session.directory.path),
         audit_section(session.directory.path),
         "<h2>From documents to pairs</h2>",
@@ -44,7 +44,7 @@ def render_page(session: Session, result: dict[str, Any]) -> str:
         "<h2>Calls by role</h2>",
         _roles(result["roles"]),
         "<h2>Tokens and cost</h2>",
-        _usage(result["rounds"]),
+        table(*usage_rows(result["usage"])),
         "<h2>How well rubrics separate</h2>",
         rubrics_section(result["rounds"]),
         "<h2>Some episodes</h2>",
@@ -58,15 +58,16 @@ def render_page(session: Session, result: dict[str, Any]) -> str:
     return f'<!doctype html><html lang="en"><head>{head}<style>{_STYLE}</style></head><body>{"".join(body)}</body></html>\n'
 
 
-def _measure(measured: dict[str, Any]) -> str:
-    if not measured:
-        return "<p>Nothing was measured.</p>"
-    rows = [
-        [group, mode, *(estimate(figures[part]) for part in ("before", "after", "gain")), figures["after"]["n"]]
-        for group, modes in measured.items()
-        for mode, figures in modes.items()
-    ]
-    return table(["group", "mode", "before [95 %]", "after [95 %]", "gain [95 %]", "n"], rows)
+def _measure(session: Session, measured: dict[str, Any]) -> str:
+    if measured:
+        return f"<p>{escaped(measure_title(measured))}</p>{table(MEASURE_COLUMNS, measure_rows(measured))}"
+    if isinstance(session.config.training, NoTraining):
+        why = "training.type is none, so there is no trained model to measure"
+    elif isinstance(session.config.measure, NoMeasure):
+        why = "measure.type is none"
+    else:
+        why = "no trained model has been measured yet"
+    return f"<p>Nothing was measured: {why}.</p>"
 
 
 def _rounds(rounds: list[dict[str, Any]]) -> str:
@@ -81,12 +82,6 @@ def _rounds(rounds: list[dict[str, Any]]) -> str:
         for r in rounds
     ]
     return table([*columns, "dropped", "pairs of problems", "seconds"], rows)
-
-
-def _usage(rounds: list[dict[str, Any]]) -> str:
-    columns = ("calls", "prompt", "cached", "generated", "money")
-    rows = [[str(r["round"]), role, *(used[c] for c in columns)] for r in rounds for role, used in r["usage"].items()]
-    return table(["round", "role", *columns], rows)
 
 
 def _roles(roles: dict[str, dict[str, int]]) -> str:

@@ -37,13 +37,14 @@ def refresh_page(path: Path) -> None:
 
 def compute_result(session: Session, measured: dict[str, Any]) -> dict[str, Any]:
     """Return the figures of a run, finished or not. Every lost document, problem and pair is in `dropped` with its reason."""
-    config = session.config
+    config, usage = session.config, _usage(session)
     return {
         "schema": RESULT_SCHEMA,
         "domain": session.domain.name,
         "seed": config.seed,
         "document": set(config.synthesis.document_for) == {Role.PROPOSER, Role.RUBRIC_WRITER},
-        "rounds": _rounds(session),
+        "rounds": _rounds(session, usage),
+        "usage": usage,
         "stopped": None if (stop := stopped(session)) is None else stop.model_dump(),
         "model": best_model(session),
         "roles": {role: dict(sorted(reasons.items())) for role, reasons in session.journal.tally.calls_by_role().items()},
@@ -78,7 +79,22 @@ class _Found:
             self.counts["proposer_pairs"] += 1
 
 
-def _rounds(session: Session) -> list[dict[str, Any]]:
+def _usage(session: Session) -> list[dict[str, Any]]:
+    """Return what each role used in each round, the measurements being round 0: all that the budget counts."""
+    tally = session.journal.tally
+    return [
+        {
+            "round": used.round,
+            "role": used.role,
+            "calls": sum(n for (r, role, _), n in tally.calls.items() if (r, role) == (used.round, used.role)),
+            **{what: getattr(used, what) for what in ("prompt", "cached", "generated")},
+            "money": round(used.money, 6),
+        }
+        for used in session.usage(tally)
+    ]
+
+
+def _rounds(session: Session, usage: list[dict[str, Any]]) -> list[dict[str, Any]]:
     config, stop = session.config, stopped(session)
     last = config.rounds if stop is None else stop.round
     found = {number: _Found(session.journal.corpus_drops(number)) for number in range(1, last + 1)}
@@ -87,10 +103,10 @@ def _rounds(session: Session) -> list[dict[str, Any]]:
     rounds = range(1, last + 1)
     for number, made in paired_problems(session.journal, rounds, session.domain, config.synthesis, config.pairing, config.seed):
         found[number].add_problems(made)
-    return [_round(session, number, found[number]) for number in found]
+    return [_round(session, number, found[number], usage) for number in found]
 
 
-def _round(session: Session, number: int, found: _Found) -> dict[str, Any]:
+def _round(session: Session, number: int, found: _Found, usage: list[dict[str, Any]]) -> dict[str, Any]:
     journal, tally = session.journal, session.journal.tally
     training = journal.noted(f"training/{number}")
     return {
@@ -107,13 +123,9 @@ def _round(session: Session, number: int, found: _Found) -> dict[str, Any]:
         "measure": between(session, 0, number),
         "tokens": {kind: tally.total_tokens(kind, number) for kind in ("prompt", "cached", "generated")},
         "usage": {
-            used.role: {
-                "calls": sum(n for (r, role, _), n in tally.calls.items() if (r, role) == (number, used.role)),
-                **{what: getattr(used, what) for what in ("prompt", "cached", "generated")},
-                "money": round(used.money, 6),
-            }
-            for used in session.usage(tally)
-            if used.round == number
+            used["role"]: {what: used[what] for what in ("calls", "prompt", "cached", "generated", "money")}
+            for used in usage
+            if used["round"] == number
         },
         "training": json.loads(training) if training else None,
         "seconds": {

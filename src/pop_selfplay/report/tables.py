@@ -1,6 +1,6 @@
 """The figures of a result as tables on the terminal."""
 
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console, Group
 from rich.table import Table
@@ -9,27 +9,51 @@ from pop_selfplay.report.plan import Plan
 from pop_selfplay.report.progress import progress_tables
 
 Estimate = dict[str, float | int | None]
+MEASURE_COLUMNS: Final = ("group", "mode", "before", "after", "gain", "n")
 
 
 def result_tables(result: dict[str, Any]) -> Group:
     """Return the closing tables of a run: what was measured, how the roles did, and what was kept and dropped."""
     parts = [measure_table(result["measure"])] if result["measure"] else []
     rounds = result["rounds"]
-    return Group(*parts, roles_table(result["roles"]), usage_table(rounds), rounds_table(rounds), progress_tables(result))
+    return Group(
+        *parts, roles_table(result["roles"]), usage_table(result["usage"]), rounds_table(rounds), progress_tables(result)
+    )
 
 
 def measure_table(measured: dict[str, Any]) -> Table:
     """One row per group and mode: before, after and the paired gain, each with its 95 % interval."""
-    percent = "held_out_self_judged" not in measured
-    title = "closed-book fact accuracy, %" if percent else "held-out score judged by the starting model, 0 to 2"
-    table = Table(title=f"{title} [95 % interval]", title_justify="left")
-    for column in ("group", "mode", "before", "after", "gain", "n"):
+    table = Table(title=measure_title(measured), title_justify="left")
+    for column in MEASURE_COLUMNS:
         table.add_column(column, justify="left" if column in ("group", "mode") else "right")
-    for group, modes in measured.items():
-        for mode, figures in modes.items():
-            estimates = [_estimate(figures[part], percent, part == "gain") for part in ("before", "after", "gain")]
-            table.add_row(group.replace("_", " "), mode, *estimates, str(figures["after"]["n"]))
+    for row in measure_rows(measured):
+        table.add_row(*row)
     return table
+
+
+def measure_title(measured: dict[str, Any]) -> str:
+    """Return what the figures are and on which scale."""
+    title = "closed-book fact accuracy, %" if _in_percent(measured) else "held-out score judged by the starting model, 0 to 2"
+    return f"{title} [95 % interval]"
+
+
+def measure_rows(measured: dict[str, Any]) -> list[list[str]]:
+    """Return one row of MEASURE_COLUMNS per group and mode."""
+    percent = _in_percent(measured)
+    return [
+        [
+            group.replace("_", " "),
+            mode,
+            *(_estimate(figures[part], percent, part == "gain") for part in ("before", "after", "gain")),
+            str(figures["after"]["n"]),
+        ]
+        for group, modes in measured.items()
+        for mode, figures in modes.items()
+    ]
+
+
+def _in_percent(measured: dict[str, Any]) -> bool:
+    return "held_out_self_judged" not in measured
 
 
 def roles_table(roles: dict[str, dict[str, int]]) -> Table:
@@ -44,16 +68,30 @@ def roles_table(roles: dict[str, dict[str, int]]) -> Table:
     return table
 
 
-def usage_table(rounds: list[dict[str, Any]]) -> Table:
-    """One row per round and role: calls, tokens and, where prices are known, money."""
-    used = [(str(round_["round"]), role, usage) for round_ in rounds for role, usage in round_["usage"].items()]
-    priced = any(usage["money"] for _, _, usage in used)
+def usage_rows(usage: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[list[str | int]]]:
+    """Return the columns and the rows of what was used by round and role, counts as numbers; money only where it cost any."""
+    counts = ("calls", "prompt", "cached", "generated")
+    priced = any(used["money"] for used in usage)
+    rows: list[list[str | int]] = [
+        [
+            str(used["round"]) if used["round"] else "measurement",
+            used["role"],
+            *(used[count] for count in counts),
+            *([f"{used['money']:,.2f}"] if priced else []),
+        ]
+        for used in usage
+    ]
+    return ("round", "role", *counts, *(("money",) if priced else ())), rows
+
+
+def usage_table(usage: list[dict[str, Any]]) -> Table:
+    """One row per round and role, measurements first: calls, tokens and, where prices are known, money."""
     table = Table(title="tokens by round and role", title_justify="left")
-    columns = ("calls", "prompt", "cached", "generated", *(("money",) if priced else ()))
-    for column in ("round", "role", *columns):
-        table.add_column(column, justify="right" if column in columns else "left")
-    for round_, role, usage in used:
-        table.add_row(round_, role, *(f"{usage[c]:,.2f}" if c == "money" else f"{usage[c]:,}" for c in columns))
+    columns, rows = usage_rows(usage)
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("round", "role") else "right")
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, str) else f"{cell:,}" for cell in row))
     return table
 
 
