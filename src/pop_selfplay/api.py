@@ -10,7 +10,7 @@ from pop_selfplay.errors import UsageError
 from pop_selfplay.evaluation.audit.audit import audit_run
 from pop_selfplay.evaluation.audit.material import SAMPLE, Options, modes_of
 from pop_selfplay.evaluation.audit.thresholds import limits_with
-from pop_selfplay.evaluation.contestants import find_contestant, named_model, start_of_run
+from pop_selfplay.evaluation.contestants import Contestant, find_contestant, named_model, start_of_run
 from pop_selfplay.evaluation.duel.playing import Duel
 from pop_selfplay.evaluation.duel.prompts import problems_of_run, read_prompts, some_of
 from pop_selfplay.evaluation.duel.result import duel_in
@@ -104,10 +104,18 @@ def evaluate(
         limit=limit,
         seed=seed,
     )
+    if plan.against is not None and plan.model.identity == plan.against.identity:
+        raise UsageError(_same(plan.model, plan.against, run))
     result = evaluate_in(evaluation_place(model, suite) if out is None else Path(out), plan, tell)
     if run is not None and out is None:
         refresh_page(run)
     return result
+
+
+def _same(a: Contestant, b: Contestant, run: Path | None = None) -> str:
+    if run is not None and b.identity == start_of_run(run).identity:
+        return f"no round of {run} made a better model than the one it started from: name the model of a round, as {run}#1"
+    return f"{a.label} and {b.label} are the same model: name another one (where a model is served makes it no other one)"
 
 
 def evaluation_place(model: str, suite: str) -> Path:
@@ -124,10 +132,10 @@ def duel(
     prompts: str | PathLike[str] | None = None,
     run: str | PathLike[str] | None = None,
     round: int = 0,
-    domain: str = "instruction_following",
+    domain: str | None = None,
     samples: int = 1,
     temperature: float = 0.0,
-    max_tokens: int = 6144,
+    max_tokens: int | None = None,
     limit: int | None = None,
     out: str | PathLike[str] = "duel",
     seed: int = 42,
@@ -142,20 +150,25 @@ def duel(
         raise UsageError(f"--samples {samples} of a greedy model would all be alike: set --temperature, 0.7 say")
     if (prompts is None) == (run is None):
         raise UsageError("a duel needs prompts: either --prompts FILE or --run RUN")
+    if prompts is not None and round:
+        raise UsageError(f"--round {round} is of a run, and --prompts {prompts} has no rounds: leave it out, or name a --run")
+    if run is not None and (domain is not None or max_tokens is not None):
+        given = f"--domain {domain}" if domain is not None else f"--max-tokens {max_tokens}"
+        raise UsageError(f"{given} goes with --prompts: with --run, the run {run} says it; leave it out")
     questions = problems_of_run(Path(run), round) if run is not None else read_prompts(Path(prompts or ""))
     plan = Duel(
         a=find_contestant(a),
         b=find_contestant(b),
         judge=find_contestant(judge),
         questions=some_of(questions, limit, seed),
-        domain=domain,
+        domain=domain or "instruction_following",
         samples=samples,
         temperature=temperature,
-        max_tokens=max_tokens,
+        max_tokens=max_tokens or 6144,
         seed=seed,
     )
     if plan.a.identity == plan.b.identity:
-        raise UsageError(f"{plan.a.label} and {plan.b.label} are the same model: name another one")
+        raise UsageError(_same(plan.a, plan.b))
     return duel_in(Path(out), plan, tell)
 
 

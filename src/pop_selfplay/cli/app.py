@@ -104,5 +104,16 @@ def resumable(directory: Path, command: str, raising: str | None = None) -> Iter
         raise
 
 
+def writable(path: Path) -> Path:
+    """Make the folder of a file that will be written, before work is done for it. Raises UsageError where it cannot be made."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {path.parent} ({error.strerror}): name another one") from error
+    if path.is_dir():
+        raise UsageError(f"{path} is a directory: name a file in it")
+    return path
+
+
 def quoted(path: Path) -> str:
     return shlex.quote(str(path))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pop_selfplay.cli.app import Directory, app, quoted, resumable
+from pop_selfplay.cli.app import Directory, app, quoted, resumable, writable
 from pop_selfplay.errors import GateFailed
 
 
@@ -37,6 +37,8 @@ def audit(
     from pop_selfplay.report.audit_tables import audit_tables
     from pop_selfplay.report.live import LiveView
 
+    if out is not None:
+        writable(out)
     console = Console()
     run = quoted(directory)
     going_on = resumable(directory, f"pop audit {run}, with the same options", raising=f"pop run {run}")

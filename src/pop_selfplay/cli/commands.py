@@ -19,6 +19,7 @@ from pop_selfplay.cli.app import (
     quoted,
     resumable,
     run_directory,
+    writable,
 )
 from pop_selfplay.errors import PopError, UsageError
 
@@ -47,7 +48,7 @@ def init(path: Annotated[Path, typer.Argument(help="the file to write")] = Path(
 
     if path.exists():
         raise UsageError(f"{path} exists already: name another file or remove it")
-    path.write_text(files("pop_selfplay.cli").joinpath("starter.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    writable(path).write_text(files("pop_selfplay.cli").joinpath("starter.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     typer.echo(f"wrote {path}: set corpus.paths and model, then `pop run {path}`")
 
 
@@ -192,4 +193,4 @@ def export(
     """Write the preference pairs of a run, or its problems and rubrics, for another trainer."""
     from pop_selfplay.api import export as export_run
 
-    typer.echo(f"{export_run(directory, out, format_):,} rows in {out}")
+    typer.echo(f"{export_run(directory, writable(out), format_):,} rows in {out}")

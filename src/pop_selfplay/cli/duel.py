@@ -18,10 +18,15 @@ def duel(
     prompts: Annotated[Path | None, typer.Option("--prompts", help="a file of prompts", metavar="FILE")] = None,
     run: Annotated[Path | None, typer.Option("--run", help="the held-out problems of a run", metavar="RUN")] = None,
     round_: Annotated[int, typer.Option("--round", min=0, help="of the run: the problems of this round; 0 is held out")] = 0,
-    domain: Annotated[str, typer.Option("--domain", help="whose prompts judge by rubrics of a file")] = "instruction_following",
+    domain: Annotated[
+        str | None,
+        typer.Option("--domain", help="whose prompts judge by rubrics of a file", show_default="instruction_following"),
+    ] = None,
     samples: Annotated[int, typer.Option("--samples", min=1, help="answers of each model to each prompt")] = 1,
     temperature: Annotated[float, typer.Option("--temperature", min=0, help="of the answers; 0 is greedy")] = 0.0,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="of an answer to a prompt of a file")] = 6144,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", min=1, help="of an answer to a prompt of a file", show_default="6144")
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="so many prompts, drawn by the seed")] = None,
     out: Annotated[Path, typer.Option("--out", help="where journal, answers and figures go")] = Path("duel"),
     seed: Seed = 42,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pop_selfplay.cli.app import app
+from pop_selfplay.cli.app import app, writable
 from pop_selfplay.errors import UsageError
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ def simulate(
     from pop_selfplay.models.simulated.timed import TimedChatModel
     from pop_selfplay.models.simulated.timing import Machine
 
+    if stats is not None:
+        writable(stats)
     config = _config(seed=seed, lengths="brief" if brief else "realistic", malformed_rate=malformed_rate, mistakes=mistakes)
     config = config.model_copy(update={"runaway_rate": runaway_rate})
     lengths = lengths_of(config.lengths, answer=answer_words, thinking=thinking_words)

@@ -6,7 +6,7 @@
 | `org/name` | the same from the hub |
 | `http://host:8000/v1#model` | an OpenAI-compatible endpoint, without a key |
 | `model.yaml` | the `model` part of a run config, with every setting: keys, devices, time-outs |
-| `runs/mine` | a run directory: the best of its trained models, by the run's own measure; the last one without a measure |
+| `runs/mine` | a run directory: the best of its models, the start too, by its own measure; without one the last trained |
 | `runs/mine#0` | the model that the run started from; `#2` the one after round 2 |
 | `pocket`, `simulated` | the shipped pocket model, the shipped fake |
 
@@ -21,7 +21,7 @@ from typing import Final
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from pop_selfplay.config import EndpointModel, LocalModel, ModelConfig, PocketModel, SimulatedModel, VllmModel
+from pop_selfplay.config import EndpointModel, LocalModel, ModelConfig, NoTraining, PocketModel, SimulatedModel, VllmModel
 from pop_selfplay.core.seeds import derive_seed
 from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.evaluation.rounds import best_model
@@ -85,9 +85,18 @@ def _config(text: str) -> ModelConfig:
         return EndpointModel(base_url=url, model=name)
     if text.endswith(_YAML):
         return _read_yaml(Path(text))
-    if text.startswith(("/", "./", "../", "~")) and not Path(text).expanduser().is_dir():
-        raise UsageError(f"the model {text!r} is not a directory: check the path")
+    if not Path(text).expanduser().is_dir() and not _may_be_of_the_hub(text):
+        raise UsageError(
+            f"the model {text!r} is neither a directory, nor a run, nor a name of the hub (org/name): check the path. A run "
+            "has a config.yaml, and # stands between a run and the number of a round"
+        )
     return LocalModel(path=text)
+
+
+def _may_be_of_the_hub(text: str) -> bool:
+    """Tell whether `text` looks like name or org/name, and not like a path that was mistyped: the hub is asked for minutes."""
+    outside = text.startswith((".", "/", "~")) or "#" in text or text.count("/") > 1
+    return not outside and not ("/" in text and Path(text).parent.is_dir())
 
 
 def _read_yaml(path: Path) -> ModelConfig:
@@ -111,6 +120,8 @@ def _of_run(path: Path, number: str) -> tuple[str, ModelConfig]:
         round_ = int(number) if number else best["round"] if best else -1
         trained = round_ > 0 and directory.model_path(round_).is_dir()
         if round_ != 0 and not trained:
+            if isinstance(session.config.training, NoTraining):
+                raise UsageError(f"the run {path} trains no model (training.type is none): name its starting model, {path}#0")
             asked = f"no model of round {number}" if number else "no trained model yet"
             raise UsageError(f"the run {path} has {asked}: go on with `pop run {path}`, or name another round")
         return f"{path.name}#{round_}", session.policy(round_ + 1)

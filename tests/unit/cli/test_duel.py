@@ -44,6 +44,9 @@ def test_a_duel_writes_figures_and_answers(
         (["--prompts", "nowhere.jsonl"], "nowhere.jsonl"),
         (["--run", "."], "not a run directory"),
         (["--prompts", "x.jsonl", "--samples", "3"], "--temperature"),
+        (["--prompts", "x.jsonl", "--round", "2"], "--round 2"),
+        (["--run", ".", "--domain", "math"], "--domain math"),
+        (["--run", ".", "--max-tokens", "9"], "--max-tokens 9"),
     ],
 )
 def test_wrong_usage_is_2(

@@ -52,7 +52,8 @@ def test_json_goes_to_standard_output_alone(tmp_path: Path, capfd: pytest.Captur
     [
         (["--suite", "nothing"], "no suite"),
         (["--suite", "gsm8k", "--fail-on-regression"], "--against"),
-        (["--suite", "gsm8k", "--against", "./nowhere"], "not a directory"),
+        (["--suite", "gsm8k", "--against", "./nowhere"], "neither a directory"),
+        (["--suite", "gsm8k", "--against", "simulated"], "the same model"),
         (["--suite", "gsm8k", "--data-dir", "nowhere"], "--data-dir"),
     ],
 )

@@ -19,12 +19,18 @@ from pop_selfplay.cli import commands, run
         (["status", "."], "config.yaml"),
         (["pairs", "nowhere"], "nowhere"),
         (["export", ".", "--out", "pairs.jsonl"], "config.yaml"),
+        (["export", ".", "--out", "a-file/pairs.jsonl"], "a-file"),
+        (["audit", ".", "--json", "a-file/audit.json"], "a-file"),
+        (["audit", ".", "--json", "."], "is a directory"),
+        (["init", "a-file/pop.yaml"], "a-file"),
+        (["simulate", "--stats", "a-file/stats.json"], "a-file"),
     ],
 )
 def test_wrong_usage_is_2_and_names_what_is_wrong(
     arguments: list[str], words: str, capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "a-file").write_text("no folder", encoding="utf-8")
     assert run(arguments) == 2
     assert words in capfd.readouterr().err
 
@@ -59,7 +65,7 @@ def test_an_interrupt_is_4_and_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch
 def test_init_writes_a_config_that_loads_and_never_overwrites(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from pop_selfplay.config import load_config
 
-    path = tmp_path / "pop.yaml"
+    path = tmp_path / "new" / "folder" / "pop.yaml"
     assert run(["init", str(path)]) == 0
     assert load_config(path).domain == "instruction_following"
     assert run(["init", str(path)]) == 2

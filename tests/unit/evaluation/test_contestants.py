@@ -2,23 +2,27 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import pop_selfplay as pop
 from pop_selfplay.config import parse_config
 from pop_selfplay.errors import ConfigError, UsageError
+from pop_selfplay.evaluation import contestants
 from pop_selfplay.evaluation.contestants import find_contestant, start_of_run
 from pop_selfplay.journal import RunDirectory
 from pop_selfplay.models.endpoint import EndpointChatModel
 
 
-def a_run(path: Path, rounds: int = 2) -> Path:
+def a_run(path: Path, rounds: int = 2, **settings: Any) -> Path:
     """Make a run directory whose first round has a model."""
     config = {
         "domain": "math",
         "corpus": {"type": "files", "paths": ["texts"]},
         "model": {"type": "local", "path": "org/start", "dtype": "float32"},
         "rounds": rounds,
+        **settings,
     }
     RunDirectory.create(path, parse_config(config)).model_path(1).mkdir(parents=True)
     (path / "models" / "round-1" / "model.safetensors").write_bytes(b"one")
@@ -65,6 +69,26 @@ def test_weights_that_change_in_place_are_another_model(tmp_path: Path) -> None:
     assert find_contestant(str(weights)).identity != before
 
 
-def test_a_path_that_is_no_directory_is_refused() -> None:
-    with pytest.raises(UsageError, match="not a directory"):
-        find_contestant("./nowhere")
+def test_a_run_that_trains_nothing_points_to_its_starting_model(tmp_path: Path) -> None:
+    run = a_run(tmp_path / "mine", 1, training={"type": "none"})
+    with pytest.raises(UsageError, match="mine#0"):
+        find_contestant(str(run))
+    assert find_contestant(f"{run}#0").label == "mine#0"
+
+
+def test_a_run_whose_best_model_is_its_start_has_nothing_to_be_evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = a_run(tmp_path / "mine")
+    monkeypatch.setattr(contestants, "best_model", lambda session: {"round": 0})
+    with pytest.raises(UsageError, match=r"no round of .*mine made a better model.*mine#1"):
+        pop.evaluate(str(run), suite="gsm8k", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("text", ["./nowhere", "/nowhere", "runs/typo", "a/b/c", "typo#1", "org/name#0"])
+def test_a_mistyped_path_is_refused_before_the_hub_is_asked(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(UsageError, match="neither a directory, nor a run"):
+        find_contestant(text)
+    assert [find_contestant(name).label for name in ("org/name", "gpt2")] == ["org/name", "gpt2"]

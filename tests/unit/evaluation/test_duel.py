@@ -222,6 +222,8 @@ def test_rubrics_need_a_domain_that_can_judge_by_them(tmp_path: Path) -> None:
         ([{"prompt": ""}], "row 1"),
         ([{"prompt": [{"role": "assistant", "content": "hi"}]}], "user's"),
         ([{"prompt": "a", "rubric": [{"name": "x"}]}], "rubric"),
+        ([{"prompt": "a", "rubric": "half a {"}], "rubric"),
+        ([{"prompt": "a", "rubric": 3}], "rubric"),
         ([{"prompt": "a", "rubric": [RUBRIC[0], RUBRIC[0]]}], "same name"),
         ([{"prompt": "a", "difficulty": "hard"}], "difficulty"),
         ([{"prompt": "a", "id": "x"}, {"prompt": "b", "id": "x"}], "same id"),
@@ -242,6 +244,17 @@ def test_prompts_are_texts_conversations_or_lines(tmp_path: Path) -> None:
     (tmp_path / "turns.jsonl").write_text(json.dumps({"prompt": turns}), encoding="utf-8")
     (prompt,) = read_prompts(tmp_path / "turns.jsonl").prompts
     assert len(prompt.messages) == 3 and "assistant: Yes?" in prompt.text
+
+
+@pytest.mark.parametrize("given", [RUBRIC, {"criteria": RUBRIC}, json.dumps(RUBRIC), json.dumps({"criteria": RUBRIC})])
+def test_a_rubric_is_read_in_every_form_that_exports_write(tmp_path: Path, given: Any) -> None:
+    (prompt,) = read_prompts(a_file(tmp_path, 1, rubric=given)).prompts
+    assert prompt.rubric is not None and [criterion.name for criterion in prompt.rubric.criteria] == ["dose", "tone"]
+
+
+@pytest.mark.parametrize("given", ["", None, []])
+def test_an_empty_rubric_is_none(tmp_path: Path, given: Any) -> None:
+    assert read_prompts(a_file(tmp_path, 1, rubric=given)).prompts[0].rubric is None
 
 
 @pytest.mark.parametrize("text", ["A", "<better_answer>C</better_answer>", "<better_answer>A", "<think>A"])

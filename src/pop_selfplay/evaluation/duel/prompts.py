@@ -6,10 +6,11 @@ A file has one prompt in each row (.jsonl, .json, .csv, .parquet; each line of a
 | --- | --- |
 | `prompt` | the request: a text, or a list of messages with role and content |
 | `id` | optional; by default the number of the row |
-| `rubric` | optional: criteria with name, description, weight and gold, as in a run |
+| `rubric` | optional: criteria with name, description, weight and gold; a list, `{"criteria": …}`, or JSON text of either |
 | `difficulty` | optional: a number, for the length-controlled win rate |
 """
 
+import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,11 +23,10 @@ from pop_selfplay.config import Synthesis
 from pop_selfplay.domains import Domain
 from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.evaluation.benchmarks.data import read_file
-from pop_selfplay.records import Criterion, Message, Rubric
+from pop_selfplay.records import Message, Rubric
 from pop_selfplay.session import Session, read_session
 
 _MESSAGES: TypeAdapter[tuple[Message, ...]] = TypeAdapter(tuple[Message, ...])
-_CRITERIA: TypeAdapter[tuple[Criterion, ...]] = TypeAdapter(tuple[Criterion, ...])
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,7 @@ def _prompt(row: Mapping[str, Any], number: int, path: Path) -> Prompt:
             messages: tuple[Message, ...] = (Message(role="user", content=asked),)
         else:
             messages = _MESSAGES.validate_python(asked)
-        criteria = row.get("rubric")
-        rubric = Rubric(criteria=_CRITERIA.validate_python(criteria)) if criteria else None
+        rubric = _rubric(row.get("rubric"))
         difficulty = None if row.get("difficulty") in (None, "") else float(row["difficulty"])
     except (ValidationError, TypeError, ValueError) as error:
         raise ConfigError(
@@ -120,3 +119,11 @@ def _prompt(row: Mapping[str, Any], number: int, path: Path) -> Prompt:
         raise ConfigError(f"row {number} of {path}: two criteria of its rubric have the same name")
     text = messages[0].content if len(messages) == 1 else "\n\n".join(f"{m.role}: {m.content}" for m in messages)
     return Prompt(str(row.get("id") or number), messages, text, rubric, difficulty)
+
+
+def _rubric(given: Any) -> Rubric | None:
+    """Return the rubric of a row, None where it has none. Raises ValueError (ValidationError, too) for anything else."""
+    data = json.loads(given) if isinstance(given, str) and given.strip() else given
+    if not data:
+        return None
+    return Rubric.model_validate({"criteria": data} if isinstance(data, list) else data)
