@@ -22,7 +22,7 @@ from pop_selfplay.models.simulated.server import serving, simulated_app
 from pop_selfplay.selfplay import play_synthesis
 from pop_selfplay.session import open_session, read_session
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def train_in_two(run: Path) -> list[subprocess.CompletedProcess[str]]:
         )
         for rank in range(2)
     ]
-    said = [process.communicate(timeout=240) for process in started]
+    said = [process.communicate(timeout=500) for process in started]
     return [subprocess.CompletedProcess(p.args, p.returncode, *s) for p, s in zip(started, said, strict=True)]
 
 
