@@ -48,7 +48,7 @@ def test_a_run_stops_at_its_budget_and_goes_on_to_the_same_pairs_once_it_is_rais
     assert pop_command(["run", str(tmp_path / "run"), "--set", "budget.tokens=null"]) == 0
     capfd.readouterr()
     assert pop_command(["status", str(tmp_path / "run")]) == 0
-    assert "round 1 of 1: 12 of 12 episodes finished; finished\n" in capfd.readouterr().out
+    assert "round 1 of 1: 12 of 12 episodes finished; the run is finished\n" in capfd.readouterr().out
     with RunDirectory.open(tmp_path / "run"):
         assert pop_command(["status", str(tmp_path / "run")]) == 0
     assert "; a process is working on it\n" in capfd.readouterr().out

@@ -15,7 +15,7 @@ def standing(session: Session) -> str:
     if session.directory.worked_on():
         return f"{how_far}; a process is working on it"
     if finished:
-        return f"{how_far}; finished"
+        return f"{how_far}; the run is finished"
     return f"{how_far}; no process is working on it, go on with: pop run {shlex.quote(str(path))}"
 
 
