@@ -16,14 +16,14 @@ round's model is the result.
 """
 
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from pop_selfplay.config import DPOTraining, GRPOTraining, NoTraining, SelfJudgedMeasure
-from pop_selfplay.corpus import choose, read_documents
+from pop_selfplay.config import DPOTraining, GRPOTraining, NoTraining
+from pop_selfplay.corpus import divide
 from pop_selfplay.episode import ToPlay, paired, play_all, unfinished
-from pop_selfplay.errors import CorpusError, UsageError
+from pop_selfplay.errors import UsageError
 from pop_selfplay.evaluation.measure import comparison, measure
 from pop_selfplay.evaluation.rounds import still_helps, stopped, worth_training
 from pop_selfplay.journal.export import read_pairs, write_pairs
@@ -66,18 +66,8 @@ def choose_documents(session: Session) -> None:
     if journal.document_ids(1):
         return
     session.observer.phase("reading the corpus")
-    measured = config.applied_measure
-    held_out = measured.documents if isinstance(measured, SelfJudgedMeasure) else 0
-    counts = [held_out, *[config.synthesis.documents] * config.rounds]
-    choice = choose(read_documents(config.corpus), seed=config.seed, count=sum(counts), filter=config.filter)
-    documents = iter(choice.documents)
-    rounds = [list(islice(documents, count)) for count in counts]
-    if not rounds[-1]:
-        raise CorpusError(
-            f"the corpus has {choice.available} usable documents, too few for {config.rounds} rounds of "
-            f"{config.synthesis.documents} and {held_out} held out for measurement: add documents or lower these numbers"
-        )
-    journal.store_documents(rounds, dict(choice.dropped))
+    rounds, dropped = divide(config)
+    journal.store_documents(rounds, dropped)
 
 
 def synthesise(session: Session, round_: int) -> None:

@@ -311,7 +311,7 @@ def read_session(path: Path, work: Callable[[Session], T]) -> T:
 
 def _kept_domain(directory: RunDirectory, now: Domain | None) -> Domain:
     kept = _read_domain(directory)
-    if kept is None:
+    if kept is None or (now is not None and now != kept and not directory.begun()):
         domain = now or load_domain(directory.config.domain)
         write_atomically(directory.domain_path, domain.model_dump_json(indent=1))
         return domain

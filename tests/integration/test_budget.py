@@ -100,6 +100,13 @@ def test_a_dry_run_prints_the_plan_and_makes_nothing(tmp_path: Path, capfd: pyte
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_a_dry_run_takes_no_run_directory(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "c.yaml").write_text(dump_config(simulated_config(tmp_path)), encoding="utf-8")
+    for option in ("--out", "--fork-from"):
+        assert pop_command(["synth", str(tmp_path / "c.yaml"), "--dry-run", option, str(tmp_path / "run")]) == 2
+        assert option in capfd.readouterr().err
+
+
 def test_a_dry_run_can_go_by_an_earlier_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     config = simulated_config(write_texts(tmp_path / "texts", 12), documents=3)
     pop.run(config, tmp_path / "small")

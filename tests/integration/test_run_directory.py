@@ -14,9 +14,11 @@ import pytest
 
 import pop_selfplay as pop
 from pop_selfplay.config import dump_config
-from pop_selfplay.errors import ConfigError, JournalError
-from pop_selfplay.journal import RunDirectory
+from pop_selfplay.errors import ConfigError, CorpusError, JournalError
+from pop_selfplay.journal import CallKey, RunDirectory, StoredCall
 from pop_selfplay.models.simulated import SimulatedChatModel
+from pop_selfplay.records import Completion, Document
+from pop_selfplay.session import open_session
 from tests.integration.faults import count_calls
 from tests.integration.runs import simulated_config, write_texts
 
@@ -70,6 +72,43 @@ def test_another_config_is_refused_with_the_difference(tmp_path: Path) -> None:
     pop.run(simulated_config(texts), tmp_path / "run")
     with pytest.raises(ConfigError, match=r"-  candidates: 6\n\+  candidates: 7"):
         pop.run(simulated_config(texts, candidates=7), tmp_path / "run")
+
+
+def test_a_config_that_could_not_start_can_be_corrected_in_place(tmp_path: Path) -> None:
+    texts = write_texts(tmp_path / "texts", 12)
+    with pytest.raises(CorpusError):
+        pop.run(simulated_config(tmp_path / "txets"), tmp_path / "run")
+    corrected = simulated_config(texts).model_copy(update={"domain": "instruction_following"})
+    assert pop.run(corrected, tmp_path / "run")["rounds"][0]["documents"] == 12
+    assert RunDirectory.open(tmp_path / "run").config == corrected
+    assert json.loads((tmp_path / "run" / "domain.json").read_text(encoding="utf-8"))["name"] == "instruction_following"
+
+
+@pytest.mark.parametrize("left", ["documents", "calls", "models"])
+def test_a_run_that_has_documents_calls_or_models_keeps_its_config(tmp_path: Path, left: str) -> None:
+    directory = tmp_path / "run"
+    with open_session(directory, simulated_config(tmp_path)) as session:
+        if left == "documents":
+            session.journal.store_documents([[Document(id="a", text="x")]], {})
+        elif left == "calls":
+            call = StoredCall("d", "", Completion(text="t", finish_reason="stop", prompt_tokens=1, generated_tokens=1))
+            session.journal.record_call(CallKey(0, "e", "solver", "", 0), call)
+        else:
+            session.directory.model_path(1).mkdir(parents=True)
+    with pytest.raises(ConfigError, match="another config"):
+        RunDirectory.create(directory, simulated_config(tmp_path, candidates=7))
+
+
+def test_a_run_that_began_between_the_look_and_the_lock_keeps_its_config(tmp_path: Path) -> None:
+    texts = write_texts(tmp_path / "texts", 12)
+    RunDirectory.create(tmp_path / "run", simulated_config(texts))
+    late = RunDirectory.create(tmp_path / "run", simulated_config(texts, candidates=7))
+    pop.run(simulated_config(texts), tmp_path / "run")
+    with pytest.raises(ConfigError, match="another config"), late:
+        pass
+    assert RunDirectory.open(tmp_path / "run").config.synthesis.candidates == 6
+    with RunDirectory.open(tmp_path / "run"):  # the refused one has let go of the lock
+        pass
 
 
 def test_a_directory_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:

@@ -61,6 +61,10 @@ def run(
 ) -> None:
     """Play a whole run: synthesise, pair, train, measure. On a run directory: go on where it stopped."""
     if not config.is_dir():
+        if not config.exists():
+            raise UsageError(
+                f"{config} is neither a config file nor a run directory: check the name; `pop init` writes a config"
+            )
         play(run_directory(config, out), load(config, set_), fork_from=fork_from)
         return
     if out or fork_from:
@@ -87,6 +91,8 @@ def synth(
 ) -> None:
     """Synthesise and pair only: documents in, pairs out. `pop train` or `pop run` on the directory go on from there."""
     if dry_run:
+        if out is not None or fork_from is not None:
+            raise UsageError("--dry-run makes no run, and does not look into one: leave out --out and --fork-from")
         print_plan(load(config, set_), like, tokens_per_second)
         return
     if like is not None or tokens_per_second is not None:

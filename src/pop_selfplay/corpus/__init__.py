@@ -1,4 +1,4 @@
-"""Documents in: read them (`reader.py`), then choose the ones a round works on (`sampling.py`).
+"""Documents in: read them (`reader.py`), choose the ones a run works on (`sampling.py`), divide them (`dividing.py`).
 
     entries = read_documents(config.corpus)
     choice = choose(entries, seed=config.seed, count=4096, filter=config.filter)
@@ -12,8 +12,9 @@ dropping a document goes into `sampling.py`, its arithmetic into `core/`.
 """
 
 from pop_selfplay.corpus.benchmarks import read_benchmarks
+from pop_selfplay.corpus.dividing import Division, divide
 from pop_selfplay.corpus.reader import read_documents
 from pop_selfplay.corpus.rows import Entry, Skipped
 from pop_selfplay.corpus.sampling import Choice, choose
 
-__all__ = ["Choice", "Entry", "Skipped", "choose", "read_benchmarks", "read_documents"]
+__all__ = ["Choice", "Division", "Entry", "Skipped", "choose", "divide", "read_benchmarks", "read_documents"]

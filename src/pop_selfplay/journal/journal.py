@@ -118,6 +118,11 @@ class Journal:
         """What tells this run from every other one, wherever its directory moves. A fork gets one of its own."""
         return str(self.noted("run_id"))
 
+    @property
+    def begun(self) -> bool:
+        """Whether the run has any documents or calls of its own, which belong to its config."""
+        return any(self._one(f"SELECT 1 FROM {table} LIMIT 1") for table in ("documents", "calls", "episodes"))
+
     # --- documents ----------------------------------------------------------------------------------------------------
 
     def store_documents(self, rounds: Sequence[Sequence[Document]], drops: dict[str, int]) -> None:

@@ -18,7 +18,7 @@ import json
 import platform
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Final
+from typing import IO, Final
 
 from pop_selfplay.config import RunConfig, dump_config, load_config
 from pop_selfplay.errors import ConfigError
@@ -42,18 +42,15 @@ class RunDirectory:
     def create(cls, path: Path, config: RunConfig) -> "RunDirectory":
         """Make the directory for `config`, or reopen it when it was made for one that asks for the same work.
 
-        What `config` says about where, how fast and for how much (`RunConfig.same_work`) replaces what the run said.
+        What `config` says about where, how fast and for how much (`RunConfig.same_work`) replaces what the run said; the whole
+        of it does while the run has neither documents nor calls, so that a config that could not start can be corrected.
         Raises ConfigError with the difference when it holds a run of another config, JournalError when it cannot be written.
         """
         stored = path / "config.yaml"
         if stored.exists():
-            run = cls.open(path)
-            if not run.config.same_work(config):
-                raise ConfigError(
-                    f"{path} holds a run with another config; give this one a directory of its own, and --fork-from {path} to "
-                    f"take over every call that stays the same. The difference:\n{_difference(run.config, config)}"
-                )
-            return cls(path, config)
+            run = cls(path, config)
+            run._refuse_other_work()
+            return run
         try:
             path.mkdir(parents=True, exist_ok=True)
             if any(not _ours(entry) for entry in path.iterdir()):
@@ -112,16 +109,21 @@ class RunDirectory:
         """Open the journal to write; only who holds the directory may. `Journal.open_to_read` is for everybody else."""
         return Journal.open(self.journal_path)
 
-    def read_result(self) -> dict[str, Any] | None:
-        """Return result.json as written, or None while the run has none."""
-        if not self.result_path.is_file():
-            return None
-        result: dict[str, Any] = json.loads(self.result_path.read_text(encoding="utf-8"))
-        return result
+    def begun(self) -> bool:
+        """Tell whether anything here was made for the config: documents, calls or models. Else it may still change."""
+        if (self.path / "models").exists():
+            return True
+        with Journal.open_to_read(self.journal_path) as journal:
+            return journal.begun
 
     def __enter__(self) -> "RunDirectory":
         """Take the directory for this process and store the config as it is now. Raises JournalError when another has it."""
         self._lock = take_lock(self._lock_path)
+        try:
+            self._refuse_other_work()  # another process may have begun the run since this one looked
+        except BaseException:
+            self.__exit__()
+            raise
         if RunDirectory.open(self.path).config != self.config:
             write_atomically(self.path / "config.yaml", dump_config(self.config))
         return self
@@ -130,6 +132,15 @@ class RunDirectory:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def _refuse_other_work(self) -> None:
+        stored = RunDirectory.open(self.path).config
+        if not stored.same_work(self.config) and self.begun():
+            raise ConfigError(
+                f"{self.path} holds a run with another config; give this one a directory of its own, and "
+                f"--fork-from {self.path} to take over every call that stays the same. "
+                f"The difference:\n{_difference(stored, self.config)}"
+            )
 
 
 def write_atomically(path: Path, text: str) -> None:

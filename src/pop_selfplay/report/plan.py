@@ -10,8 +10,9 @@ from typing import Any, Final, NamedTuple
 
 from pop_selfplay.config import RunConfig, Synthesis, prices_of
 from pop_selfplay.core.filtering import count_words
-from pop_selfplay.corpus import choose, read_documents
+from pop_selfplay.corpus import divide
 from pop_selfplay.domains import Domain, load_domain
+from pop_selfplay.errors import UsageError
 from pop_selfplay.records import Document, Role
 
 TOKENS_PER_WORD: Final = 1.33
@@ -52,9 +53,10 @@ class Planned(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The plan of one round's synthesis. `assumed` says, for a reader, what it rests on."""
+    """The plan of one round's synthesis: of `documents` out of the `wanted` ones. `assumed` says what it rests on."""
 
     documents: int
+    wanted: int
     roles: tuple[Planned, ...]
     hours: float
     assumed: str
@@ -104,21 +106,32 @@ def make_plan(config: RunConfig, like: Measured | None = None, tokens_per_second
     DomainError as a run would.
     """
     domain = load_domain(config.domain)
-    choice = choose(read_documents(config.corpus), seed=config.seed, count=config.synthesis.documents, filter=config.filter)
+    documents = tuple(divide(config).rounds[1])
     written = {**_assumed(config, domain), **(like.written if like else {})}
-    roles = _roles(config, domain, choice.documents, written)
+    roles = _roles(config, domain, documents, written)
     speed = tokens_per_second or (like.tokens_per_second if like else None) or TOKENS_PER_SECOND
     generated = sum(role.generated for role in roles)
     uncached = sum(role.prompt - role.cached for role in roles)
     hours = (generated / speed + uncached / _READ_PER_SECOND) / 3600
-    lengths = f"tokens per call as in {like.source}" if like else "assumed tokens per call"
-    shown = ", ".join(f"{role} {written[role]:,.0f}" for role in (*Role,) if written[role])
+    speeds = f"{speed:,.0f} generated and {_READ_PER_SECOND:,.0f} read tokens per second"
     return Plan(
-        len(choice.documents),
+        len(documents),
+        config.synthesis.documents,
         roles,
         hours,
-        f"{lengths}: {shown}; {speed:,.0f} generated and {_READ_PER_SECOND:,.0f} read tokens per second; no call asked twice",
+        f"{_lengths(written, like)}; {speeds}; no call asked twice",
     )
+
+
+def _lengths(written: Mapping[str, float], like: Measured | None) -> str:
+    """Say how long the texts of each role are taken to be, and which of these lengths nobody has measured."""
+    known = like.written if like else {}
+    lines = {
+        f"tokens per call as in {like.source if like else ''}": [role for role in Role if role in known],
+        "assumed tokens per call": [role for role in Role if role not in known],
+    }
+    said = {line: ", ".join(f"{role} {written[role]:,.0f}" for role in roles if written[role]) for line, roles in lines.items()}
+    return "; ".join(f"{line}: {shown}" for line, shown in said.items() if shown)
 
 
 def _assumed(config: RunConfig, domain: Domain) -> dict[str, float]:
@@ -206,11 +219,16 @@ def _words(tokens: float) -> str:
 
 
 def measured(result: Mapping[str, Any], source: str) -> Measured:
-    """Return what the first round of an earlier run took, from its result (`compute_result`)."""
+    """Return what the first round of an earlier run took, from its result (`compute_result`).
+
+    Raises UsageError when it has made no calls.
+    """
     first = result["rounds"][0]
     usage = first["usage"]
     seconds = first["seconds"]["synthesis"]
     generated = sum(role["generated"] for role in usage.values())
+    if not any(role["calls"] for role in usage.values()):
+        raise UsageError(f"--like {source}: no call of its first round is finished yet; name a run that has some")
     return Measured(
         source,
         {role: used["generated"] / used["calls"] for role, used in usage.items() if used["calls"]},

@@ -97,7 +97,8 @@ def usage_table(usage: list[dict[str, Any]]) -> Table:
 
 def plan_table(plan: Plan, priced: bool) -> Table:
     """One row per role, and the sum: what a synthesis is planned to take."""
-    title = f"plan: {plan.documents:,} documents, about {duration_text(3600 * plan.hours)}"
+    documents = f"{plan.documents:,}" + (f" of {plan.wanted:,}" if plan.documents < plan.wanted else "")
+    title = f"plan: {documents} documents, about {duration_text(3600 * plan.hours)}"
     table = Table(title=title + (f", {plan.money:,.2f} money" if priced else ""), title_justify="left", caption=plan.assumed)
     columns = ("calls", "prompt", "cached", "generated", *(("money",) if priced else ()))
     for column in ("role", *columns):

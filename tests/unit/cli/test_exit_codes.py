@@ -62,6 +62,11 @@ def test_an_interrupt_is_4_and_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch
     assert "pop run" in capfd.readouterr().err
 
 
+def test_a_name_that_is_neither_a_config_nor_a_run_is_called_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["run", str(tmp_path / "typo")]) == 2
+    assert "neither a config file nor a run directory" in capfd.readouterr().err
+
+
 def test_init_writes_a_config_that_loads_and_never_overwrites(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from pop_selfplay.config import load_config
 

@@ -14,6 +14,7 @@ from pop_selfplay.errors import ModelRefused, ModelUnavailable, RequestRefused
 from pop_selfplay.models.base import ChatRequest, Completion, Token
 from pop_selfplay.models.endpoint import EndpointChatModel
 from pop_selfplay.models.endpoint.http import Dropped, Response, Send
+from pop_selfplay.models.endpoint.retrying import failure
 
 Handler = Callable[[dict[str, Any]], Response]
 
@@ -205,6 +206,12 @@ def test_a_call_on_which_a_healthy_server_always_fails_is_refused_alone() -> Non
 def test_what_cannot_heal_stops_the_run_at_once_with_the_servers_words(status: int, words: str, advice: str) -> None:
     with pytest.raises(ModelRefused, match=f"HTTP {status}: {words}.*{advice}"):
         ask(one_after_the_other(refusal(status, words)), make_request())
+
+
+@pytest.mark.parametrize(("address", "said"), [("http://h:8000", True), ("http://h:8000/v1", False)])
+def test_a_404_reminds_of_v1_where_the_address_lacks_it(address: str, said: bool) -> None:
+    error = failure(f"{address}/chat/completions", Response(404, {}, b"not found"), "small", None)
+    assert ("/v1," in str(error)) == said
 
 
 def test_a_request_beyond_the_context_is_refused_alone() -> None:

@@ -5,8 +5,10 @@ import pytest
 from tests.integration.runs import write_texts
 
 from pop_selfplay.config import RunConfig, parse_config
+from pop_selfplay.errors import CorpusError, UsageError
 from pop_selfplay.records import Role
 from pop_selfplay.report.plan import CRITERIA, WRITTEN, Measured, calls_per_episode, make_plan, measured
+from pop_selfplay.report.tables import plan_table
 
 ENDPOINT = {"type": "endpoint", "base_url": "http://localhost:1/v1", "model": "m"}
 
@@ -45,7 +47,8 @@ def test_votes_and_the_reference_answer_cost_calls(texts: Path) -> None:
 
 def test_a_plan_counts_the_documents_that_are_there_and_every_problem_of_each(texts: Path) -> None:
     plan = make_plan(config(texts, documents=100, problems_per_document=2))
-    assert plan.documents == 6
+    assert (plan.documents, plan.wanted) == (6, 100)
+    assert "6 of 100 documents" in str(plan_table(plan, priced=False).title)
     assert {role.role: role.calls for role in plan.roles} == {"proposer": 12, "solver": 96, "rubric_writer": 12, "judge": 96}
 
 
@@ -76,13 +79,25 @@ def test_hours_go_by_the_speed_given_else_by_the_one_measured(texts: Path) -> No
     generated = sum(role.generated for role in slow.roles)
     assert slow.hours > generated / 100 / 3600 > fast.hours
     assert next(role for role in slow.roles if role.role == "solver").generated == 4 * 8 * 1000
-    assert "runs/small" in slow.assumed
+    assert "as in runs/small: solver 1,000; assumed tokens per call: proposer 200," in slow.assumed
 
 
 def test_an_earlier_run_tells_tokens_per_call_and_speed() -> None:
     usage = {"solver": {"calls": 4, "prompt": 1, "cached": 0, "generated": 400, "money": 0.0}}
     like = measured({"rounds": [{"usage": usage, "seconds": {"synthesis": 2.0}}]}, "runs/small")
     assert like == Measured("runs/small", {"solver": 100.0}, 200.0)
+
+
+def test_an_earlier_run_without_calls_tells_nothing() -> None:
+    with pytest.raises(UsageError, match="no call"):
+        measured({"rounds": [{"usage": {}, "seconds": {"synthesis": 0.0}}]}, "runs/new")
+
+
+def test_a_run_that_could_not_start_has_no_plan(texts: Path) -> None:
+    data = config(texts).model_dump(mode="json")
+    trained = {"model": {**ENDPOINT, "weights": "m"}, "training": {"type": "dpo"}}
+    with pytest.raises(CorpusError, match="6 usable documents, too few for 1 round of 4 and 64 held out"):
+        make_plan(parse_config({**data, **trained}))
 
 
 def test_every_scoring_mode_that_asks_the_judge_has_an_assumed_length(texts: Path) -> None:

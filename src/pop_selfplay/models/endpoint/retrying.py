@@ -72,10 +72,11 @@ def failure(url: str, response: Response, model: str, key_variable: str | None) 
         )
     if status in _ABOUT_THE_REQUEST:
         return BadRequest(url, status, words)
+    v1 = "" if "/v1/" in url else ", which for most servers ends in /v1,"
     advice = {
         401: f"check the key in the environment variable {key_variable}",
         403: f"check what the key in {key_variable} may do",
-        404: f"check model.base_url, and that the server knows the model {model!r}",
+        404: f"check model.base_url{v1} and that the server knows the model {model!r}",
     }.get(status, "check model.base_url and model.model")
     return ModelRefused(f"{url} answered HTTP {status}: {words}; {advice}")
 
