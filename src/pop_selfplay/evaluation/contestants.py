@@ -21,7 +21,16 @@ from typing import Final
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from pop_selfplay.config import EndpointModel, LocalModel, ModelConfig, NoTraining, PocketModel, SimulatedModel, VllmModel
+from pop_selfplay.config import (
+    EndpointModel,
+    LocalModel,
+    ModelConfig,
+    NoTraining,
+    PocketModel,
+    SimulatedModel,
+    VllmModel,
+    complaints,
+)
 from pop_selfplay.core.seeds import derive_seed
 from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.evaluation.rounds import best_model
@@ -108,7 +117,8 @@ def _read_yaml(path: Path) -> ModelConfig:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     except ValidationError as error:
-        raise ConfigError(f"{path} must hold the model part of a run config: {error}") from error
+        lines = "\n  ".join(complaints(error, ModelConfig))
+        raise ConfigError(f"{path} must hold the model part of a run config:\n  {lines}") from error
 
 
 def _of_run(path: Path, number: str) -> tuple[str, ModelConfig]:

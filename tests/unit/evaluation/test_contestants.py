@@ -43,6 +43,10 @@ def test_a_yaml_file_holds_any_model_config(tmp_path: Path) -> None:
     path.write_text("{type: endpoint, model: m}", encoding="utf-8")
     with pytest.raises(ConfigError, match="base_url"):
         find_contestant(str(path))
+    path.write_text("{type: local, path: x, devise: cpu}", encoding="utf-8")
+    with pytest.raises(ConfigError, match="did you mean device") as raised:
+        find_contestant(str(path))
+    assert "pydantic" not in str(raised.value)
     with pytest.raises(ConfigError, match="No such file"):
         find_contestant(str(tmp_path / "none.yaml"))
 

@@ -221,7 +221,8 @@ def test_rubrics_need_a_domain_that_can_judge_by_them(tmp_path: Path) -> None:
         ([{"text": "hello"}], "row 1"),
         ([{"prompt": ""}], "row 1"),
         ([{"prompt": [{"role": "assistant", "content": "hi"}]}], "user's"),
-        ([{"prompt": "a", "rubric": [{"name": "x"}]}], "rubric"),
+        ([{"prompt": [{"role": "boss", "content": "hi"}]}], "in prompt, 0.role: .*'boss'"),
+        ([{"prompt": "a", "rubric": [{"name": "x"}]}], "in rubric, criteria.0.description: is missing"),
         ([{"prompt": "a", "rubric": "half a {"}], "rubric"),
         ([{"prompt": "a", "rubric": 3}], "rubric"),
         ([{"prompt": "a", "rubric": [RUBRIC[0], RUBRIC[0]]}], "same name"),
@@ -233,8 +234,9 @@ def test_rubrics_need_a_domain_that_can_judge_by_them(tmp_path: Path) -> None:
 def test_a_file_that_holds_no_prompts_is_refused(tmp_path: Path, rows: list[dict[str, Any]], words: str) -> None:
     path = tmp_path / "prompts.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(ConfigError, match=words) as raised:
         read_prompts(path)
+    assert "pydantic" not in str(raised.value)
 
 
 def test_prompts_are_texts_conversations_or_lines(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from pop_selfplay.config import Synthesis
+from pop_selfplay.config import Synthesis, complaints
 from pop_selfplay.domains import Domain
 from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.evaluation.benchmarks.data import read_file
@@ -108,10 +108,10 @@ def _prompt(row: Mapping[str, Any], number: int, path: Path) -> Prompt:
             messages = _MESSAGES.validate_python(asked)
         rubric = _rubric(row.get("rubric"))
         difficulty = None if row.get("difficulty") in (None, "") else float(row["difficulty"])
-    except (ValidationError, TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise ConfigError(
             f"row {number} of {path} is no prompt: it needs `prompt` (a text or messages), and may have `rubric` "
-            f"(criteria) and `difficulty` (a number): {error}"
+            f"(criteria) and `difficulty` (a number): {_wrong(error)}"
         ) from error
     if not messages or messages[-1].role != "user":
         raise ConfigError(f"row {number} of {path}: the last message of a prompt must be the user's")
@@ -119,6 +119,13 @@ def _prompt(row: Mapping[str, Any], number: int, path: Path) -> Prompt:
         raise ConfigError(f"row {number} of {path}: two criteria of its rubric have the same name")
     text = messages[0].content if len(messages) == 1 else "\n\n".join(f"{m.role}: {m.content}" for m in messages)
     return Prompt(str(row.get("id") or number), messages, text, rubric, difficulty)
+
+
+def _wrong(error: TypeError | ValueError) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    field, kind = ("rubric", Rubric) if error.title == Rubric.__name__ else ("prompt", tuple[Message, ...])
+    return f"in {field}, " + "; ".join(complaints(error, kind))
 
 
 def _rubric(given: Any) -> Rubric | None:
