@@ -11,6 +11,7 @@ from pop_selfplay.cli import run as run_command
 from pop_selfplay.config import RunConfig, SimulatedModel, dump_config
 from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.models.simulated.server import serving, simulated_app
+from pop_selfplay.observer import Unwatched
 from tests.integration.faults import count_calls
 from tests.integration.runs import simulated_config, write_texts
 
@@ -63,13 +64,21 @@ def test_a_server_that_stays_away_ends_the_run_with_code_4_and_a_resume_loses_no
     assert count_calls(run) == count_calls(tmp_path / "undisturbed") > kept
 
 
-def test_a_server_that_comes_back_is_waited_for_and_the_user_is_told_both(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    run = tmp_path / "run"
+class Listening(Unwatched):
+    """An observer that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def notice(self, text: str) -> None:
+        self.told.append(text)
+
+
+def test_a_server_that_comes_back_is_waited_for_and_the_user_is_told_both(tmp_path: Path) -> None:
+    run, observer = tmp_path / "run", Listening()
     with serving(simulated_app(MODEL)) as base_url:
         config = served_config(tmp_path, base_url, patience_s=60)
-        running = threading.Thread(target=pop.run, args=(config, run))
+        running = threading.Thread(target=pop.run, args=(config, run, observer))
         running.start()
         wait_for_calls(run, 30)
     time.sleep(0.3)
@@ -77,5 +86,5 @@ def test_a_server_that_comes_back_is_waited_for_and_the_user_is_told_both(
     with serving(simulated_app(MODEL), port=port_of(base_url)):
         running.join(60)
     assert not running.is_alive() and (run / "pairs.parquet").is_file()
-    told = [message.partition(" ")[2] for message in caplog.messages if base_url in message]
+    told = [text.partition(" ")[2] for text in observer.told if base_url in text]
     assert told == ["cannot be reached; paused, waiting up to 60 s for it", "answers again"]
