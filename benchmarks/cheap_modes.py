@@ -6,7 +6,8 @@
 Every mode plays the pocket world's whole loop: synthesis on 600 documents, pairs, DPO as in `pop quickstart`, the exam before
 and after. `full`, the paper's method, is the yardstick: 32 candidates, all solved, each judged on every criterion with the
 judge's note and a tagged evaluation. All modes of a seed see the same documents, problems and first candidates: runs are forks
-of the full one, and a call that is the very same is not made twice, but counted in each. For each mode, over the seeds:
+of the full one, and a call that is the very same is not made twice, but counted in each. One mode has twice the documents, for
+less than half of the full method's tokens. For each mode, over the seeds:
 
 - generated tokens per kept pair, by role, refused calls and dropped problems counted; and their ratio to `full`
 - how often the chosen answer is truly better than the rejected one (ties half), and by how much, from 0 to 2
@@ -37,7 +38,7 @@ from pop_selfplay.core.parsing import Rejection, parse_answer
 from pop_selfplay.core.stats import clustered_mean, paired_difference
 from pop_selfplay.models.simulated.prose import prose
 from pop_selfplay.models.simulated.quality import quality
-from pop_selfplay.pocket.quickstart import quickstart_config
+from pop_selfplay.pocket.quickstart import PLANTS, quickstart_config
 from pop_selfplay.pocket.wording import ATTRIBUTES
 from pop_selfplay.pocket.world import World, asked, grade
 from pop_selfplay.records import PreferencePair, Role
@@ -64,6 +65,7 @@ MODES: Final[dict[str, Figures]] = {
     "4 candidates": {"candidates": 4},
     "early_stop by 8, gap 1": early_stop(8, 1.0),
     "early_stop by 4, gap 1": early_stop(4, 1.0),
+    "early_stop by 4, gap 1, 1200 documents": {"documents": 1200, **early_stop(4, 1.0)},
     "early_stop by 4, gap 1.5": early_stop(4, 1.5),
     "logprob, early_stop by 4, gap 1": {"scoring": "logprob", **early_stop(4, 1.0)},
     "logprob, early_stop by 4, gap 1.5": {"scoring": "logprob", **early_stop(4, 1.5)},
@@ -83,10 +85,13 @@ MODES: Final[dict[str, Figures]] = {
     "json_schema, logprob, early_stop by 4, gap 1": {"json_schema": True, "scoring": "logprob", **early_stop(4, 1.0)},
 }
 IN_POCKET: Final = (
-    *(FULL, "share_identical", "8 candidates", "early_stop by 4, gap 1", "logprob, early_stop by 4, gap 1"),
+    *(FULL, "share_identical", "8 candidates", "early_stop by 4, gap 1", "early_stop by 4, gap 1, 1200 documents"),
+    "logprob, early_stop by 4, gap 1",
     *(f"logprob, share_identical, early_stop by 2, gap {gap}" for gap in (1.3, 1.4, 1.9)),
 )
 """The full method is per_criterion there already; its model knows no comparisons and no schemas."""
+
+IN_SIMULATION: Final = tuple(mode for mode, synthesis in MODES.items() if "documents" not in synthesis)
 
 
 def main() -> None:
@@ -99,7 +104,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="keep the runs in this directory, and go on with those in it")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()
-    modes = list(dict.fromkeys([FULL, *(options.modes or (MODES if options.simulated else IN_POCKET))]))
+    modes = list(dict.fromkeys([FULL, *(options.modes or (IN_SIMULATION if options.simulated else IN_POCKET))]))
     with directory(options.work) as work:
         if options.simulated:
             part = {"simulated": table([simulated_run(mode, work, options.documents) for mode in modes])}
@@ -128,7 +133,8 @@ def pocket_run(seed: int, mode: str, work: Path) -> Figures:
     quick = quickstart_config(seed=seed)
     synthesis = {**quick.synthesis.model_dump(), "scoring": "per_criterion", **MODES[FULL], **MODES[mode]}
     training = {**quick.training.model_dump(), "keep_best": False}  # two dozen held-out pairs would choose by chance
-    config = pop.parse_config(quick.model_dump() | {"synthesis": synthesis, "training": training})
+    corpus = {"type": "pocket", "editions": synthesis["documents"] // PLANTS}
+    config = pop.parse_config(quick.model_dump() | {"corpus": corpus, "synthesis": synthesis, "training": training})
     out, full = run_path(work, seed, mode), run_path(work, seed, FULL)
     fork_from = None if mode == FULL else full
     with open_session(out, config, fork_from=fork_from) as session:
