@@ -36,7 +36,7 @@ from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.evaluation.rounds import best_model
 from pop_selfplay.journal import RunDirectory
 from pop_selfplay.models import open_model
-from pop_selfplay.models.base import ChatModel
+from pop_selfplay.models.base import ChatModel, Notice
 from pop_selfplay.session import settings_name, watch_session, weights_of
 
 _SHIPPED: Final[dict[str, ModelConfig]] = {"pocket": PocketModel(), "simulated": SimulatedModel()}
@@ -47,13 +47,13 @@ _YAML: Final = (".yaml", ".yml")
 class Contestant:
     """A model to measure or to judge by. `label` is for people; calls in a journal belong to `identity`, the model's own name.
 
-    `open` is called once for each evaluation, in its event loop; whoever opens it closes it. `in_flight` is how many calls it
-    takes at once.
+    `open` is called once for each evaluation, in its event loop, with who is told when its server is down or back; whoever
+    opens it closes it. `in_flight` is how many calls it takes at once.
     """
 
     label: str
     identity: str
-    open: Callable[[], ChatModel]
+    open: Callable[[Notice], ChatModel]
     in_flight: int = 256
 
 
@@ -76,7 +76,7 @@ def contestant(label: str, config: ModelConfig) -> Contestant:
     """Return the contestant that `config` describes."""
     identity = settings_name(config) + _fingerprint(config)
     in_flight = config.max_in_flight if isinstance(config, (EndpointModel, VllmModel)) else 256
-    return Contestant(label, identity, lambda: open_model(config, name=identity), in_flight)
+    return Contestant(label, identity, lambda notice: open_model(config, name=identity, notice=notice), in_flight)
 
 
 def start_of_run(path: Path) -> Contestant:

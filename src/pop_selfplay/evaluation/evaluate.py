@@ -90,7 +90,7 @@ async def evaluate(plan: Plan, place: Workplace, tell: Tell) -> dict[str, Any]:
     Raises UsageError or ConfigError before the first call when a judge, a package or a data file is missing.
     """
     prepared = [_prepare(plan, choice) for choice in plan.choices]
-    judge = None if plan.judge is None else RecordedModel(plan.judge, Role.JUDGE, place.journal, plan.seed)
+    judge = None if plan.judge is None else RecordedModel(plan.judge, Role.JUDGE, place.journal, plan.seed, tell)
     work = _Work(plan, place, judge, tell)
     try:
         base = None if plan.against is None else await _measure_all(work, prepared, plan.against, None)
@@ -125,7 +125,7 @@ async def _measure_all(
 ) -> dict[str, Measured]:
     """Return benchmark → what `contestant` came to. The model is opened only if something is left to run, and closed."""
     done: dict[str, Measured] = {}
-    model = RecordedModel(contestant, Role.SOLVER, work.place.journal, work.plan.seed)
+    model = RecordedModel(contestant, Role.SOLVER, work.place.journal, work.plan.seed, work.tell)
     try:
         for ready in prepared:
             name = ready.choice.name

@@ -5,8 +5,10 @@ for good (ModelRefused, ModelUnavailable, a full disk) stops the evaluation with
 """
 
 import asyncio
+import contextlib
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,7 +102,7 @@ async def run_task(
     Raises the error with which a model failed for good, ModelError when inspect_ai could not run the task.
     """
     init_display_type("none")  # the progress is ours to show
-    with warnings.catch_warnings():
+    with _level_kept(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning, module="inspect_ai")
         ran = await eval_async(
             task,
@@ -132,6 +134,16 @@ async def run_task(
     # The samples of `log` load themselves when touched, by an event loop within ours, for which asyncio would be patched.
     whole = await read_eval_log_async(log.location)
     return Ran(whole.samples or [], log.location)
+
+
+@contextlib.contextmanager
+def _level_kept() -> Iterator[None]:
+    """Keep the level of all logging: inspect_ai sets it for the whole process, which would hide everybody's warnings."""
+    level = logging.getLogger().level
+    try:
+        yield
+    finally:
+        logging.getLogger().setLevel(level)
 
 
 def _why(log: EvalLog) -> str:

@@ -12,7 +12,7 @@ from pop_selfplay.core.parsing import valid_unicode
 from pop_selfplay.core.seeds import derive_seed
 from pop_selfplay.evaluation.contestants import Contestant
 from pop_selfplay.journal import CallKey, Journal, StoredCall
-from pop_selfplay.models.base import ChatModel, ChatRequest, Completion
+from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, Notice
 from pop_selfplay.records import Message, Role
 
 ROUND = 0
@@ -21,12 +21,12 @@ ROUND = 0
 class RecordedModel:
     """Answers from `journal` where it can, else from the model, which is opened only then, and writes the answer down."""
 
-    def __init__(self, contestant: Contestant, role: Role, journal: Journal, seed: int) -> None:
-        """`role` is what the model does here: solver for who is measured, judge for who judges."""
+    def __init__(self, contestant: Contestant, role: Role, journal: Journal, seed: int, notice: Notice) -> None:
+        """`role` is what the model does here: solver for who is measured, judge for who judges. `notice`: as models say."""
         self.contestant = contestant
         self.answered = 0
         self._model: ChatModel | None = None
-        self._role, self._journal, self._seed = role, journal, seed
+        self._role, self._journal, self._seed, self._notice = role, journal, seed, notice
         self._work = ""
         self._asked: Counter[str] = Counter()
 
@@ -54,7 +54,7 @@ class RecordedModel:
         if stored is not None and stored.digest == digest:
             self.answered += 1
             return stored.completion
-        self._model = self._model or self.contestant.open()
+        self._model = self._model or self.contestant.open(self._notice)
         request = ChatRequest(self._role, messages, temperature, top_p, max_tokens, seed, stop, group=content)
         made = await self._model.complete(request)
         text = valid_unicode(made.text)

@@ -20,6 +20,7 @@ from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.models.simulated.server import HttpFaults, serving, simulated_app
 from pop_selfplay.records import Criterion, Role
+from pop_selfplay.stages.asking import together
 
 CRITERIA = [Criterion(name=name, description="d", weight=1, gold="g") for name in ("dose", "effect")]
 MODEL = SimulatedChatModel(SimulatedModel())
@@ -29,7 +30,7 @@ REQUESTS = [make_request(system="Write <answer>.", seed=seed, stop="</answer>") 
 async def ask(model: EndpointModel | SimulatedModel, requests: Sequence[ChatRequest]) -> list[Completion]:
     opened = open_model(model)
     try:
-        return await asyncio.gather(*map(opened.complete, requests))
+        return await together(map(opened.complete, requests))
     finally:
         await opened.close()
 
@@ -99,6 +100,18 @@ def test_a_server_that_comes_back_within_patience_is_waited_for() -> None:
     with serving(simulated_app(MODEL), port=port):
         client.join()
     assert len(outcomes[0]) == len(REQUESTS)
+
+
+def test_a_call_that_outlives_its_model_opens_no_new_connection() -> None:
+    async def run(base_url: str) -> None:
+        model = open_model(EndpointModel(base_url=base_url, model="simulated"))
+        await model.complete(REQUESTS[0])
+        await model.close()
+        with pytest.raises(RuntimeError, match="was closed"):
+            await model.complete(REQUESTS[0])
+
+    with serving(simulated_app(MODEL)) as base_url:
+        asyncio.run(run(base_url))
 
 
 def test_an_unknown_model_and_a_wrong_key_are_refused_at_once() -> None:

@@ -33,7 +33,7 @@ class Player:
 
 def playing(label: str, write: Callable[[str], str] | Player) -> Contestant:
     player = write if isinstance(write, Player) else Player(write)
-    return Contestant(label, f"scripted-{label}", lambda: player)
+    return Contestant(label, f"scripted-{label}", lambda notice: player)
 
 
 def write_rows(folder: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> Path:

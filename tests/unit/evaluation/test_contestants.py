@@ -31,7 +31,7 @@ def a_run(path: Path, rounds: int = 2, **settings: Any) -> Path:
 
 def test_an_endpoint_is_a_url_and_a_name() -> None:
     found = find_contestant("http://localhost:8000/v1#qwen")
-    assert found.label == "http://localhost:8000/v1#qwen" and isinstance(found.open(), EndpointChatModel)
+    assert found.label == "http://localhost:8000/v1#qwen" and isinstance(found.open(print), EndpointChatModel)
     with pytest.raises(UsageError, match="names no model"):
         find_contestant("http://localhost:8000/v1")
 

@@ -65,7 +65,7 @@ def duel(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     plan = Duel(a, b, judge, read_prompts(prompts), **settings)
     with open_workplace(tmp_path / "out") as place:
-        fights = asyncio.run(play_duel(plan, place.journal))
+        fights = asyncio.run(play_duel(plan, place.journal, print))
     return duel_result(plan, fights), [fight_row(fight) for fight in fights]
 
 

@@ -1,13 +1,16 @@
 """An evaluation scores items in the benchmark's own format, pairs two models by item, and repeats nothing that was finished."""
 
 import asyncio
+import logging
 import signal
 from pathlib import Path
 
 import pytest
 from inspect_ai.log import read_eval_log
 
+from pop_selfplay.config import EndpointModel
 from pop_selfplay.errors import ConfigError, ModelUnavailable, RequestRefused, UsageError
+from pop_selfplay.evaluation.contestants import contestant
 from pop_selfplay.evaluation.evaluate import Plan, evaluate_in
 from pop_selfplay.evaluation.suites import Choice
 from pop_selfplay.evaluation.workplace import reporting
@@ -206,3 +209,16 @@ def test_what_waits_long_is_reported_again_and_again() -> None:
 
     asyncio.run(wait())
     assert said[:3] == ["still here"] * 3
+
+
+def test_a_server_that_is_down_is_told_and_other_peoples_warnings_are_not_silenced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = write_rows(tmp_path / "data", "gsm8k", SUMS)
+    nobody = contestant("nobody", EndpointModel(base_url="http://127.0.0.1:9/v1", model="m", patience_s=0.2))
+    plan, told = Plan("test", [Choice(name="gsm8k")], nobody, data_dir=data), list[str]()
+    with pytest.raises(ModelUnavailable, match="tries in"):
+        evaluate_in(tmp_path / "out", plan, told.append)
+    assert any("cannot be reached; paused, waiting up to 0.2 s for it" in line for line in told)
+    logging.getLogger("somebody").warning("hear me")
+    assert "hear me" in caplog.messages

@@ -11,7 +11,6 @@ are in words instead of a tokenizer's tokens, and features are scaled but not ce
 two answers of equal style.
 """
 
-import asyncio
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -34,6 +33,7 @@ from pop_selfplay.domains import Prompt, load_prompt
 from pop_selfplay.evaluation.benchmarks.base import Item, Setup, Value
 from pop_selfplay.evaluation.benchmarks.judging import ask_judge
 from pop_selfplay.evaluation.benchmarks.parts import dataset, of_own, scored
+from pop_selfplay.stages.asking import together
 
 read = of_own
 
@@ -88,7 +88,7 @@ def beside(baseline: dict[str, str], judge: Model) -> Scorer:
         if theirs is None:
             return Score.unscored(reason="no_baseline")
         orders = ((theirs, ours), (ours, theirs))
-        verdicts = await asyncio.gather(*(_verdict(judge, state.input_text, first, second) for first, second in orders))
+        verdicts = await together(_verdict(judge, state.input_text, first, second) for first, second in orders)
         failed = next((verdict for verdict in verdicts if isinstance(verdict, Rejection)), None)
         if failed is not None:
             return Score.unscored(reason=f"judge_{failed.reason}", explanation=failed.detail)

@@ -11,7 +11,6 @@ and the aspects of the comparison are ours, min_p is not sent, and an answer of 
 nothing.
 """
 
-import asyncio
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -37,6 +36,7 @@ from pop_selfplay.evaluation.benchmarks.data import read_file, read_items
 from pop_selfplay.evaluation.benchmarks.judging import ask_judge
 from pop_selfplay.evaluation.benchmarks.parts import of_own, scored
 from pop_selfplay.journal.rundir import write_atomically
+from pop_selfplay.stages.asking import together
 
 read = of_own
 
@@ -139,7 +139,7 @@ def writing(judge: Model, baseline: dict[str, str] | None) -> Scorer:
 
 async def _share(judge: Model, request: str, ours: str, theirs: str) -> float | Rejection:
     """Return which share of the plus signs our text wins over both orders."""
-    as_a, as_b = await asyncio.gather(_share_of_a(judge, request, ours, theirs), _share_of_a(judge, request, theirs, ours))
+    as_a, as_b = await together(_share_of_a(judge, request, *texts) for texts in ((ours, theirs), (theirs, ours)))
     if isinstance(as_a, Rejection) or isinstance(as_b, Rejection):
         return as_a if isinstance(as_a, Rejection) else as_b
     return (as_a + 1 - as_b) / 2

@@ -7,7 +7,6 @@ score of an item is the points achieved over the points that can be achieved, an
 Difference: inspect_evals counts a criterion as not met when the judge's answer cannot be read. Here such an item has no score.
 """
 
-import asyncio
 from typing import Any
 
 from inspect_ai import Task
@@ -22,6 +21,7 @@ from pop_selfplay.evaluation.benchmarks.base import Setup, Value
 from pop_selfplay.evaluation.benchmarks.judging import ask_judge
 from pop_selfplay.evaluation.benchmarks.parts import dataset, no_summary, of_own, scored
 from pop_selfplay.records import Message
+from pop_selfplay.stages.asking import together
 
 read, summary = of_own, no_summary
 
@@ -42,7 +42,7 @@ def rubric_points(judge: Model) -> Scorer:
         rubrics: list[dict[str, Any]] = state.metadata["rubrics"]
         turns = [*state.metadata["conversation"], {"role": "assistant", "content": state.output.completion}]
         conversation = conversation_to_input_text(turns)
-        met = await asyncio.gather(*(_met(judge, conversation, rubric) for rubric in rubrics))
+        met = await together(_met(judge, conversation, rubric) for rubric in rubrics)
         failed = next((verdict for verdict in met if isinstance(verdict, Rejection)), None)
         if failed is not None:
             return Score.unscored(reason=f"judge_{failed.reason}", explanation=failed.detail)

@@ -7,7 +7,6 @@ inspect_evals asks it.
 Difference: inspect_evals counts a rating that cannot be read as 0. Here such an item has no score.
 """
 
-import asyncio
 import json
 import re
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from pop_selfplay.evaluation.benchmarks.data import read_file
 from pop_selfplay.evaluation.benchmarks.judging import ask_judge
 from pop_selfplay.evaluation.benchmarks.parts import dataset, no_summary, of_own, scored
 from pop_selfplay.records import Message
+from pop_selfplay.stages.asking import together
 
 read, summary = of_own, no_summary
 
@@ -62,7 +62,7 @@ def checklist(judge: Model) -> Scorer:
 
     async def score(state: TaskState, target: Target) -> Score:
         criteria: list[str] = state.metadata["checklist"]
-        ratings = await asyncio.gather(*(_rating(judge, state, criteria, n) for n in range(len(criteria))))
+        ratings = await together(_rating(judge, state, criteria, n) for n in range(len(criteria)))
         failed = next((rating for rating in ratings if isinstance(rating, Rejection)), None)
         if failed is not None:
             return Score.unscored(reason=f"judge_{failed.reason}", explanation=failed.detail)

@@ -12,7 +12,7 @@ from pop_selfplay.evaluation.contestants import Contestant
 from pop_selfplay.evaluation.duel.judging import ROUND, Verdict, judge
 from pop_selfplay.evaluation.duel.prompts import Prompt, Questions
 from pop_selfplay.journal import Journal
-from pop_selfplay.models.base import ChatModel
+from pop_selfplay.models.base import ChatModel, Notice
 from pop_selfplay.records import Failure, Role
 from pop_selfplay.stages.asking import NO_STOP, Cast, Question, ask, together
 
@@ -48,8 +48,8 @@ class Fight:
     lost: str = ""
 
 
-async def play_duel(duel: Duel, journal: Journal) -> list[Fight]:
-    """Play every fight of the duel, in the order of the prompts. Models are opened here and closed.
+async def play_duel(duel: Duel, journal: Journal, notice: Notice) -> list[Fight]:
+    """Play every fight of the duel, in the order of the prompts. Models are opened here and closed; `notice`: as they say.
 
     Raises DomainError when a prompt has a rubric by which the domain can neither compare nor rate.
     """
@@ -60,7 +60,7 @@ async def play_duel(duel: Duel, journal: Journal) -> list[Fight]:
     try:
         for side, contestant in (("a", duel.a), ("b", duel.b), ("judge", duel.judge)):
             if contestant.identity not in opened:
-                opened[contestant.identity] = contestant.open()
+                opened[contestant.identity] = contestant.open(notice)
             model = opened[contestant.identity]
             role = Role.JUDGE if side == "judge" else Role.SOLVER
             casts[side] = Cast({role: model}, domain, _synthesis(duel), journal, duel.seed)

@@ -67,7 +67,7 @@ async def _played(duel: Duel, journal: Journal, tell: Callable[[str], None]) -> 
         tell(", ".join(f"{count:,} calls of the {role}" for role, count in calls.items()) or "no call is finished yet")
 
     async with reporting(say):
-        return await play_duel(duel, journal)
+        return await play_duel(duel, journal, tell)
 
 
 def fight_row(fight: Fight) -> dict[str, Any]:

@@ -71,10 +71,13 @@ class HttpClient:
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(_CONNECT_TIMEOUT_S, timeout_s))
         self._timeout_s = timeout_s
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
         self._proxies: dict[str, str | None] = {}
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
-        """Send `body` as JSON. Raises Dropped when no whole answer came within the timeout."""
+        """Send `body` as JSON. Raises Dropped when no whole answer came within the timeout, RuntimeError once closed."""
+        if self._closed:  # a call that outlives its client must not open another one, which nobody would close
+            raise RuntimeError("this client was closed: make a new model")
         session = self._session
         if session is None:
             # The scheduler bounds what is in flight, so the client does not; what a server sets in cookies is not kept.
@@ -94,6 +97,7 @@ class HttpClient:
             raise Dropped(f"{type(error).__name__}: {error}") from error
 
     async def close(self) -> None:
+        self._closed = True
         if self._session is not None:
             await self._session.close()
             self._session = None
