@@ -15,8 +15,6 @@ from pop_selfplay.observer import Unwatched
 from tests.integration.faults import count_calls
 from tests.integration.runs import simulated_config, write_texts
 
-# The simulated server is cut off in the middle of accepting connections, and leaves what it just accepted to the collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed:ResourceWarning")
 MODEL = SimulatedChatModel(SimulatedModel(malformed_rate=0.1, seconds_per_call=0.02))
 
 

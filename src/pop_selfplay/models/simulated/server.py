@@ -32,6 +32,7 @@ __all__ = ["HttpFaults", "guess_role", "listening", "serving", "simulated_app"]
 
 _START_TIMEOUT_S: Final = 10.0
 _SHUTDOWN_TIMEOUT_S: Final = 0.1
+_TURNS_TO_CONNECT: Final = 3  # of the event loop, from an accepted socket to a connection
 _MAX_BODY_BYTES: Final = 1 << 28
 _SEEDS_APART: Final = 1_000_003
 _CRASHED: Final = 70
@@ -186,11 +187,25 @@ async def listening(app: web.Application, *, host: str = "127.0.0.1", port: int 
         app, access_log=None, handler_cancellation=True, keepalive_timeout=3600, shutdown_timeout=_SHUTDOWN_TIMEOUT_S
     )
     await runner.setup()
+    loop = asyncio.get_running_loop()
     try:
-        await web.TCPSite(runner, host, port, backlog=4096).start()
-        yield f"http://{host}:{runner.addresses[0][1]}/v1"
+        assert runner.server is not None
+        server = await loop.create_server(runner.server, host, port, backlog=4096)
+        try:
+            yield f"http://{host}:{server.sockets[0].getsockname()[1]}/v1"
+        finally:
+            await _accept_no_more(server)
+            server.close()
     finally:
         await runner.cleanup()
+
+
+async def _accept_no_more(server: asyncio.Server) -> None:
+    """Let nobody in any more, but have whoever just came become a connection: only those are closed with the server."""
+    for sock in server.sockets:
+        asyncio.get_running_loop().remove_reader(sock)
+    for _ in range(_TURNS_TO_CONNECT):
+        await asyncio.sleep(0)
 
 
 @contextlib.contextmanager
