@@ -72,7 +72,7 @@ def make_run(path: Path, episodes: int, candidates: int) -> None:
     ]
     with run.journal() as journal:
         journal.store_documents([[], documents], {})
-    template, places = played("@ID@", "@DOCUMENT@", candidates).model_dump_json(), ", ".join(["?"] * 12)
+    template, places = played("@ID@", "@DOCUMENT@", candidates).model_dump_json(), ", ".join(["?"] * 13)
     rng = random.Random(0)
     with closing(sqlite3.connect(run.journal_path, isolation_level=None)) as db:
         for start in range(0, episodes, 1000):
@@ -94,7 +94,8 @@ def calls_of(id_: str, candidates: int) -> list[tuple[Any, ...]]:
         *((role, str(n)) for role in ("solver", "judge") for n in range(candidates)),
     ]
     return [
-        (id_, role, item, 0, 1, "0" * 16, "", f"<answer>{item} {TEXT}</answer>", "stop", 900, 600, 50) for role, item in asked
+        (id_, role, item, 0, 1, "0" * 16, "", f"<answer>{item} {TEXT}</answer>", "stop", 900, 600, 50, "")
+        for role, item in asked
     ]
 
 

@@ -144,20 +144,18 @@ class Session:
         models: dict[str, ChatModel] = {}
         meter = self.meter()
         meter.check()
-        try:
+        async with contextlib.AsyncExitStack() as opened:  # closes every model, also when closing another one fails
             for player in players.values():
                 if player.name not in models:
                     notice, folder = self.observer.notice, self.directory.servers_path
                     model = open_model(player.model, name=player.name, notice=notice, folder=folder)
+                    opened.push_async_callback(model.close)
                     models[player.name] = MeteredModel(model, meter, prices_of(player.model))
             by_role = {role: models[player.name] for role, player in players.items()}
             with open_earlier(self.config.synthesis.reuse, self.journal, self.config.rounds) as earlier:
                 shared = (self.config.synthesis, self.journal, self.config.seed, earlier, self.benchmarks)
                 capacity = max(capacity_of(player.model) for player in players.values())
                 yield Cast(by_role, self.domain, *shared, capacity=capacity)
-        finally:
-            for model in models.values():
-                await model.close()
 
     def _name_of(self, player: ModelConfig, round_: int) -> str:
         """Return the name under which a model's calls are stored: a stored call counts only for the same name.
@@ -201,7 +199,7 @@ class Session:
         """Return what the tokens of a role cost in a round, None where that is not known."""
         measured = round_ == 0 and role is Role.SOLVER
         teacher = None if measured else self.config.teachers.get(role)
-        return prices_of(teacher or self.policy(max(1, round_)))
+        return prices_of(teacher or self.policy(self.policies(max(1, round_))[role]))
 
     async def _watched(self, work: Awaitable[T]) -> T:
         async def tick() -> None:
@@ -214,6 +212,8 @@ class Session:
             return await work
         finally:
             ticker.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await ticker  # raises what it died of
             self.refresh()
 
     def refresh(self) -> None:

@@ -74,10 +74,14 @@ class Journal:
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._db = connection
         self._path = path
-        self._completion = (
-            f"text, finish_reason, prompt_tokens, generated_tokens, cached_tokens, {column(connection, 'probabilities')}"
-        )
-        self._inherits = self._one("SELECT 1 FROM inherited_calls LIMIT 1") is not None
+        try:
+            self._completion = (
+                f"text, finish_reason, prompt_tokens, generated_tokens, cached_tokens, {column(connection, 'probabilities')}"
+            )
+            self._inherits = self._one("SELECT 1 FROM inherited_calls LIMIT 1") is not None
+        except BaseException:
+            connection.close()
+            raise
 
     @classmethod
     def open(cls, path: Path) -> "Journal":

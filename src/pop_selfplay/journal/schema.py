@@ -118,10 +118,13 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     A journal that is not there yet, or was only just made, reads as an empty one. Raises JournalError when it cannot be read.
     """
     try:
-        db = _open_read_only(path) if path.exists() else None
-        if db is None or _version(db) == 0:
+        if not path.exists():
             return connect(Path(":memory:"))
+        db = _open_read_only(path)
         try:
+            if _version(db) == 0:
+                db.close()
+                return connect(Path(":memory:"))
             _check_version(db, path, *READABLE)
         except BaseException:
             db.close()
@@ -137,9 +140,9 @@ def _open_read_only(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(address, uri=True, isolation_level=None, timeout=BUSY_SECONDS)
     try:
         _version(db)
-    except sqlite3.OperationalError:
+    except sqlite3.DatabaseError as error:
         db.close()
-        if log.exists() and log.stat().st_size > 0:
+        if not isinstance(error, sqlite3.OperationalError) or (log.exists() and log.stat().st_size > 0):
             raise
         # SQLite wants its two side files even to read; where they cannot be made nobody writes, and the file alone is whole.
         db = sqlite3.connect(f"{address}&immutable=1", uri=True, isolation_level=None)

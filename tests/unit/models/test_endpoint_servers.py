@@ -220,6 +220,18 @@ def test_where_a_probe_shows_that_n_is_honoured_all_answers_come_from_one_call_w
     assert (call["n"], call["seed"]) == (4, 0)
 
 
+def test_the_probes_few_words_teach_nothing_about_how_long_answers_are() -> None:
+    async def run() -> None:
+        told = Told(moss)
+        before = told.model._expected(many(1)[0])
+        await told.model._several.honoured(told.model._reply)
+        assert len(told.calls) == 1 and told.model._expected(many(1)[0]) == before
+        await told.model.complete_many(many(2))
+        assert told.model._expected(many(1)[0]) == 2.5
+
+    asyncio.run(run())
+
+
 def test_the_prompt_is_counted_once_and_the_answers_tokens_are_shared_out_by_length() -> None:
     async def sized(host: str, body: dict[str, Any]) -> Response:
         return reply("a", "b" * 3) if body["max_tokens"] > 16 else reply("x", "y")

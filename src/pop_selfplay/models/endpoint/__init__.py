@@ -79,6 +79,7 @@ class EndpointChatModel:
             if not reply.gives_logprobs:
                 raise ModelRefused(f"{self._name} answers without logprobs; {_NO_LOGPROBS}")
             self._gives_logprobs = True
+        self._learn(request.role, reply)
         return reply.completions(request)[0]
 
     async def complete_many(self, requests: Sequence[ChatRequest]) -> list[Completion] | None:
@@ -94,6 +95,7 @@ class EndpointChatModel:
         if len(reply.choices) != len(requests):
             self._several.failed(len(requests), f"it gave {len(reply.choices)} answers")
             return None
+        self._learn(requests[0].role, reply)
         return reply.completions(requests[0])
 
     async def close(self) -> None:
@@ -112,7 +114,6 @@ class EndpointChatModel:
             server = self._servers.choose(first.group)
             reply = await self._from(server, body, priority, len(requests), tokens, patience)
             if reply is not None:
-                self._learn(first.role, reply)
                 return reply
 
     async def _from(

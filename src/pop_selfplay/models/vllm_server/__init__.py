@@ -90,6 +90,7 @@ class VllmChatModel:
                 answer = call.result()
             finally:
                 call.cancel()
+                await asyncio.gather(call, return_exceptions=True)  # no call may outlive its turn
             self._answered += 1
             return answer
 
