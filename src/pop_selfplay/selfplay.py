@@ -73,7 +73,7 @@ def choose_documents(session: Session) -> None:
 def synthesise(session: Session, round_: int) -> None:
     """Play every unfinished episode of the round, with the round's policy in all roles but the frozen ones."""
     todo = left_to_play(session, round_)
-    calls = sum(calls_per_episode(session.config.synthesis).values())
+    calls = sum(calls_per_episode(session.config.synthesis, session.domain).values())
     session.observer.phase(f"round {round_}: synthesis", len(todo), calls * len(todo))
     if todo:
         policies = session.policies(round_)

@@ -80,6 +80,7 @@ class Session:
     journal: Journal
     domain: Domain
     observer: Observer = field(default_factory=Unwatched)
+    _note_seconds: Callable[[], None] = field(default=lambda: None, init=False, repr=False)
 
     @property
     def config(self) -> RunConfig:
@@ -205,6 +206,7 @@ class Session:
         async def tick() -> None:
             while True:
                 self.refresh()
+                self._note_seconds()
                 await asyncio.sleep(0.25)
 
         ticker = asyncio.create_task(tick())
@@ -223,18 +225,23 @@ class Session:
 
     @contextlib.contextmanager
     def timed(self, what: str) -> Iterator[None]:
-        """Add the seconds this takes to the note `seconds/<what>`, also over interrupted sessions.
+        """Add the seconds this takes to the note `seconds/<what>`, over all sessions; a killed one has noted all but the last.
 
         Raises BudgetSpent, before it begins, when a limit of the budget is reached.
         """
         self.meter().check()
-        start = time.monotonic()
+        key, start = f"seconds/{what}", time.monotonic()
+        before = float(self.journal.noted(key) or 0.0)
+
+        def note() -> None:
+            self.journal.note(key, repr(before + time.monotonic() - start))
+
+        self._note_seconds = note
         try:
             yield
         finally:
-            key = f"seconds/{what}"
-            before = float(self.journal.noted(key) or 0.0)
-            self.journal.note(key, repr(before + time.monotonic() - start))
+            self._note_seconds = lambda: None
+            note()
 
 
 def settings_name(model: ModelConfig) -> str:

@@ -69,6 +69,23 @@ def test_an_observer_that_fails_is_not_passed_over_in_silence(tmp_path: Path) ->
             session.play(session.policies(1), work)
 
 
+def test_time_is_noted_while_it_passes_so_that_a_kill_hides_little_of_it_from_the_budget(tmp_path: Path) -> None:
+    noted: list[str | None] = []
+
+    async def work(cast: Cast) -> None:
+        noted.append(cast.journal.noted("seconds/1/synthesis"))
+        await asyncio.sleep(0)
+        noted.append(cast.journal.noted("seconds/1/synthesis"))
+
+    with open_session(tmp_path / "run", make_config()) as session:
+        session.journal.note("seconds/1/synthesis", "3600.0")
+        with session.timed("1/synthesis"):
+            session.play(session.policies(1), work)
+        noted.append(session.journal.noted("seconds/1/synthesis"))
+    before, meanwhile, after = (float(value or 0) for value in noted)
+    assert before == 3600 < meanwhile < after
+
+
 def test_a_frozen_role_costs_in_every_round_what_the_starting_model_costs(tmp_path: Path) -> None:
     served = {"type": "endpoint", "base_url": "http://server.test/v1", "model": "m", "weights": "w", "prices": {"prompt": 2}}
     config = make_config(model=served, training={"type": "dpo"}, rounds=2, frozen_roles=["judge"])

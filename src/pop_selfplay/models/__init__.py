@@ -7,7 +7,7 @@
 | chat_template.py | conversations to prompts; chat_template.jinja is the default for base models |
 | vllm_server/ | a vLLM server that the run starts, watches and stops |
 | local/ | a transformers model in this process, concurrent requests batched together |
-| metered.py | any of them, with the run's budget looked at before every call |
+| metered.py | any of them, with the run's budget asked before every call |
 | simulated/ | the shipped fake: seeded pseudo-text, in process or as a server |
 
 Importing this module loads no backend: torch, transformers and the HTTP client come in with the first model that needs them.

@@ -1,16 +1,35 @@
-"""The budget of a run: a meter that all its models share, looked at before every call.
+"""The budget of a run: a meter that all its models share, asked before every call.
 
 When a limit is reached, no new call is sent. Those in flight end, are paid for and are journalled, and only then does the run
-stop. So a run may end above its budget by as much as was in flight.
+stop. Near a limit of tokens or money a call begins only when it fits beside those in flight, each taken to cost what its role's
+calls cost on average so far (before the first one: its prompt and all of its `max_tokens`); alone it may always begin. So a run
+ends above its budget by no more than its calls differ from the average. Time is known only when it has passed: above `hours`
+lies what the calls in flight take to end.
 """
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, NamedTuple
 
 from pop_selfplay.config import Budget, Prices
 from pop_selfplay.errors import BudgetSpent
 from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, complete_many
+from pop_selfplay.records import Role
+
+_CHARACTERS_PER_TOKEN: Final = 4
+
+
+class Cost(NamedTuple):
+    """Tokens (prompt and generated) and money."""
+
+    tokens: float = 0
+    money: float = 0.0
+
+    def plus(self, other: "Cost", times: float = 1) -> "Cost":
+        return Cost(self.tokens + times * other.tokens, self.money + times * other.money)
 
 
 class Meter:
@@ -19,22 +38,26 @@ class Meter:
     def __init__(self, budget: Budget, *, tokens: int = 0, money: float = 0.0, hours: float = 0.0) -> None:
         """Begin with what earlier sessions spent."""
         self._budget = budget
-        self._tokens, self._money = tokens, money
+        self._spent = Cost(tokens, money)
         self._began = time.monotonic() - 3600 * hours
-        self._in_flight = 0
-        self._idle = asyncio.Event()
+        self._in_flight: Counter[Role] = Counter()
+        self._paid: Counter[Role] = Counter()
+        self._each: dict[Role, Cost] = {}
+        """What one completion costs: the mean of those paid, before the first one the most that any may."""
+        self._line = asyncio.Lock()
+        self._ended = asyncio.Event()
 
     @property
     def money(self) -> float:
-        return self._money
+        return self._spent.money
 
     def spent(self) -> tuple[str, str] | None:
         """Return the limit that is reached: how far, in words, and the setting; or None."""
-        budget, hours = self._budget, (time.monotonic() - self._began) / 3600
-        if budget.tokens is not None and self._tokens >= budget.tokens:
-            return f"{self._tokens:,} of {budget.tokens:,} tokens", "budget.tokens"
-        if budget.money is not None and self._money >= budget.money:
-            return f"{self._money:,.2f} of {budget.money:,.2f} money", "budget.money"
+        budget, (tokens, money), hours = self._budget, self._spent, (time.monotonic() - self._began) / 3600
+        if budget.tokens is not None and tokens >= budget.tokens:
+            return f"{tokens:,.0f} of {budget.tokens:,} tokens", "budget.tokens"
+        if budget.money is not None and money >= budget.money:
+            return f"{money:,.2f} of {budget.money:,.2f} money", "budget.money"
         if budget.hours is not None and hours >= budget.hours:
             return f"{hours:,.2f} of {budget.hours:,.2f} hours", "budget.hours"
         return None
@@ -46,26 +69,53 @@ class Meter:
             how_far, limit = reached
             raise BudgetSpent(f"the budget is spent: {how_far} ({limit})", limit)
 
-    async def admit(self, calls: int = 1) -> None:
-        """Let a call begin. When a limit is reached, wait until nothing is in flight any more and raise BudgetSpent."""
-        if self.spent() is not None:
-            while self._in_flight:
-                self._idle.clear()
-                await self._idle.wait()
+    @asynccontextmanager
+    async def admitted(self, requests: Sequence[ChatRequest], prices: Prices | None) -> AsyncIterator[None]:
+        """Wait until `requests` of one role, answered in one call, may begin, and hold what they are expected to cost.
+
+        When a limit is reached, wait until nothing is in flight any more and raise BudgetSpent.
+        """
+        role, number = requests[0].role, len(requests)
+        async with self._line:  # one after the other, so that nobody who costs little overtakes for ever
+            if not self._paid[role]:
+                self._each[role] = max(self._each.get(role, Cost()), _most(requests[0], prices))
+            while self._in_flight.total() and not self._fits(role, number):
+                self._ended.clear()
+                await self._ended.wait()
             self.check()
-        self._in_flight += calls
+            self._in_flight[role] += number
+        try:
+            yield
+        finally:
+            self._in_flight[role] -= number
+            self._ended.set()
 
-    def ended(self, calls: int = 1) -> None:
-        """Say that a call is over, whether it was answered or not."""
-        self._in_flight -= calls
-        if not self._in_flight:
-            self._idle.set()
-
-    def pay(self, completion: Completion, prices: Prices | None) -> None:
+    def pay(self, role: Role, completion: Completion, prices: Prices | None) -> None:
         """Count a completion."""
-        self._tokens += completion.prompt_tokens + completion.generated_tokens
-        if prices is not None:
-            self._money += prices.money(completion.prompt_tokens, completion.cached_tokens, completion.generated_tokens)
+        cost = _cost(completion.prompt_tokens, completion.cached_tokens, completion.generated_tokens, prices)
+        self._spent = self._spent.plus(cost)
+        before, mean = self._paid[role], self._each.get(role, cost)
+        self._paid[role] += 1
+        self._each[role] = Cost().plus(mean, before / (before + 1)).plus(cost, 1 / (before + 1))
+
+    def _fits(self, role: Role, number: int) -> bool:
+        """Tell whether `number` completions of `role` can be paid beside those in flight without going over a limit."""
+        most = self._spent
+        for one, count in (self._in_flight + Counter({role: number})).items():
+            most = most.plus(self._each[one], count)
+        budget = self._budget
+        within = most.tokens <= (budget.tokens or most.tokens) and most.money <= (budget.money or most.money)
+        return within and self.spent() is None
+
+
+def _most(request: ChatRequest, prices: Prices | None) -> Cost:
+    """Return what `request` costs if it is answered with all the tokens that it allows."""
+    prompt = sum(len(message.content) for message in request.messages) // _CHARACTERS_PER_TOKEN
+    return _cost(prompt, 0, request.max_tokens, prices)
+
+
+def _cost(prompt: int, cached: int, generated: int, prices: Prices | None) -> Cost:
+    return Cost(prompt + generated, 0.0 if prices is None else prices.money(prompt, cached, generated))
 
 
 class MeteredModel:
@@ -80,23 +130,17 @@ class MeteredModel:
 
     async def complete(self, request: ChatRequest) -> Completion:
         """Answer `request`. Raises BudgetSpent, and whatever the model raises."""
-        await self._meter.admit()
-        try:
+        async with self._meter.admitted([request], self._prices):
             completion = await self._model.complete(request)
-            self._meter.pay(completion, self._prices)
-        finally:
-            self._meter.ended()
+            self._meter.pay(request.role, completion, self._prices)
         return completion
 
     async def complete_many(self, requests: Sequence[ChatRequest]) -> list[Completion] | None:
         """Answer all of `requests` in one call, where the model can. Raises BudgetSpent, and whatever the model raises."""
-        await self._meter.admit(len(requests))
-        try:
+        async with self._meter.admitted(requests, self._prices):
             completions = await complete_many(self._model, requests)
-            for completion in completions or ():
-                self._meter.pay(completion, self._prices)
-        finally:
-            self._meter.ended(len(requests))
+            for request, completion in zip(requests, completions or (), strict=False):
+                self._meter.pay(request.role, completion, self._prices)
         return completions
 
     async def close(self) -> None:

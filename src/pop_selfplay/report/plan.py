@@ -14,6 +14,7 @@ from pop_selfplay.corpus import divide
 from pop_selfplay.domains import Domain, load_domain
 from pop_selfplay.errors import UsageError
 from pop_selfplay.records import Document, Role
+from pop_selfplay.stages.expect import one_by_one
 
 TOKENS_PER_WORD: Final = 1.33
 CRITERIA: Final = 3
@@ -74,13 +75,14 @@ class Measured(NamedTuple):
     tokens_per_second: float | None
 
 
-def judgements(synthesis: Synthesis) -> int:
+def judgements(synthesis: Synthesis, domain: Domain) -> int:
     """Return how many calls the judge gets for one problem when nothing is asked again."""
     n = synthesis.candidates
     reference = int(synthesis.score_reference)
+    alone = synthesis.scoring == "logprob" and one_by_one(domain)
     calls = {
         "pointwise": n + reference,
-        "logprob": n + reference,
+        "logprob": (CRITERIA if alone else 1) * (n + reference),
         "per_criterion": CRITERIA * (n + reference),
         "pairwise": n * (n - 1) + 2 * n * reference,
         "anchor": 2 * (n - 1) + 2 * reference,
@@ -89,13 +91,13 @@ def judgements(synthesis: Synthesis) -> int:
     return calls * synthesis.votes
 
 
-def calls_per_episode(synthesis: Synthesis) -> dict[Role, int]:
+def calls_per_episode(synthesis: Synthesis, domain: Domain) -> dict[Role, int]:
     """Return how many calls each role gets for one problem when nothing is asked again."""
     return {
         Role.PROPOSER: 1,
         Role.SOLVER: synthesis.candidates,
         Role.RUBRIC_WRITER: int(synthesis.scoring != "verify"),
-        Role.JUDGE: judgements(synthesis),
+        Role.JUDGE: judgements(synthesis, domain),
     }
 
 
@@ -150,7 +152,7 @@ def _roles(
     problems = len(documents) * config.synthesis.problems_per_document
     sizes = _prompt_tokens(config, domain, documents, written)
     planned = []
-    for role, calls in calls_per_episode(config.synthesis).items():
+    for role, calls in calls_per_episode(config.synthesis, domain).items():
         size, shared = sizes[role]
         total = Planned(
             role.value,

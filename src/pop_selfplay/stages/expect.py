@@ -11,6 +11,7 @@ from typing import Final
 from pop_selfplay.core.expected_rating import parse_last_rating, parse_ratings
 from pop_selfplay.core.parsing import Parsed, Rejection
 from pop_selfplay.core.schemas import ratings_schema
+from pop_selfplay.domains import Domain
 from pop_selfplay.records import Completion, Criterion, Failure, Rating
 from pop_selfplay.stages.asking import Cast, Question, ask_for_tokens
 
@@ -20,14 +21,14 @@ _TOKENS_EACH: Final = 32
 """More is never needed for ratings alone: a judge that explains itself all the same is cut off early."""
 
 
-def one_by_one(cast: Cast) -> bool:
+def one_by_one(domain: Domain) -> bool:
     """Return whether the domain asks for the criteria one by one."""
-    return cast.domain.uses(PROMPT, "criterion")
+    return domain.uses(PROMPT, "criterion")
 
 
 async def expect(cast: Cast, question: Question, criteria: Sequence[Criterion]) -> tuple[Rating, ...] | Failure:
     """Return the expected rating of each of `criteria`, in [0, 2]; `question` holds the filled prompt."""
-    alone, rules, stop = one_by_one(cast), cast.synthesis.logprob, cast.domain.logprob_stop
+    alone, rules, stop = one_by_one(cast.domain), cast.synthesis.logprob, cast.domain.logprob_stop
     schema = ratings_schema(len(criteria)) if cast.synthesis.json_schema and not alone else None
 
     def parse(completion: Completion) -> Parsed[tuple[Rating, ...]] | Rejection:

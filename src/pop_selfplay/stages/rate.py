@@ -132,7 +132,7 @@ async def _vote(cast: Cast, problem: Problem, rubric: Rubric, candidate: Candida
         return _ratings(cast, Question(round_, problem.id, Role.JUDGE, voted(item, vote), messages), criteria)
 
     index, mode = candidate.index, cast.synthesis.scoring
-    if mode == "per_criterion" or (mode == "logprob" and one_by_one(cast)):
+    if mode == "per_criterion" or (mode == "logprob" and one_by_one(cast.domain)):
         prompt = "rate_criterion" if mode == "per_criterion" else PROMPT
         asked = [
             asking((criterion,), f"{index}.{n}", prompt, criterion=criterion_json(criterion))

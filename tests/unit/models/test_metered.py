@@ -1,4 +1,5 @@
 import asyncio
+import dataclasses
 from collections.abc import Sequence
 
 import pytest
@@ -61,7 +62,7 @@ def test_a_call_that_meets_the_limit_waits_for_those_in_flight_before_it_stops_t
         model = MeteredModel(slow, meter, None)
         in_flight = asyncio.create_task(model.complete(REQUEST))
         await asyncio.sleep(0)
-        meter.pay(Completion("", "stop", 1, 0), None)
+        meter.pay(Role.SOLVER, Completion("", "stop", 1, 0), None)
         refused = asyncio.create_task(model.complete(REQUEST))
         await asyncio.sleep(0.01)
         assert not refused.done()
@@ -84,9 +85,55 @@ def test_a_call_that_meets_the_limit_waits_for_those_in_flight_before_it_stops_t
 )
 def test_each_limit_counts_what_earlier_sessions_spent(budget: Budget, limit: str | None) -> None:
     meter = Meter(budget, tokens=0, money=0.0, hours=2.0)
-    meter.pay(Completion("", "stop", 100, 10, 40), PRICES)
+    meter.pay(Role.SOLVER, Completion("", "stop", 100, 10, 40), PRICES)
     spent = meter.spent()
     assert spent is None if limit is None else limit in str(spent)
+
+
+class Steady(Slow):
+    """A model that takes a turn of the event loop, and 110 tokens, for each call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.running = self.most_running = 0
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        await asyncio.sleep(0)
+        self.running -= 1
+        return Completion("ok", "stop", 100, 10, 40)
+
+
+async def ask_at_once(model: MeteredModel, calls: int, request: ChatRequest = REQUEST) -> int:
+    """Make `calls` calls at once and return how many of them the budget refused."""
+    outcomes = await asyncio.gather(*(model.complete(request) for _ in range(calls)), return_exceptions=True)
+    assert all(isinstance(outcome, Completion | BudgetSpent) for outcome in outcomes)
+    return sum(isinstance(outcome, BudgetSpent) for outcome in outcomes)
+
+
+@pytest.mark.parametrize("budget", [Budget(tokens=1000), Budget(money=0.0158)], ids=["tokens", "money"])
+@pytest.mark.parametrize("max_tokens", [10, 100_000], ids=["short", "perhaps long"])
+def test_hundreds_of_calls_at_once_spend_no_more_than_one_above_the_limit(budget: Budget, max_tokens: int) -> None:
+    prompt = (Message(role="user", content="Why?" * 100),)
+    request = dataclasses.replace(REQUEST, messages=prompt, max_tokens=max_tokens)
+    meter = Meter(budget)
+    assert asyncio.run(ask_at_once(MeteredModel(Steady(), meter, PRICES), 300, request)) == 290  # 10 go over it
+    assert meter.spent() is not None
+
+
+def test_far_from_its_limit_a_budget_holds_nobody_back() -> None:
+    steady = Steady()
+    model = MeteredModel(steady, Meter(Budget(tokens=1_000_000, money=100, hours=1)), PRICES)
+    assert asyncio.run(ask_at_once(model, 300)) == 0
+    assert steady.most_running == 300
+
+
+def test_calls_that_never_fit_beside_each_other_run_one_by_one_until_the_limit_is_reached() -> None:
+    steady, meter = Steady(), Meter(Budget(tokens=440))
+    request = dataclasses.replace(REQUEST, max_tokens=100_000)
+    assert asyncio.run(ask_at_once(MeteredModel(steady, meter, None), 4, request)) == 0
+    assert meter.spent() is not None
 
 
 def test_a_call_that_fails_is_no_longer_in_flight() -> None:
@@ -98,7 +145,7 @@ def test_a_call_that_fails_is_no_longer_in_flight() -> None:
         meter = Meter(Budget(tokens=10), tokens=9)
         with pytest.raises(ValueError, match="broken"):
             await MeteredModel(Broken(), meter, None).complete(REQUEST)
-        meter.pay(Completion("", "stop", 1, 0), None)
+        meter.pay(Role.SOLVER, Completion("", "stop", 1, 0), None)
         with pytest.raises(BudgetSpent):
             await asyncio.wait_for(MeteredModel(Slow(), meter, None).complete(REQUEST), 5)
 
@@ -123,7 +170,7 @@ def test_several_answers_in_one_call_are_paid_for_each_and_none_where_the_model_
         assert found is not None and [completion.text for completion in found] == ["a", "b"]
         assert meter.money == pytest.approx(PRICES.money(100, 40, 30))
         assert await MeteredModel(Slow(), meter, PRICES).complete_many([REQUEST] * 2) is None
-        meter.pay(Completion("c", "stop", 100, 0), None)
+        meter.pay(Role.SOLVER, Completion("c", "stop", 100, 0), None)
         with pytest.raises(BudgetSpent, match="230 of 200"):
             await model.complete_many([REQUEST] * 2)
 

@@ -5,6 +5,7 @@ import pytest
 from tests.integration.runs import write_texts
 
 from pop_selfplay.config import RunConfig, parse_config
+from pop_selfplay.domains import load_domain
 from pop_selfplay.errors import CorpusError, UsageError
 from pop_selfplay.records import Role
 from pop_selfplay.report.plan import CRITERIA, WRITTEN, Measured, calls_per_episode, make_plan, measured
@@ -32,17 +33,29 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("scoring", "judged"),
-    [("pointwise", 8), ("per_criterion", 8 * CRITERIA), ("pairwise", 8 * 7), ("anchor", 2 * 7), ("verify", 0)],
+    [
+        ("pointwise", 8),
+        ("per_criterion", 8 * CRITERIA),
+        ("logprob", 8),
+        ("pairwise", 8 * 7),
+        ("anchor", 2 * 7),
+        ("verify", 0),
+    ],
 )
 def test_the_judge_is_called_as_often_as_the_scoring_mode_asks(texts: Path, scoring: str, judged: int) -> None:
-    calls = calls_per_episode(config(texts, scoring=scoring).synthesis)
+    calls = calls_per_episode(config(texts, scoring=scoring).synthesis, load_domain("health_care"))
     assert calls[Role.JUDGE] == judged
     assert (calls[Role.PROPOSER], calls[Role.SOLVER], calls[Role.RUBRIC_WRITER]) == (1, 8, int(scoring != "verify"))
 
 
+def test_a_domain_that_is_asked_for_probabilities_one_criterion_at_a_time_is_asked_so_many_times(texts: Path) -> None:
+    synthesis = config(texts, scoring="logprob", score_reference=True).synthesis
+    assert calls_per_episode(synthesis, load_domain("pocket"))[Role.JUDGE] == (8 + 1) * CRITERIA
+
+
 def test_votes_and_the_reference_answer_cost_calls(texts: Path) -> None:
     voted = config(texts, votes=3, score_reference=True, judge={"temperature": 0.7})
-    assert calls_per_episode(voted.synthesis)[Role.JUDGE] == 3 * (8 + 1)
+    assert calls_per_episode(voted.synthesis, load_domain("health_care"))[Role.JUDGE] == 3 * (8 + 1)
 
 
 def test_a_plan_counts_the_documents_that_are_there_and_every_problem_of_each(texts: Path) -> None:
