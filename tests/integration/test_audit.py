@@ -10,7 +10,7 @@ import pytest
 import pop_selfplay as pop
 from pop_selfplay.cli import run as pop_command
 from pop_selfplay.config import NoTraining, SimulatedModel, parse_config
-from pop_selfplay.errors import JournalError, UsageError
+from pop_selfplay.errors import ConfigError, JournalError, UsageError
 from pop_selfplay.evaluation.audit.audit import JOURNAL, LOCK, RESULT
 from pop_selfplay.evaluation.truth import truth_score
 from pop_selfplay.journal import CallKey, Journal, RunDirectory, StoredCall
@@ -138,6 +138,9 @@ def test_a_run_without_scores_and_one_that_is_being_audited_are_refused(run: Pat
         pop.audit(run, play=False)
     with pytest.raises(UsageError, match="no way of scoring is called pairwize"):
         pop.audit(run, modes=["pairwize"])
+    with pytest.raises(ConfigError, match=r"there is no run directory .*typo"):
+        pop.audit(run, against=tmp_path / "typo")
+    assert not (run / JOURNAL).exists()
 
 
 def test_two_runs_are_compared_by_their_problems(run: Path, finished: Path, tmp_path: Path) -> None:

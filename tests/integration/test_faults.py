@@ -4,6 +4,7 @@ import resource
 import shlex
 import signal
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -46,10 +47,18 @@ def exported(run: Path, out: Path) -> bytes:
     return out.read_bytes()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_ends_with_4_and_one_message_that_goes_on(tmp_path: Path, config: RunConfig, number: int) -> None:
+def deaf() -> None:
+    """Do as a shell script does to what it starts in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@pytest.mark.parametrize(("number", "begin"), [(signal.SIGINT, None), (signal.SIGTERM, None), (signal.SIGTERM, deaf)])
+def test_an_interrupt_ends_with_4_and_one_message_that_goes_on(
+    tmp_path: Path, config: RunConfig, number: int, begin: Callable[[], None] | None
+) -> None:
     run = tmp_path / "a run"
-    said = signal_at(run, process := start_pop("run", slow(config, tmp_path / "slow.yaml"), "--out", run), 60, number)
+    process = start_pop("run", slow(config, tmp_path / "slow.yaml"), "--out", run, limit=begin)
+    said = signal_at(run, process, 60, number)
     assert process.returncode == 4 and said is not None, said
     assert said.startswith("pop: Stopped: on request") and said.count("\n") == 1, said
     go_on = shlex.split(said.rpartition("go on with: pop ")[2])

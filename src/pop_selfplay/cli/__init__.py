@@ -19,7 +19,10 @@ from types import FrameType
 
 import typer
 
-from pop_selfplay.cli import audit, commands, duel, evaluate, pocket, simulate
+from pop_selfplay.cli import commands  # first: `pop --help` lists commands in the order in which they are imported
+
+# isort: split
+from pop_selfplay.cli import audit, duel, evaluate, pocket, simulate
 from pop_selfplay.cli.app import app
 from pop_selfplay.errors import PopError
 
@@ -31,6 +34,7 @@ _STOPPED = "stopped; what a run had finished is saved, and `pop run DIR` goes on
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell script starts background jobs deaf to it
     signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run(sys.argv[1:]))
 
@@ -45,7 +49,8 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _complain(_STOPPED, 4)
     except typer.TyperException as error:
-        return _complain(f"{error.format_message()} (see `pop --help`)", 2)
+        context = getattr(error, "ctx", None)
+        return _complain(f"{error.format_message()} (see `{context.command_path if context else 'pop'} --help`)", 2)
     except PopError as error:
         said = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]
         return _complain("\n  ".join(said), error.exit_code)

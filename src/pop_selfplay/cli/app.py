@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pop_selfplay.errors import BudgetSpent, ConfigError, PopError, Stopped, UsageError
+from pop_selfplay.errors import BudgetSpent, PopError, Stopped, UsageError
 
 if TYPE_CHECKING:
     from pop_selfplay.config import RunConfig
@@ -21,7 +21,9 @@ app = typer.Typer(
 )
 
 Directory = Annotated[Path, typer.Argument(help="a run directory", metavar="DIR")]
-ConfigFile = Annotated[Path, typer.Argument(help="a run config (YAML)", metavar="CONFIG")]
+ConfigOrRun = Annotated[
+    Path, typer.Argument(help="a run config (YAML), or a run directory to go on with", metavar="CONFIG|DIR")
+]
 Out = Annotated[Path | None, typer.Option("--out", help="the run directory; default runs/<config name>")]
 ForkFrom = Annotated[
     Path | None, typer.Option("--fork-from", help="take over from this run every model call that stays the same", metavar="DIR")
@@ -29,27 +31,39 @@ ForkFrom = Annotated[
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="override one setting", metavar="a.b=value")]
 
 
-def load(path: Path, overrides: list[str] | None) -> "RunConfig":
+def load(named: Path, overrides: list[str] | None) -> "RunConfig":
+    """Read a config file, or the config of a run directory."""
     from pop_selfplay.config import load_config
 
-    return load_config(path, overrides or ())
+    if not named.exists():
+        raise UsageError(f"there is no config file or run directory {named}: check the name; `pop init` writes a config")
+    return load_config(named / "config.yaml" if named.is_dir() else named, overrides or ())
 
 
-def run_directory(config: Path, out: Path | None) -> Path:
-    return out or Path("runs") / config.stem
+def play_named(
+    named: Path, out: Path | None, overrides: list[str] | None, *, synthesis_only: bool = False, fork_from: Path | None = None
+) -> None:
+    """Play what stands on the command line: a config, in a run directory of its own, or a run directory, in place."""
+    if not named.is_dir():
+        config = load(named, overrides)
+        play(out or Path("runs") / named.stem, config, synthesis_only=synthesis_only, fork_from=fork_from)
+        return
+    if out or fork_from:
+        raise UsageError(
+            f"{named} is a run directory and goes on in place: --out and --fork-from go with a config file, "
+            f"such as {named / 'config.yaml'}"
+        )
+    play(named, load(named, overrides) if overrides else None, synthesis_only=synthesis_only)
 
 
 def play(
     directory: Path, config: "RunConfig | None", *, synthesis_only: bool = False, fork_from: Path | None = None
 ) -> dict[str, Any]:
-    if config is None and not (directory / "config.yaml").is_file():
-        raise ConfigError(f"{directory} is not a run directory: it has no config.yaml")
     from pop_selfplay.training import processes
 
     if processes.count() > 1:
         raise UsageError("a run is played by one process: start this without accelerate launch, and only `pop train` with it")
-    run = quoted(directory)
-    with resumable(directory, f"pop synth {run}/config.yaml --out {run}" if synthesis_only else f"pop run {run}"):
+    with resumable(directory, f"pop {'synth' if synthesis_only else 'run'} {quoted(directory)}"):
         from rich.console import Console
 
         from pop_selfplay.report.live import LiveView

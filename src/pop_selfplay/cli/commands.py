@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pop_selfplay.cli.app import (
-    ConfigFile,
+    ConfigOrRun,
     Directory,
     ForkFrom,
     Out,
@@ -15,10 +15,10 @@ from pop_selfplay.cli.app import (
     app,
     load,
     play,
+    play_named,
     print_plan,
     quoted,
     resumable,
-    run_directory,
     writable,
 )
 from pop_selfplay.errors import PopError, UsageError
@@ -54,30 +54,18 @@ def init(path: Annotated[Path, typer.Argument(help="the file to write")] = Path(
 
 @app.command()
 def run(
-    config: Annotated[Path, typer.Argument(help="a run config, or a run directory to go on with", metavar="CONFIG|DIR")],
+    config: ConfigOrRun,
     out: Out = None,
     set_: Overrides = None,
     fork_from: ForkFrom = None,
 ) -> None:
     """Play a whole run: synthesise, pair, train, measure. On a run directory: go on where it stopped."""
-    if not config.is_dir():
-        if not config.exists():
-            raise UsageError(
-                f"{config} is neither a config file nor a run directory: check the name; `pop init` writes a config"
-            )
-        play(run_directory(config, out), load(config, set_), fork_from=fork_from)
-        return
-    if out or fork_from:
-        raise UsageError(
-            f"{config} is a run directory and goes on in place: --out and --fork-from go with a config file, "
-            f"such as {config / 'config.yaml'}"
-        )
-    play(config, load(config / "config.yaml", set_) if set_ else None)
+    play_named(config, out, set_, fork_from=fork_from)
 
 
 @app.command()
 def synth(
-    config: ConfigFile,
+    config: ConfigOrRun,
     out: Out = None,
     set_: Overrides = None,
     fork_from: ForkFrom = None,
@@ -97,7 +85,7 @@ def synth(
         return
     if like is not None or tokens_per_second is not None:
         raise UsageError("--like and --tokens-per-second say what a plan goes by: use them with --dry-run")
-    play(run_directory(config, out), load(config, set_), synthesis_only=True, fork_from=fork_from)
+    play_named(config, out, set_, synthesis_only=True, fork_from=fork_from)
 
 
 @app.command()

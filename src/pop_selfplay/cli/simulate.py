@@ -1,6 +1,5 @@
 """The command `pop simulate`: the shipped simulated server, to size a run and to try what happens when a server misbehaves."""
 
-import asyncio
 import json
 import signal
 from pathlib import Path
@@ -76,6 +75,8 @@ def simulate(
     crash_after: CrashAfter = None,
 ) -> None:
     """Serve a simulated model that takes as long as a real server: size a run, or see how it stands faults. Ctrl-C ends it."""
+    import asyncio
+
     from pop_selfplay.models.simulated import SimulatedChatModel, lengths_of
     from pop_selfplay.models.simulated.server import HttpFaults, simulated_app
     from pop_selfplay.models.simulated.timed import TimedChatModel
@@ -121,6 +122,8 @@ def _named_share(text: str) -> tuple[str, str]:
 
 async def _serve(served: "web.Application", host: str, port: int, what: str) -> None:
     """Serve until an interrupt."""
+    import asyncio
+
     from pop_selfplay.models.simulated.server import listening
 
     ended, loop = asyncio.Event(), asyncio.get_running_loop()

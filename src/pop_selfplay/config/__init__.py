@@ -18,7 +18,7 @@ Everybody imports from the room, not from its files.
 from pop_selfplay.config.base import Config
 from pop_selfplay.config.complaints import complaints
 from pop_selfplay.config.corpus import CorpusConfig, DocumentFilter, FilesCorpus, HuggingFaceCorpus, PocketCorpus
-from pop_selfplay.config.files import dump_config, load_config, parse_config
+from pop_selfplay.config.files import dump_config, load_config, parse_config, read_yaml
 from pop_selfplay.config.measure import ExamMeasure, MeasureConfig, NoMeasure, SelfJudgedMeasure
 from pop_selfplay.config.models import (
     OPERATIONAL,
@@ -93,4 +93,5 @@ __all__ = [
     "load_config",
     "parse_config",
     "prices_of",
+    "read_yaml",
 ]

@@ -45,7 +45,9 @@ def _words(fault: ErrorDetails, node: Any, parent: Any) -> str:
             said = fault["msg"].removeprefix("Value error, ")
             return said if isinstance(found, (Mapping, BaseModel)) else f"{said} (got {found!r:.{_SHOWN}})"
         case "model_type" | "model_attributes_type" | "dict_type":
-            return f"must hold a mapping (got {found!r:.{_SHOWN}})"
+            return f"must hold a mapping, as {{name: value}} (got {found!r:.{_SHOWN}})"
+        case "list_type":
+            return f"must hold a list, as [a, b] (got {found!r:.{_SHOWN}})"
     return f"{fault['msg']} (got {found!r:.{_SHOWN}})"
 
 

@@ -1,6 +1,7 @@
 """Run configs from files and plain data, and back."""
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +16,35 @@ from pop_selfplay.errors import ConfigError
 def parse_config(data: Any, source: str = "config") -> RunConfig:
     """Validate plain data into a RunConfig. Raises ConfigError that names each wrong field, its value and what is allowed."""
     if not isinstance(data, dict):
-        raise ConfigError(f"{source} must hold a mapping of settings, not {type(data).__name__}")
+        found = "nothing" if data is None else f"a {type(data).__name__}"
+        raise ConfigError(f"{source} must hold a mapping of settings; it holds {found}")
     try:
         return RunConfig.model_validate(data)
     except ValidationError as error:
         raise ConfigError(f"{source} is not a valid run config:\n  " + "\n  ".join(complaints(error, RunConfig))) from error
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+def load_config(path: str | PathLike[str], overrides: Sequence[str] = ()) -> RunConfig:
     """Read a YAML file and apply `a.b=value` overrides (values are YAML). Relative paths are relative to where you stand.
 
     Raises ConfigError when the file cannot be read or is not a valid config.
     """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read config {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    data = read_yaml(Path(path), "config")
     for override in overrides:
         data = _override(data, override)
     return parse_config(data, str(path))
+
+
+def read_yaml(path: Path, what: str) -> Any:
+    """Return the content of a YAML file as plain data. Raises ConfigError, which calls the file `what`, if it cannot be."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {what} {path}: {error.strerror}; check the name") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{what} {path} is not UTF-8 text ({error}): save it as UTF-8") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{what} {path} is not valid YAML: {error}") from error
 
 
 def dump_config(config: RunConfig) -> str:

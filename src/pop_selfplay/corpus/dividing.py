@@ -30,8 +30,9 @@ def divide(config: RunConfig) -> Division:
     rounds = [list(islice(documents, count)) for count in counts]
     if not rounds[-1]:
         played = "1 round" if config.rounds == 1 else f"{config.rounds} rounds"
+        lower = "measure.documents" if config.rounds == 1 else "synthesis.documents, rounds or measure.documents"
         raise CorpusError(
             f"the corpus has {choice.available} usable documents, too few for {played} of "
-            f"{config.synthesis.documents} and {held_out} held out for measurement: add documents or lower these numbers"
+            f"{config.synthesis.documents} and {held_out} held out for measurement: add documents or lower {lower}"
         )
     return Division(rounds, dict(choice.dropped))

@@ -25,11 +25,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-import yaml
 from pydantic import Field, ValidationError
 
+from pop_selfplay.config import complaints, read_yaml
 from pop_selfplay.core.fencing import fence
-from pop_selfplay.errors import DomainError
+from pop_selfplay.errors import ConfigError, DomainError
 from pop_selfplay.records import Message, Record
 
 PLACES: Final[dict[str, frozenset[str]]] = {
@@ -120,12 +120,13 @@ def load_domain(name_or_path: str) -> Domain:
         known = ", ".join(sorted(path.parent.name for path in BUILT_IN.glob("*/domain.yaml")))
         raise DomainError(f"no domain {name_or_path!r}: built in are {known}; a path must hold a domain.yaml")
     try:
-        values = yaml.safe_load(settings.read_text(encoding="utf-8"))
-        if not isinstance(values, dict):
-            raise DomainError(f"{settings} must hold a mapping, not {type(values).__name__}")
-        domain = Domain.model_validate({"name": folder.name, **values})
-    except (yaml.YAMLError, ValidationError) as error:
-        raise DomainError(f"{settings} is not a valid domain: {error}") from error
+        values = read_yaml(settings, "domain")
+        named = {"name": folder.name, **values} if isinstance(values, dict) else values
+        domain = Domain.model_validate(named)
+    except ConfigError as error:
+        raise DomainError(str(error)) from error
+    except ValidationError as error:
+        raise DomainError(f"{settings} is not a valid domain:\n  " + "\n  ".join(complaints(error, Domain))) from error
     prompts = {
         name: load_prompt(folder / f"{name}.md", PLACES[name] | frozenset(domain.values))
         for name in PLACES
@@ -144,7 +145,10 @@ def load_domain(name_or_path: str) -> Domain:
 
 def load_prompt(path: Path, allowed: frozenset[str]) -> Prompt:
     """Read one prompt file, which may use the places `allowed`. Raises DomainError when it is malformed."""
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DomainError(f"{path} is not UTF-8 text ({error}): save it as UTF-8") from error
     pieces = _PART.split(text)
     parts = {pieces[i]: pieces[i + 1].strip() for i in range(1, len(pieces), 2)}
     if pieces[0].strip() or "user" not in parts or len(pieces) != 1 + 2 * len(parts):

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from pop_selfplay.config import (
@@ -30,6 +29,7 @@ from pop_selfplay.config import (
     SimulatedModel,
     VllmModel,
     complaints,
+    read_yaml,
 )
 from pop_selfplay.core.seeds import derive_seed
 from pop_selfplay.errors import ConfigError, UsageError
@@ -111,11 +111,7 @@ def _may_be_of_the_hub(text: str) -> bool:
 def _read_yaml(path: Path) -> ModelConfig:
     adapter: TypeAdapter[ModelConfig] = TypeAdapter(ModelConfig)
     try:
-        return adapter.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise ConfigError(f"cannot read model config {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+        return adapter.validate_python(read_yaml(path, "model config"))
     except ValidationError as error:
         lines = "\n  ".join(complaints(error, ModelConfig))
         raise ConfigError(f"{path} must hold the model part of a run config:\n  {lines}") from error

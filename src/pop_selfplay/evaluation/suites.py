@@ -10,10 +10,9 @@ A suite gets a row in SUITES; a setting of a benchmark a field in Choice.
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from pop_selfplay.config import Config
+from pop_selfplay.config import Config, complaints, read_yaml
 from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.evaluation.benchmarks import BENCHMARKS, find_benchmark
 from pop_selfplay.evaluation.benchmarks.base import Benchmark, Decoding
@@ -105,14 +104,9 @@ def load_suite(name_or_file: str) -> list[Choice]:
 
 def _read(path: Path) -> list[Choice]:
     try:
-        choices = SuiteFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).benchmarks
-    except OSError as error:
-        raise ConfigError(f"cannot read suite {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+        choices = SuiteFile.model_validate(read_yaml(path, "suite")).benchmarks
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)]
-        raise ConfigError(f"{path} is not a suite:\n" + "\n".join(lines)) from error
+        raise ConfigError(f"{path} is not a suite:\n  " + "\n  ".join(complaints(error, SuiteFile))) from error
     names = [choice.name for choice in choices]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"{path} names {twice[0]} twice: one row of figures for each benchmark")

@@ -64,8 +64,10 @@ class RunDirectory:
     @classmethod
     def open(cls, path: Path) -> "RunDirectory":
         """Open an existing run. Raises ConfigError when `path` holds none."""
+        if not path.exists():
+            raise ConfigError(f"there is no run directory {path}: check the name")
         if not (path / "config.yaml").is_file():
-            raise ConfigError(f"{path} is not a run directory: it has no config.yaml")
+            raise ConfigError(f"{path} is not a run directory: it {'has no config.yaml' if path.is_dir() else 'is a file'}")
         return cls(path, load_config(path / "config.yaml"))
 
     @property

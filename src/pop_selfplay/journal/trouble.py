@@ -36,6 +36,7 @@ _SQLITE_READ_ONLY: Final = {
 _SQLITE_DAMAGE: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _OS_STOPS: Final = {errno.ENOSPC: _FULL, errno.EDQUOT: _FAILING, errno.EFBIG: _FAILING, errno.EIO: _FAILING}
 _OS_READ_ONLY: Final = {errno.EROFS, errno.EACCES, errno.EPERM}
+_OS_IN_THE_WAY: Final = {errno.EEXIST, errno.ENOTDIR}
 
 
 def explain(error: sqlite3.Error | OSError, path: Path, doing: str) -> JournalError:
@@ -63,6 +64,8 @@ def _explain_os(error: OSError, what: str) -> JournalError:
         return JournalStopped(f"{what}; {_OS_STOPS[error.errno]}")
     if error.errno in _OS_READ_ONLY:
         return JournalError(f"{what}; {_READ_ONLY}")
+    if error.errno in _OS_IN_THE_WAY:
+        return JournalError(f"{what}; a file is in the way: name another place")
     return JournalError(what)
 
 

@@ -15,10 +15,9 @@ MEASURE_COLUMNS: Final = ("group", "mode", "before", "after", "gain", "n")
 def result_tables(result: dict[str, Any]) -> Group:
     """Return the closing tables of a run: what was measured, how the roles did, and what was kept and dropped."""
     parts = [measure_table(result["measure"])] if result["measure"] else []
-    rounds = result["rounds"]
-    return Group(
-        *parts, roles_table(result["roles"]), usage_table(result["usage"]), rounds_table(rounds), progress_tables(result)
-    )
+    if result["usage"]:
+        parts += [roles_table(result["roles"]), usage_table(result["usage"])]
+    return Group(*parts, rounds_table(result["rounds"]), progress_tables(result))
 
 
 def measure_table(measured: dict[str, Any]) -> Table:

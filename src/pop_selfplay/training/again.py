@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pop_selfplay.config import DPOTraining, load_config
 from pop_selfplay.errors import UsageError
+from pop_selfplay.journal import RunDirectory
 from pop_selfplay.journal.export import read_pairs
 from pop_selfplay.records import PreferencePair
 from pop_selfplay.session import Session, read_session, weights_of
@@ -25,9 +26,12 @@ def train_again(
 ) -> TrainingResult:
     """Train the policy of `round_` on that round's pairs in the run directory `run`, and save it to `out`.
 
-    `overrides` are `a.b=value` settings, of the training and the seed only. Raises UsageError when another setting is changed
-    or the training is not offline DPO, and whatever `train_dpo` raises.
+    `overrides` are `a.b=value` settings, of the training and the seed only. Raises ConfigError when `run` is none, UsageError when
+    another setting is changed, the round has no policy yet or the training is not offline DPO, and whatever `train_dpo` raises.
     """
+    directory = RunDirectory.open(run)
+    if round_ > 1 and not directory.model_path(round_ - 1).is_dir():
+        raise UsageError(f"--round {round_} starts from the model of round {round_ - 1}, which the run {run} does not have")
     config = load_config(run / "config.yaml", overrides)
     training = config.training
 

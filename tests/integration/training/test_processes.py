@@ -137,5 +137,7 @@ def test_another_model_is_trained_on_the_same_pairs_and_the_run_stays_as_it_is(
     other = ["train", str(synthesised), "--out", str(tmp_path / "other"), "--set", "synthesis.candidates=9"]
     assert run_command(other) == 2
     assert "only training.* and seed" in capsys.readouterr().err
+    assert run_command(["train", str(synthesised), "--out", str(tmp_path / "other"), "--round", "3"]) == 2
+    assert "--round 3 starts from the model of round 2" in capsys.readouterr().err
     assert run_command(["train", str(synthesised), "--set", "seed=3"]) == 2
     assert "need --out" in capsys.readouterr().err

@@ -16,8 +16,12 @@ from pop_selfplay.cli import commands, run
         (["run"], "CONFIG|DIR"),
         (["quickstart", "--rounds", "0"], "rounds"),
         (["run", "missing.yaml"], "missing.yaml"),
-        (["status", "."], "config.yaml"),
-        (["pairs", "nowhere"], "nowhere"),
+        (["status", "."], "it has no config.yaml"),
+        (["status", "a-file"], "it is a file"),
+        (["pairs", "nowhere"], "there is no run directory nowhere"),
+        (["synth", "nowhere", "--dry-run"], "no config file or run directory nowhere"),
+        (["train", "nowhere", "--out", "model"], "there is no run directory nowhere"),
+        (["export"], "(see `pop export --help`)"),
         (["export", ".", "--out", "pairs.jsonl"], "config.yaml"),
         (["export", ".", "--out", "a-file/pairs.jsonl"], "a-file"),
         (["audit", ".", "--json", "a-file/audit.json"], "a-file"),
@@ -62,9 +66,36 @@ def test_an_interrupt_is_4_and_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch
     assert "pop run" in capfd.readouterr().err
 
 
-def test_a_name_that_is_neither_a_config_nor_a_run_is_called_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert run(["run", str(tmp_path / "typo")]) == 2
-    assert "neither a config file nor a run directory" in capfd.readouterr().err
+@pytest.mark.parametrize("command", ["run", "synth"])
+def test_a_name_that_is_neither_a_config_nor_a_run_is_called_so(
+    command: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run([command, str(tmp_path / "typo")]) == 2
+    assert "no config file or run directory" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "it holds nothing"),
+        (b"- math\n", "it holds a list"),
+        (b"domain: \xff\n", "not UTF-8"),
+        (b"domain: [\n", "not valid YAML"),
+        (b"domain: math\ncorpus: {type: files, paths: texts}\nmodel: [a]\n", "corpus.paths: must hold a list"),
+    ],
+)
+def test_a_file_that_is_no_config_says_why(
+    content: bytes, words: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c.yaml").write_bytes(content)
+    assert run(["run", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "run")]) == 2
+    assert words in capfd.readouterr().err and not (tmp_path / "run").exists()
+
+
+def test_the_help_lists_commands_in_the_order_of_their_use(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    listed = re.findall(r"^│ (\w+) ", capfd.readouterr().out, re.MULTILINE)
+    assert listed[:4] == ["quickstart", "init", "run", "synth"]
 
 
 def test_init_writes_a_config_that_loads_and_never_overwrites(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

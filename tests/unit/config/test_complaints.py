@@ -29,7 +29,7 @@ GOOD = {"domain": "health_care", "corpus": {"type": "pocket"}, "model": SERVED, 
             {"training": {"type": "dpo", "lora": {"alhpa": 1}}},
             "training.lora.alhpa: there is no such setting; did you mean alpha?",
         ),
-        ({"synthesis": 3}, "synthesis: must hold a mapping (got 3)"),
+        ({"synthesis": 3}, "synthesis: must hold a mapping, as {name: value} (got 3)"),
         ({"synthesis": {"candidates": 1}}, "synthesis.candidates: Input should be greater than or equal to 2 (got 1)"),
     ],
 )

@@ -40,11 +40,12 @@ def test_a_file_sets_what_it_names_and_leaves_the_rest(tmp_path: Path) -> None:
         ("benchmarks: [gsm9k]", "gsm9k"),
         ("benchmarks: [{name: gsm8k, options: {shots: 3}}]", "shots"),
         ("benchmarks: [{name: gsm8k, options: {fewshot: many}}]", "fewshot"),
-        ("benchmarks: [{name: gsm8k, heat: 1}]", "heat"),
+        ("benchmarks: [{name: gsm8k, heat: 1}]", "heat: there is no such setting"),
         ("benchmarks: [gsm8k, gsm8k]", "twice"),
         ("benchmarks: []", "at least 1"),
         ("benchmarks: [", "YAML"),
-        ("[]", "not a suite"),
+        ("benchmarks: gsm8k", r"must hold a list, as \[a, b\]"),
+        ("[]", "must hold a mapping"),
     ],
 )
 def test_a_file_that_is_no_suite_is_refused_with_the_reason(tmp_path: Path, text: str, words: str) -> None:

@@ -32,6 +32,7 @@ def sqlite_error(code: int) -> sqlite3.Error:
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), JournalStopped, "the disk is full"),
         (OSError(errno.EFBIG, os.strerror(errno.EFBIG)), JournalStopped, "full, over a quota or failing"),
         (OSError(errno.EROFS, os.strerror(errno.EROFS)), JournalError, "Read-only file system; nothing can be written there"),
+        (OSError(errno.EEXIST, os.strerror(errno.EEXIST)), JournalError, "a file is in the way: name another place"),
         (OSError(errno.ENOENT, os.strerror(errno.ENOENT)), JournalError, "No such file"),
     ],
 )

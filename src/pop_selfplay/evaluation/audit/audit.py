@@ -37,10 +37,12 @@ RESULT: Final = "audit.json"
 def audit_run(path: Path, options: Options, observer: Observer | None = None) -> dict[str, Any]:
     """Audit the run at `path` and return the content of audit.json, which is written there.
 
-    Raises ConfigError when `path` is no run, UsageError when it has no scored episode yet, JournalError when another audit of
-    it is going on, and ModelError when a model that the audit needs cannot answer; what was finished is then kept for the next
-    try.
+    Raises ConfigError when `path` or `options.against` is no run, UsageError when it has no scored episode yet, JournalError
+    when another audit of it is going on, and ModelError when a model that the audit needs cannot answer; what was finished is
+    then kept for the next try.
     """
+    if options.against is not None:
+        RunDirectory.open(options.against)  # it is read last, and a mistyped one should not cost the audit
     with watch_session(path) as session:
         material = gather(session, options)
         with _workshop(session, observer or Unwatched()) as workshop:

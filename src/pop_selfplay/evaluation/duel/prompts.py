@@ -64,8 +64,10 @@ def read_prompts(path: Path) -> Questions:
     if path.suffix == ".txt":
         try:
             lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read prompts {path}: {error}") from error
+        except OSError as error:
+            raise ConfigError(f"cannot read prompts {path}: {error.strerror}; check the name") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"prompts {path} are not UTF-8 text ({error}): save them as UTF-8") from error
         rows: Sequence[Mapping[str, Any]] = [{"prompt": line} for line in lines if line]
     else:
         rows = read_file(path)
