@@ -26,8 +26,9 @@ def train_again(
 ) -> TrainingResult:
     """Train the policy of `round_` on that round's pairs in the run directory `run`, and save it to `out`.
 
-    `overrides` are `a.b=value` settings, of the training and the seed only. Raises ConfigError when `run` is none, UsageError when
-    another setting is changed, the round has no policy yet or the training is not offline DPO, and whatever `train_dpo` raises.
+    `overrides` are `a.b=value` settings, of the training and the seed only. Raises ConfigError when `run` is no run, UsageError
+    when another setting is changed, the round has no policy yet or the training is not offline DPO, and whatever `train_dpo`
+    raises.
     """
     directory = RunDirectory.open(run)
     if round_ > 1 and not directory.model_path(round_ - 1).is_dir():
