@@ -80,7 +80,7 @@ class Session:
     journal: Journal
     domain: Domain
     observer: Observer = field(default_factory=Unwatched)
-    _note_seconds: Callable[[], None] = field(default=lambda: None, init=False, repr=False)
+    _note_seconds: Callable[[], None] | None = field(default=None, init=False, repr=False)
 
     @property
     def config(self) -> RunConfig:
@@ -206,7 +206,8 @@ class Session:
         async def tick() -> None:
             while True:
                 self.refresh()
-                self._note_seconds()
+                if self._note_seconds is not None:
+                    self._note_seconds()
                 await asyncio.sleep(0.25)
 
         ticker = asyncio.create_task(tick())
@@ -240,7 +241,7 @@ class Session:
         try:
             yield
         finally:
-            self._note_seconds = lambda: None
+            self._note_seconds = None
             note()
 
 
