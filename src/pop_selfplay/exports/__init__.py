@@ -46,11 +46,16 @@ def export_run(directory: Path, out: Path, format_: PairFormat | ProblemFormat) 
     """Write the run in `directory` to `out` (.jsonl or .parquet) and return how many rows there were.
 
     Pairs come from pairs.parquet, or else, as in a run that was stopped, from the episodes that are finished; problems always
-    from those. Raises UsageError when no episode is finished, or the file has a suffix that the format does not know.
+    from those. The folder of `out` is made where it is missing. Raises UsageError when no episode is finished, the file has a
+    suffix that the format does not know, or its folder cannot be made.
     """
     if out.suffix.lower() not in format_.suffixes:
         raise UsageError(f"{out.name!r} cannot hold this format: name it with one of {', '.join(format_.suffixes)}")
     pairs = RunDirectory.open(directory).pairs_path
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {out.parent} ({error.strerror}): name another one") from error
     if isinstance(format_, PairFormat) and pairs.is_file():  # not a look at the journal, which may be damaged
         return write_rows(map(format_.row, read_pairs(pairs)), out, format_.schema)
 

@@ -25,22 +25,20 @@ class Bridge(Generic[C]):
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._opening = asyncio.Lock()
         self._inside: list[C] = []  # what `opened` yielded, once it has
         self._stack = AsyncExitStack()
         self._closed = False
 
     def submit(self, work: Callable[[C], Coroutine[Any, Any, T]]) -> "concurrent.futures.Future[T]":
-        """Begin `work` in the thread. Errors of opening are raised here, those of the work by the future.
+        """Begin `work` in the thread and return at once. What opening and work raise is raised by the future.
 
         Raises RuntimeError once closed.
         """
-        with self._lock:
+        with self._lock:  # until the work is in the loop's hands: `close` then finds and cancels it
             if self._closed:
                 raise RuntimeError("this judge was closed: make a new reward")
-            loop = self._loop or self._start()
-            if not self._inside:
-                self._inside.append(asyncio.run_coroutine_threadsafe(self._enter(), loop).result())
-        return asyncio.run_coroutine_threadsafe(work(self._inside[0]), loop)
+            return asyncio.run_coroutine_threadsafe(self._do(work), self._loop or self._start())
 
     def run(self, work: Callable[[C], Coroutine[Any, Any, T]]) -> T:
         """Do `work` in the thread and return what it returns. An interrupt while waiting cancels it."""
@@ -71,8 +69,11 @@ class Bridge(Generic[C]):
         self._thread.start()
         return self._loop
 
-    async def _enter(self) -> C:
-        return await self._stack.enter_async_context(self._opened())
+    async def _do(self, work: Callable[[C], Coroutine[Any, Any, T]]) -> T:
+        async with self._opening:
+            if not self._inside:
+                self._inside.append(await self._stack.enter_async_context(self._opened()))
+        return await work(self._inside[0])
 
     async def _leave(self) -> None:
         others = asyncio.all_tasks() - {asyncio.current_task()}

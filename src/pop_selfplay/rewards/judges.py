@@ -71,7 +71,7 @@ def _served(address: str) -> str:
         names = [str(model["id"]) for model in reply.json()["data"]]
     except httpx2.TransportError as error:
         raise ModelUnavailable(f"no answer from {url}: {error or type(error).__name__}. Is the server up?") from error
-    except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError, TypeError) as error:
         raise ModelRefused(f"{url} does not tell what it serves: {error}. Give the judge as {_AS_DATA}") from error
     if len(names) != 1:
         raise ConfigError(f"{address} serves {len(names)} models ({', '.join(names)}): give the judge as {_AS_DATA}")

@@ -60,7 +60,10 @@ class KeepBest(TrainerCallback):  # type: ignore[misc]  # transformers is untype
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         figures, best = self.figures(), read_best(self.directory)
+        processes.barrier()  # all have read it before the first one writes it anew
         assert figures is not None  # there was an evaluation
+        if best is not None and best.step == state.global_step:
+            return  # kept before an interruption; to write it once more would be to break it for a while
         highest = max(figures.reward_accuracy, best.highest if best else 0.0)
         if not as_good(figures.reward_accuracy, highest, self.pairs):
             return

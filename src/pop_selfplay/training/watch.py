@@ -9,6 +9,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from pop_selfplay.errors import TrainingError
+from pop_selfplay.journal.rundir import write_atomically
 from pop_selfplay.training import processes
 from pop_selfplay.training.divergence import STEPS, running_backwards
 from pop_selfplay.training.outcome import TrainingStep
@@ -88,11 +89,12 @@ def diverged_advice(metrics: Path) -> str:
 
 def lines_until(path: Path, step: int, *, cut: bool = True) -> list[dict[str, Any]]:
     """Return the entries of a JSONL file, maybe missing, up to `step`; 0 for none. With `cut`, forget the others."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    # Only \n ends a line: an answer may hold other ends. A kill may have cut a character in two.
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else []
     kept = [line for line in lines if _step(line) <= step and step]
     processes.barrier()  # all have read it before the first one writes it anew
     if cut:
-        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        write_atomically(path, "".join(f"{line}\n" for line in kept))
     return [json.loads(line) for line in kept]
 
 

@@ -53,6 +53,13 @@ def test_both_kinds_of_file_hold_the_same_rows(run: Path, tmp_path: Path, name: 
     assert list(rows[0]) == FORMATS[name].schema.names
 
 
+def test_a_folder_that_is_missing_is_made(run: Path, tmp_path: Path) -> None:
+    assert pop.export(run, tmp_path / "new" / "deeper" / "pairs.jsonl") > 0
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"cannot make the folder .*file"):
+        pop.export(run, tmp_path / "file" / "pairs.jsonl")
+
+
 @pytest.mark.parametrize("name", PAIRS)
 def test_pairs_of_a_run_that_was_stopped_come_from_its_episodes(run: Path, tmp_path: Path, name: str) -> None:
     rows = rows_of(run, tmp_path, name)

@@ -78,3 +78,30 @@ def test_closing_twice_or_before_anything_is_fine_and_work_after_it_is_not() -> 
     bridge.close()
     with pytest.raises(RuntimeError, match="make a new reward"):
         bridge.run(shout)
+
+
+def test_a_loop_that_hands_over_work_goes_on_while_the_judge_opens() -> None:
+    may_open = threading.Event()
+
+    @asynccontextmanager
+    async def slow() -> AsyncIterator[str]:
+        assert may_open.wait(10), "nobody went on"
+        yield "judge"
+
+    bridge = Bridge(slow, name="judge thread")
+
+    async def notebook() -> str:
+        future = asyncio.wrap_future(bridge.submit(shout))
+        may_open.set()
+        return await future
+
+    assert asyncio.run(notebook()) == "JUDGE"
+    bridge.close()
+
+
+def test_work_handed_over_at_once_finds_one_judge() -> None:
+    opened = Opened()
+    bridge = Bridge(opened, name="judge thread")
+    assert [future.result() for future in [bridge.submit(shout) for _ in range(5)]] == ["JUDGE"] * 5
+    bridge.close()
+    assert opened.threads == ["judge thread", "left in judge thread"]

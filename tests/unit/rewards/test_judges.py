@@ -50,6 +50,11 @@ def test_a_server_that_does_not_tell_is_refused(monkeypatch: pytest.MonkeyPatch,
         judge_config(ADDRESS)
 
 
+def test_an_address_that_is_none_is_refused() -> None:
+    with pytest.raises(ModelRefused, match="does not tell what it serves"):
+        judge_config("http://localhost:port/v1")
+
+
 def test_a_server_that_is_away_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     serve(monkeypatch, httpx2.ConnectError("refused"))
     with pytest.raises(ModelUnavailable, match="Is the server up"):
