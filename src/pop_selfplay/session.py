@@ -135,15 +135,17 @@ class Session:
         *,
         measured: Role | None = None,
         teachers: Mapping[Role, ModelConfig] | None = None,
+        meter: Meter | None = None,
     ) -> AsyncIterator[Cast]:
         """Yield a cast with its models open: `policies` says the policy of which round plays each role.
 
         A teacher, of the config unless given, stands in for its role, but never for the `measured` one: what is measured is the
-        policy. Models are opened once each, however many roles they play, and closed.
+        policy. Models are opened once each, however many roles they play, and closed. Casts that are open at once need one
+        `meter`, or each would count only its own calls against the budget.
         """
         players = self.players(policies, measured=measured, teachers=teachers)
         models: dict[str, ChatModel] = {}
-        meter = self.meter()
+        meter = meter or self.meter()
         meter.check()
         async with contextlib.AsyncExitStack() as opened:  # closes every model, also when closing another one fails
             for player in players.values():

@@ -52,6 +52,7 @@ class GRPOTraining(Config):
     batch_size: int = Field(64, ge=2, description="sampled answers per optimiser step, over all devices")
     format_reward: float = Field(0.0, ge=0, description="added to the score of every answer that parses")
     length_penalty: float = Field(0.0, ge=0, description="taken off the score for every 100 words of the completion")
+    lora: LoRA | None = Field(None, description="train LoRA matrices; without, all weights")
     second_judge: ModelConfig | None = Field(None, description="scores the same answers, for the log only")
 
 

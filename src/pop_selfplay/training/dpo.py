@@ -8,31 +8,28 @@ interrupted training leaves its hidden directory, and the next one for the same 
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
-from peft import LoraConfig
 from transformers import PrinterCallback
 
-from pop_selfplay.config import DPOTraining, LoRA
+from pop_selfplay.config import DPOTraining
 from pop_selfplay.errors import ModelRefused, TrainingError, UsageError
 from pop_selfplay.records import PreferencePair
 from pop_selfplay.training import processes
-from pop_selfplay.training.card import Facts, Origin, write_card
+from pop_selfplay.training.card import Facts, Origin
 from pop_selfplay.training.dataset import Chosen, Limits, choose_pairs, on_disk
 from pop_selfplay.training.hardware import four_bits
 from pop_selfplay.training.hub import push
-from pop_selfplay.training.keeping import Best, KeepBest, SealCheckpoints, best_folder, read_best
-from pop_selfplay.training.outcome import LogProbs, TrainingResult, TrainingStep
+from pop_selfplay.training.keeping import KeepBest, SealCheckpoints, best_folder, read_best
+from pop_selfplay.training.lora import peft_config
+from pop_selfplay.training.outcome import HeldOut, LogProbs, TrainingResult, TrainingStep
 from pop_selfplay.training.quiet import quiet_libraries
-from pop_selfplay.training.saving import merge_adapter, save_weights
+from pop_selfplay.training.saving import finish, save_weights
 from pop_selfplay.training.settings import MEMORY_ADVICE, Settings
 from pop_selfplay.training.starting import load_config, load_tokenizer, memory_given_back, threads_for
 from pop_selfplay.training.trainer import PairTrainer
-from pop_selfplay.training.unfinished import METRICS, last_checkpoint, publish, step_of, take_up, unfinished_directory
+from pop_selfplay.training.unfinished import LAST, METRICS, last_checkpoint, publish, step_of, take_up, unfinished_directory
 from pop_selfplay.training.watch import Watch, diverged_advice
-
-LAST: Final = "last"
-"""Folder of the weights after the last step, where the best are not kept."""
 
 
 class Job(NamedTuple):
@@ -44,6 +41,15 @@ class Job(NamedTuple):
     config: DPOTraining
     seed: int
     origin: Origin | None
+
+
+class Trained(NamedTuple):
+    """Where the weights to keep lie, the step they were taken after (None: the last of the `steps`), and their figures."""
+
+    weights: Path
+    best_step: int | None
+    steps: int
+    held_out: HeldOut | None
 
 
 def train_dpo(
@@ -86,26 +92,24 @@ def run(job: Job, observe: Callable[[TrainingStep], None] | None) -> TrainingRes
     chosen = choose_pairs(job.pairs, tokenizer, limits, job.config.held_out_share, job.seed)
     directory = _directory(job, chosen)
     watch = Watch(directory / METRICS, observe, writes=processes.is_first())
-    with quiet_libraries(), threads_for(job.start, settings.hub), memory_given_back(MEMORY_ADVICE):
-        trainer = make_trainer(chosen, job, tokenizer, settings, directory)
-        trainer.before = starting_log_probs(trainer)
-        weights, best, steps = _train(trainer, job, watch, settings, directory)
-        held_out = best.held_out if best else trainer.held_out()
-        del trainer  # merging loads the starting model once more
+    with quiet_libraries():
+        with threads_for(job.start, settings.hub), memory_given_back(MEMORY_ADVICE):
+            trained = _train(chosen, job, tokenizer, settings, watch)
+        # The trainer is gone: merging loads the starting model once more.
         result = TrainingResult(
             pairs_trained=len(chosen.train),
             pairs_held_out=len(chosen.held_out),
             dropped=chosen.dropped,
-            steps=steps,
-            best_step=best.step if best else None,
+            steps=trained.steps,
+            best_step=trained.best_step,
             first_loss=watch.losses[0],
             last_loss=watch.losses[-1],
-            held_out=held_out,
+            held_out=trained.held_out,
             seconds=time.monotonic() - began,
             tokens=watch.tokens,
         )
         if processes.is_first():
-            finished = _finish(weights, job, tokenizer, settings, result)
+            finished = finish(trained.weights, job.config.lora, tokenizer, settings.hub, _facts(job, result))
             publish(directory, finished, job.out)
             if job.config.push_to_hub is not None:
                 push(job.out, job.config.push_to_hub)
@@ -133,7 +137,7 @@ def make_trainer(chosen: Chosen, job: Job, tokenizer: Any, settings: Settings, d
             eval_dataset=data.get("held_out"),
             processing_class=tokenizer,
             quantization_config=four_bits(settings.use_cpu) if job.config.quantization else None,
-            peft_config=_peft_config(lora) if lora else None,
+            peft_config=peft_config(lora),
             padding_free=settings.padding_free,
             lora_dropout=lora.dropout if lora else 0.0,
         )
@@ -169,11 +173,11 @@ def _directory(job: Job, chosen: Chosen) -> Path:
     return unfinished_directory(job.out)
 
 
-def _train(trainer: PairTrainer, job: Job, watch: Watch, settings: Settings, directory: Path) -> tuple[Path, Best | None, int]:
-    """Train to the end, from the last checkpoint if there is one.
-
-    Returns where the weights to keep lie, whose they are (None: those after the last step), and the steps taken.
-    """
+def _train(chosen: Chosen, job: Job, tokenizer: Any, settings: Settings, watch: Watch) -> Trained:
+    """Train to the end, from the last checkpoint if there is one."""
+    directory = watch.metrics.parent
+    trainer = make_trainer(chosen, job, tokenizer, settings, directory)
+    trainer.before = starting_log_probs(trainer)
     dtype = load_config(job.start, settings.hub).dtype
 
     def save(folder: Path) -> None:
@@ -189,37 +193,20 @@ def _train(trainer: PairTrainer, job: Job, watch: Watch, settings: Settings, dir
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if not watch.losses:
         raise TrainingError("not one step was taken: raise training.dpo.num_train_epochs or training.dpo.max_steps")
+    steps: int = trainer.state.global_step
     best = read_best(directory) if job.config.keep_best else None
     if best is not None:
-        return best_folder(directory, best.step), best, trainer.state.global_step
-    trainer.after = trainer.after or trainer.held_out_log_probs()
+        return Trained(best_folder(directory, best.step), best.step, steps, best.held_out)
+    if trainer.evaluated_at != steps:
+        trainer.after = trainer.held_out_log_probs()
     save(directory / LAST)
-    return directory / LAST, None, trainer.state.global_step
+    return Trained(directory / LAST, None, steps, trainer.held_out())
 
 
-def _finish(weights: Path, job: Job, tokenizer: Any, settings: Settings, result: TrainingResult) -> Path:
-    """Make a whole model directory of the trained `weights` and return it."""
-    lora, finished = job.config.lora, weights
-    if lora is not None and lora.merge:
-        finished = weights.with_name("merged")
-        dtype = load_config(job.start, settings.hub).dtype
-        merge_adapter(job.start, weights, finished, dtype, settings.hub, keep=lora.keep_adapter)
-    tokenizer.save_pretrained(finished)
-    data = f"{result.pairs_trained:,} preference pairs"
+def _facts(job: Job, result: TrainingResult) -> Facts:
+    """Return what the model card tells."""
     figures: dict[str, Any] = {"pairs held out": result.pairs_held_out, "steps": result.steps, "tokens": result.tokens}
     figures |= {"first loss": result.first_loss, "last loss": result.last_loss}
     figures |= {} if result.held_out is None else result.held_out.model_dump()
-    facts = Facts(job.start, "LoRA DPO" if lora else "DPO", data, job.config.model_dump(mode="json"), figures, job.origin)
-    write_card(finished, facts, settings.hub)
-    return finished
-
-
-def _peft_config(lora: LoRA) -> LoraConfig:
-    return LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=lora.target_modules,
-        use_rslora=lora.rslora,
-        task_type="CAUSAL_LM",
-    )
+    method, data = "LoRA DPO" if job.config.lora else "DPO", f"{result.pairs_trained:,} preference pairs"
+    return Facts(job.start, method, data, job.config.model_dump(mode="json"), figures, job.origin)

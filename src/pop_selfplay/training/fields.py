@@ -46,6 +46,12 @@ def under_its_names(fields: Mapping[str, Any], config: Any) -> dict[str, Any]:
     return {old.get(name, name): value for name, value in fields.items()}
 
 
+def hub_of(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how the starting model is found, as `from_pretrained` takes it: its revision, and whether its own code may run."""
+    revision = (fields.get("model_init_kwargs") or {}).get("revision")
+    return {"trust_remote_code": fields.get("trust_remote_code", False)} | ({"revision": revision} if revision else {})
+
+
 def as_number(value: Any, type_: Any) -> Any:
     """Return 1e-6 for "1e-6": YAML reads it as text unless it is written 1.0e-6."""
     if isinstance(value, str) and float in (type_, *typing.get_args(type_)):

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from datasets import Dataset
 from transformers import PrinterCallback
@@ -29,22 +29,20 @@ from pop_selfplay.rewards.rubrics import sound
 from pop_selfplay.rewards.scoring import Graded
 from pop_selfplay.session import Session
 from pop_selfplay.training import processes
-from pop_selfplay.training.card import Facts, Origin, origin_of, write_card
+from pop_selfplay.training.card import Facts, Origin, origin_of
 from pop_selfplay.training.dataset import DropReason
 from pop_selfplay.training.grpo_settings import MEMORY_ADVICE, OnlineSettings
-from pop_selfplay.training.grpo_trainer import FreshSeeds, OnlineTrainer
+from pop_selfplay.training.grpo_trainer import OnlineTrainer, Repeatable
 from pop_selfplay.training.grpo_watch import OnlineWatch, diverged_advice, mean_reward
 from pop_selfplay.training.judging import RubricRewards, Score, judge_of
 from pop_selfplay.training.keeping import SealCheckpoints
+from pop_selfplay.training.lora import peft_config
 from pop_selfplay.training.outcome import OnlineResult, OnlineStep
 from pop_selfplay.training.quiet import quiet_libraries
 from pop_selfplay.training.rollout import Rollout
-from pop_selfplay.training.saving import save_weights
+from pop_selfplay.training.saving import finish, save_weights
 from pop_selfplay.training.starting import load_config, load_tokenizer, memory_given_back, threads_for
-from pop_selfplay.training.unfinished import last_checkpoint, publish, step_of, take_up
-
-LAST: Final = "last"
-"""Folder of the finished weights on their way out."""
+from pop_selfplay.training.unfinished import LAST, last_checkpoint, publish, step_of, take_up
 
 
 class OnlineJob(NamedTuple):
@@ -80,6 +78,7 @@ def train_round(session: Session, round_: int, start: str, out: Path) -> OnlineR
 
     Raises what `train_grpo` raises, and ModelError when the judge cannot be reached.
     """
+    require_one_process()
     run, config = session.config, session.config.training
     assert isinstance(config, GRPOTraining)
     made = paired(session.journal, round_, session.domain, run.pairing, run.seed)
@@ -101,35 +100,29 @@ def train_grpo(job: OnlineJob, score: Score, observe: Callable[[OnlineStep], Non
     began = time.monotonic()
     if job.out.exists():
         raise UsageError(f"{job.out} exists already: remove it, or train into another directory")
-    if processes.count() > 1:
-        raise UsageError("online RL trains in one process: start it by `pop train`, without accelerate launch")
+    require_one_process()
     settings = OnlineSettings.of_run(job.config, job.solver)
     tokenizer = load_tokenizer(job.start, settings.hub)
     asked = fitting(job.problems, job.domain, tokenizer, settings.max_prompt_length)
     settings.require_a_step(len(asked.problems))
     directory = take_up(job.out, _request(job, asked))
     watch = OnlineWatch(directory, observe)
-    with quiet_libraries(), threads_for(job.start, settings.hub), memory_given_back(MEMORY_ADVICE):
-        trainer = make_trainer(asked, RubricRewards(asked.problems, score, watch), job, tokenizer, settings, directory)
-        checkpoint = last_checkpoint(directory)
-        if checkpoint is not None:
-            trainer.go_on_from(checkpoint)
-        watch.go_on_after(step_of(checkpoint) if checkpoint else 0)
-        trainer.add_callback(FreshSeeds(job.seed))
-        trainer.add_callback(watch)
-        trainer.add_callback(SealCheckpoints())
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        if not watch.steps:
-            raise TrainingError("not one step was taken: raise training.grpo.num_train_epochs or training.grpo.max_steps")
-        save_weights(trainer, directory / LAST, load_config(job.start, settings.hub).dtype, diverged_advice(directory))
-    tokenizer.save_pretrained(directory / LAST)
-    result = result_of(watch, asked, time.monotonic() - began)
-    figures = result.model_dump(include={"steps", "samples", "first_reward", "last_reward", "kl", "tokens"})
-    data = f"{result.problems:,} problems with rubrics"
-    facts = Facts(job.start, "GRPO", data, job.config.model_dump(mode="json"), figures, job.origin)
-    write_card(directory / LAST, facts, settings.hub)
-    publish(directory, directory / LAST, job.out)
+    with quiet_libraries():
+        with threads_for(job.start, settings.hub), memory_given_back(MEMORY_ADVICE):
+            _train(asked, RubricRewards(asked.problems, score, watch), job, tokenizer, settings, watch)
+        # The trainer is gone: merging loads the starting model once more.
+        result = result_of(watch, asked, time.monotonic() - began)
+        finished = finish(directory / LAST, job.config.lora, tokenizer, settings.hub, _facts(job, result))
+        publish(directory, finished, job.out)
     return result
+
+
+def require_one_process() -> None:
+    """Raise UsageError under a launcher of several processes: they would need a judge and a journal each."""
+    if processes.count() > 1:
+        raise UsageError(
+            f"online RL trains in one process, not in {processes.count()}: start it by `pop train`, without accelerate launch"
+        )
 
 
 def fitting(problems: Sequence[Graded], domain: Domain, tokenizer: Any, limit: int | None) -> Asked:
@@ -167,6 +160,7 @@ def make_trainer(
             args=config,
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
+            peft_config=peft_config(job.config.lora),
             rollout_func=Rollout(job.seed) if settings.samples_itself else None,
         )
     except OSError as error:
@@ -176,6 +170,25 @@ def make_trainer(
     trainer.remove_callback(PrinterCallback)  # it prints every log entry when the progress bar is off
     rewards.know_ends((*trainer.eos_token_ids, tokenizer.pad_token_id), mask_cut_off=config.mask_truncated_completions)
     return trainer
+
+
+def _train(
+    asked: Asked, rewards: RubricRewards, job: OnlineJob, tokenizer: Any, settings: OnlineSettings, watch: OnlineWatch
+) -> None:
+    """Train to the end, from the last checkpoint if there is one, and save the last weights."""
+    trainer = make_trainer(asked, rewards, job, tokenizer, settings, watch.directory)
+    checkpoint = last_checkpoint(watch.directory)
+    if checkpoint is not None:
+        trainer.go_on_from(checkpoint)
+    watch.go_on_after(step_of(checkpoint) if checkpoint else 0)
+    trainer.add_callback(Repeatable(job.seed, trainer.steps_per_generation))
+    trainer.add_callback(watch)
+    trainer.add_callback(SealCheckpoints())
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if not watch.steps:
+        raise TrainingError("not one step was taken: raise training.grpo.num_train_epochs or training.grpo.max_steps")
+    dtype = load_config(job.start, settings.hub).dtype
+    save_weights(trainer, watch.directory / LAST, dtype, diverged_advice(watch.directory))
 
 
 def result_of(watch: OnlineWatch, asked: Asked, seconds: float) -> OnlineResult:
@@ -195,6 +208,13 @@ def result_of(watch: OnlineWatch, asked: Asked, seconds: float) -> OnlineResult:
         tokens=watch.tokens,
         generated_tokens=watch.generated_tokens,
     )
+
+
+def _facts(job: OnlineJob, result: OnlineResult) -> Facts:
+    """Return what the model card tells."""
+    figures = result.model_dump(include={"steps", "samples", "first_reward", "last_reward", "kl", "tokens"})
+    method, data = "LoRA GRPO" if job.config.lora else "GRPO", f"{result.problems:,} problems with rubrics"
+    return Facts(job.start, method, data, job.config.model_dump(mode="json"), figures, job.origin)
 
 
 def _request(job: OnlineJob, asked: Asked) -> dict[str, Any]:

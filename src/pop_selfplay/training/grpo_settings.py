@@ -13,8 +13,8 @@ from trl import GRPOConfig
 
 from pop_selfplay.config import GRPOTraining, Sampling
 from pop_selfplay.errors import ConfigError
-from pop_selfplay.training import processes, settings
-from pop_selfplay.training.fields import build, known_fields, under_its_names
+from pop_selfplay.training import lora, settings
+from pop_selfplay.training.fields import build, hub_of, known_fields, under_its_names
 from pop_selfplay.training.hardware import has_bf16
 
 ONLINE: Final[dict[str, Any]] = {
@@ -54,7 +54,7 @@ OWNED: Final[dict[str, str]] = {name: why for name, why in settings.OWNED.items(
 
 MEMORY_ADVICE: Final = (
     "lower training.grpo.per_device_train_batch_size, training.grpo.num_generations or training.grpo.max_completion_length, or "
-    "set training.grpo.beta to 0, which needs no reference model"
+    "train less: training.lora, or training.grpo.beta 0, which both need no reference model"
 )
 
 TRLS_GENERATION: Final = (
@@ -66,7 +66,10 @@ TRLS_GENERATION: Final = (
 
 @dataclasses.dataclass(frozen=True)
 class OnlineSettings:
-    """`training.grpo` over our values: fields of GRPOConfig, and the limit on prompts, in tokens, None for no limit."""
+    """`training.grpo` over our values: fields of GRPOConfig, and the limit on prompts, in tokens, None for no limit.
+
+    All of it is for one process: online RL has no other way to train.
+    """
 
     fields: dict[str, Any]
     max_prompt_length: int | None
@@ -77,7 +80,7 @@ class OnlineSettings:
         """Lay the user's fields over ours. Raises ConfigError for one that is unknown, or not to be set."""
         sampling = {"temperature": solver.temperature, "top_p": solver.top_p, "max_completion_length": solver.max_tokens}
         given = known_fields(training.grpo, GRPOConfig, where="training.grpo", beside=ONLINE, owned=OWNED)
-        fields = {**sampling, **ONLINE, **OURS, **given}
+        fields = {**sampling, **ONLINE, **OURS, **({"learning_rate": lora.LEARNING_RATE} if training.lora else {}), **given}
         fields = under_its_names(fields, GRPOConfig)
         if fields["temperature"] <= 0:
             raise ConfigError(
@@ -87,13 +90,15 @@ class OnlineSettings:
         use_cpu = bool(fields.get("use_cpu", False))
         fields.setdefault("bf16", not fields.get("fp16", False) and has_bf16(use_cpu))
         fields.setdefault("dataloader_pin_memory", torch.cuda.is_available())  # without a GPU it only makes torch warn
+        # Attention stays torch's own: it is not known whether the sampling loop's cache and FlashAttention go together.
+        dtype = "bfloat16" if fields["bf16"] else "float32"
+        fields["model_init_kwargs"] = {"dtype": dtype} | dict(fields.get("model_init_kwargs") or {})
         return cls(fields, fields.pop("max_prompt_length"), training.batch_size)
 
     @property
     def hub(self) -> dict[str, Any]:
-        """How the starting model is found: its revision, and whether its own code may run."""
-        revision = (self.fields.get("model_init_kwargs") or {}).get("revision")
-        return {"trust_remote_code": self.fields.get("trust_remote_code", False)} | ({"revision": revision} if revision else {})
+        """How the starting model is found."""
+        return hub_of(self.fields)
 
     @property
     def samples_itself(self) -> bool:
@@ -113,7 +118,7 @@ class OnlineSettings:
     def grpo_config(self, output: Path, seed: int, longest_prompt: int) -> GRPOConfig:
         """Return TRL's config. `longest_prompt`, in tokens, sets how many answers fit into one pass.
 
-        Raises ConfigError when a value is refused by TRL or the batch cannot be divided among groups, devices and passes.
+        Raises ConfigError when a value is refused by TRL or the batch cannot be divided into groups and passes.
         """
         per_device, passes = self._division(longest_prompt)
         return build(
@@ -121,23 +126,19 @@ class OnlineSettings:
         )
 
     def _division(self, longest_prompt: int) -> tuple[int, int]:
-        """Return answers per device and pass, and passes per optimiser step: together and over all devices, `batch_size`."""
-        group, devices = self.fields["num_generations"], processes.count()
-        if group < 2 or self.batch_size % (group * devices):
+        """Return answers per pass, and passes per optimiser step: together `batch_size`."""
+        group = self.fields["num_generations"]
+        if group < 2 or self.batch_size % group:
             raise ConfigError(
                 f"training.batch_size {self.batch_size} must be a multiple of training.grpo.num_generations {group} "
-                f"(at least 2) times the number of devices, {devices}: a group of answers stays together"
+                "(at least 2): a group of answers stays together"
             )
-        share = self.batch_size // devices
         given = self.fields.get("per_device_train_batch_size")
         if given is None:
-            longest = longest_prompt + self.fields["max_completion_length"]
-            given = max(
-                n for n in range(1, share + 1) if share % n == 0 and (n == 1 or n * longest <= settings.TOKENS_PER_PASS)
-            )
-        elif given < 1 or share % given:
+            given = settings.per_pass(self.batch_size, longest_prompt + self.fields["max_completion_length"])
+        elif given < 1 or self.batch_size % given:
             raise ConfigError(
-                f"training.grpo.per_device_train_batch_size {given} must divide the {share} answers per step and device "
-                f"(training.batch_size {self.batch_size})"
+                f"training.grpo.per_device_train_batch_size {given} must divide the {self.batch_size} answers of a step "
+                "(training.batch_size)"
             )
-        return given, share // given
+        return given, self.batch_size // given

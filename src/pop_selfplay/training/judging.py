@@ -111,11 +111,11 @@ async def _judges(session: Session, round_: int, config: GRPOTraining) -> AsyncI
     """Yield the casts of all judges, by what their scores are called; the one that makes the reward is "judge"."""
     with session.directory.journal() as journal:  # a journal belongs to the thread that opened it
         own = replace(session, journal=journal)
-        policies = {Role.JUDGE: own.policies(round_)[Role.JUDGE]}
+        policies, meter = {Role.JUDGE: own.policies(round_)[Role.JUDGE]}, own.meter()
         async with contextlib.AsyncExitStack() as stack:
-            casts = {Role.JUDGE.value: await stack.enter_async_context(own.cast(policies))}
+            casts = {Role.JUDGE.value: await stack.enter_async_context(own.cast(policies, meter=meter))}
             if config.second_judge is not None:
-                second = own.cast(policies, teachers={Role.JUDGE: config.second_judge})
+                second = own.cast(policies, teachers={Role.JUDGE: config.second_judge}, meter=meter)
                 casts[SECOND_JUDGE] = await stack.enter_async_context(second)
             yield casts
 

@@ -1,22 +1,22 @@
-"""Write what was trained as a model directory: weights in the precision asked for, LoRA matrices merged or not, tokenizer.
+"""Write what was trained as a model directory: weights in the precision asked for, LoRA merged or not, tokenizer, model card.
 
 Every process of a training calls `save_weights`, because the shards of all are gathered; only the first one writes.
 """
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
 
+from pop_selfplay.config import LoRA
 from pop_selfplay.errors import TrainingError
-
-ADAPTER: Final = "adapter"
-"""Folder of a merged model that holds its LoRA matrices by themselves, where they were to be kept."""
+from pop_selfplay.training.card import Facts, write_card
+from pop_selfplay.training.lora import merge_adapter
+from pop_selfplay.training.starting import load_config
+from pop_selfplay.training.unfinished import MERGED
 
 
 def save_weights(trainer: Any, directory: Path, dtype: Any, advice: str) -> None:
@@ -32,6 +32,8 @@ def save_weights(trainer: Any, directory: Path, dtype: Any, advice: str) -> None
     adapter = isinstance(model, PeftModel)
     if adapter:
         state = {name: weight for name, weight in state.items() if "lora_" in name}
+    else:  # copies of one weight under two names would be stored twice
+        state = {name: weight for name, weight in state.items() if name not in model.all_tied_weights_keys}
     broken = [name for name, weight in state.items() if weight.is_floating_point() and not torch.isfinite(weight).all()]
     if broken:
         raise TrainingError(f"{len(broken)} weights are no numbers after training ({broken[0]}, …): {advice}")
@@ -42,21 +44,15 @@ def save_weights(trainer: Any, directory: Path, dtype: Any, advice: str) -> None
         _set_dtype(directory / "config.json", dtype)
 
 
-def merge_adapter(start: str, adapter: Path, directory: Path, dtype: Any, hub: Mapping[str, Any], *, keep: bool) -> None:
-    """Add the LoRA matrices in `adapter` to the weights of the starting model and write the sum to `directory`.
-
-    The starting model is loaded whole, on the CPU, as `dtype` (None: as stored), also where training held it in 4 bits. With
-    `keep`, the matrices are copied beside the model, into its folder `ADAPTER`. Raises TrainingError when the sum is no number.
-    """
-    base = AutoModelForCausalLM.from_pretrained(start, dtype=dtype or "auto", **hub)
-    try:
-        merged = PeftModel.from_pretrained(base, adapter).merge_and_unload(safe_merge=True)
-    except ValueError as error:
-        raise TrainingError(f"the LoRA matrices cannot be merged into {start!r}: {error}") from error
-    shutil.rmtree(directory, ignore_errors=True)
-    merged.save_pretrained(directory)
-    if keep:
-        shutil.copytree(adapter, directory / ADAPTER)
+def finish(weights: Path, lora: LoRA | None, tokenizer: Any, hub: Mapping[str, Any], facts: Facts) -> Path:
+    """Make a whole model directory of the trained `weights` and return it: their own, or one beside it for merged ones."""
+    finished = weights
+    if lora is not None and lora.merge:
+        finished = weights.with_name(MERGED)
+        merge_adapter(facts.start, weights, finished, load_config(facts.start, hub).dtype, hub, keep=lora.keep_adapter)
+    tokenizer.save_pretrained(finished)
+    write_card(finished, facts, hub)
+    return finished
 
 
 def _set_dtype(config: Path, dtype: torch.dtype) -> None:

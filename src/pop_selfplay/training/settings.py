@@ -10,8 +10,8 @@ from trl import DPOConfig
 
 from pop_selfplay.config import DPOTraining
 from pop_selfplay.errors import ConfigError
-from pop_selfplay.training import processes
-from pop_selfplay.training.fields import build, known_fields, under_its_names
+from pop_selfplay.training import lora, processes
+from pop_selfplay.training.fields import build, hub_of, known_fields, under_its_names
 from pop_selfplay.training.hardware import has_bf16, has_liger, model_kwargs
 
 PAPER: Final[dict[str, Any]] = {
@@ -41,14 +41,12 @@ OURS: Final[dict[str, Any]] = {
     "eval_steps": 0.1,  # below 1 it is a share of all steps
 }
 
-LORA_LEARNING_RATE: Final = 1e-5
-"""In place of the paper's where LoRA is trained, which wants about ten times the rate of all weights."""
-
 OWNED: Final[dict[str, str]] = {
     "output_dir": "the run directory decides where the model goes",
     "seed": "it is the seed of the run: set seed at the top of the config",
     "data_seed": "it is the seed of the run: set seed at the top of the config",
     "gradient_accumulation_steps": "it follows from training.batch_size and per_device_train_batch_size",
+    "sync_ref_model": "the reference model is the starting model; one that moves would be in no checkpoint",
     "auto_find_batch_size": "it would change training.batch_size unseen: set per_device_train_batch_size",
     "resume_from_checkpoint": "an interrupted training goes on by itself from its last checkpoint",
     "save_total_limit": "the last checkpoint is kept until the model is finished",
@@ -86,9 +84,8 @@ class Settings:
 
     @property
     def hub(self) -> dict[str, Any]:
-        """How the starting model is found: its revision, and whether its own code may run."""
-        revision = (self.fields.get("model_init_kwargs") or {}).get("revision")
-        return {"trust_remote_code": self.fields.get("trust_remote_code", False)} | ({"revision": revision} if revision else {})
+        """How the starting model is found."""
+        return hub_of(self.fields)
 
     @property
     def use_cpu(self) -> bool:
@@ -105,7 +102,7 @@ class Settings:
         """Lay the user's fields over the paper's. Raises ConfigError for one that is unknown, or ours to set."""
         given = known_fields(training.dpo, DPOConfig, where="training.dpo", beside=PAPER, owned=OWNED)
         _require_reporters(given.get("report_to") or [])
-        fields = {**PAPER, **OURS, **({"learning_rate": LORA_LEARNING_RATE} if training.lora else {}), **given}
+        fields = {**PAPER, **OURS, **({"learning_rate": lora.LEARNING_RATE} if training.lora else {}), **given}
         fields = under_its_names(fields, DPOConfig)
         use_cpu = bool(fields.get("use_cpu", False))
         fields.setdefault("bf16", not fields.get("fp16", False) and has_bf16(use_cpu))
@@ -134,13 +131,18 @@ class Settings:
             raise ConfigError(f"training.batch_size {self.batch_size} cannot be shared by {devices} devices: use a multiple")
         given = self.fields.get("per_device_train_batch_size")
         if given is None:
-            given = max(n for n in range(1, share + 1) if share % n == 0 and (n == 1 or 2 * n * longest <= TOKENS_PER_PASS))
+            given = per_pass(share, 2 * longest)
         elif given < 1 or share % given:
             raise ConfigError(
                 f"training.dpo.per_device_train_batch_size {given} must divide the {share} pairs per step and device "
                 f"(training.batch_size {self.batch_size})"
             )
         return given, share // given
+
+
+def per_pass(share: int, tokens: int) -> int:
+    """Return how many of `share` items, of at most so many `tokens` each, fit into one pass; a divisor of `share`."""
+    return max(n for n in range(1, share + 1) if share % n == 0 and (n == 1 or n * tokens <= TOKENS_PER_PASS))
 
 
 def _require_reporters(names: str | list[str]) -> None:

@@ -17,7 +17,7 @@ from transformers import Trainer
 from trl import DPOTrainer
 
 from pop_selfplay.errors import TrainingError
-from pop_selfplay.training.adamw import CompensatedAdamW
+from pop_selfplay.training.adamw import keep_remainders
 from pop_selfplay.training.divergence import under_chance
 from pop_selfplay.training.outcome import HeldOut, LogProbs, compare_held_out, margins
 from pop_selfplay.training.unpadded import without_padding
@@ -26,12 +26,13 @@ from pop_selfplay.training.unpadded import without_padding
 class PairTrainer(DPOTrainer):  # type: ignore[misc]  # trl is untyped to us
     """Made by `dpo.make_trainer`. `before` are the starting model's log-probabilities of the held-out answers, if any.
 
-    `advice` ends the message of every error that stops it.
+    `after` are those of the last evaluation, after step `evaluated_at`. `advice` ends the message of every error that stops it.
     """
 
     advice: str = ""
     before: LogProbs | None = None
     after: LogProbs | None = None
+    evaluated_at: int | None = None
 
     def __init__(self, *args: Any, lora_dropout: float = 0.0, padding_free: bool = False, **kwargs: Any) -> None:
         self._to_unpad = padding_free
@@ -40,12 +41,7 @@ class PairTrainer(DPOTrainer):  # type: ignore[misc]  # trl is untyped to us
         for name, module in self.model.named_modules():
             if "lora_dropout" in name and isinstance(module, torch.nn.Dropout):
                 module.p = lora_dropout
-        trained = (weight for weight in self.model.parameters() if weight.requires_grad)
-        plain = str(self.args.optim.value).startswith("adamw_torch") and not self.is_deepspeed_enabled
-        if plain and any(weight.dtype == torch.bfloat16 for weight in trained):
-            betas = (self.args.adam_beta1, self.args.adam_beta2)
-            settings = {"lr": self.args.learning_rate, "betas": betas, "eps": self.args.adam_epsilon}
-            self.optimizer_cls_and_kwargs = (CompensatedAdamW, settings)
+        keep_remainders(self)
 
     def go_on_from(self, tokens: int) -> None:
         """Count on from `tokens`, those trained on before an interruption; TRL would begin at 0."""
@@ -85,7 +81,7 @@ class PairTrainer(DPOTrainer):  # type: ignore[misc]  # trl is untyped to us
 
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
         """Log the figures of the held-out pairs and return them under TRL's names."""
-        self.after = self.held_out_log_probs()
+        self.after, self.evaluated_at = self.held_out_log_probs(), self.state.global_step
         figures = self.held_out()
         assert self.before is not None and self.after is not None and figures is not None
         if under_chance(margins(self.before, self.after, self.beta)):
@@ -126,5 +122,5 @@ class PairTrainer(DPOTrainer):  # type: ignore[misc]  # trl is untyped to us
     def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
         return dataset  # token ids already
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        Trainer._save_checkpoint(self, model, trial)  # without TRL's own model card
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """Write none: TRL would with every checkpoint, and ours is written at the end (card.py)."""

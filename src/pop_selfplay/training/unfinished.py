@@ -23,11 +23,13 @@ from typing import Any, Final
 METRICS: Final = "metrics.jsonl"
 SAMPLES: Final = "samples.jsonl"
 REQUEST: Final = "request.json"
+LAST: Final = "last"
+MERGED: Final = "merged"
 WHOLE: Final = "whole"
 """Marks a checkpoint that was written to its end."""
 
 _CHECKPOINT: Final = re.compile(r"checkpoint-(\d+)")
-_SCRATCH: Final = ("checkpoint-", "best-", "pairs", "last", "merged")
+_SCRATCH: Final = ("checkpoint-", "best-", "pairs", LAST, MERGED)
 
 
 def unfinished_directory(out: Path) -> Path:
@@ -41,7 +43,7 @@ def take_up(out: Path, request: dict[str, Any]) -> Path:
     digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
     stored = directory / REQUEST
     if not stored.is_file() or stored.read_text(encoding="utf-8") != digest:
-        shutil.rmtree(directory, ignore_errors=True)
+        _remove(directory)
         directory.mkdir(parents=True)
         stored.write_text(digest, encoding="utf-8")
     return directory
@@ -84,13 +86,19 @@ def publish(directory: Path, result: Path, out: Path) -> None:
     flush_all(result)
     result.rename(out)
     _flush(out.parent)
-    shutil.rmtree(directory)
+    _remove(directory)
 
 
 def flush_all(directory: Path) -> None:
     """Return once every file of `directory` is on disk."""
     for path in (*(path for path in directory.rglob("*") if path.is_file()), directory):
         _flush(path)
+
+
+def _remove(directory: Path) -> None:
+    """Remove `directory`, maybe missing; its request first, so that nobody takes up what is half removed."""
+    (directory / REQUEST).unlink(missing_ok=True)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def _checkpoints(directory: Path) -> list[Path]:

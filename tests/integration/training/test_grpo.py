@@ -10,13 +10,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from pop_selfplay.config import GRPOTraining, Sampling
+from pop_selfplay.config import GRPOTraining, LoRA, Sampling
 from pop_selfplay.core.rewards import Sample
 from pop_selfplay.domains import load_domain
 from pop_selfplay.errors import ModelUnavailable, TrainingError, UsageError
 from pop_selfplay.records import Problem
 from pop_selfplay.rewards.scoring import Graded
 from pop_selfplay.training import OnlineStep
+from pop_selfplay.training.adamw import CompensatedAdamW
 from pop_selfplay.training.grpo import OnlineJob, train_grpo
 from pop_selfplay.training.judging import Judged
 
@@ -25,12 +26,12 @@ FAST = {"learning_rate": 3e-2, "num_generations": 4, "gradient_checkpointing": F
 Weights = Callable[[Path], dict[str, Any]]
 
 
-def job(start: str, out: Path, problems: int = 8, **grpo: Any) -> OnlineJob:
+def job(start: str, out: Path, problems: int = 8, lora: LoRA | None = None, **grpo: Any) -> OnlineJob:
     graded = [
         Graded(Problem(id=f"1/{number}/0", document_id=str(number), text=f"Say {number}.", reference_answer="x"), None)
         for number in range(problems)
     ]
-    config = GRPOTraining(grpo=FAST | {"max_prompt_length": None} | grpo, batch_size=16)
+    config = GRPOTraining(grpo=FAST | {"max_prompt_length": None} | grpo, batch_size=16, lora=lora)
     return OnlineJob(graded, load_domain("pocket"), start, out, config, SOLVER, seed=1)
 
 
@@ -92,18 +93,58 @@ class Dies:
         return pays_for_e(asked, completions)
 
 
-def test_a_training_that_was_stopped_goes_on_to_the_same_bits(tiny_model: str, tmp_path: Path, weights: Weights) -> None:
-    whole, first, second = Dies(), Dies(after=5), Dies()
-    undisturbed = train_grpo(job(tiny_model, tmp_path / "a", max_steps=6, save_steps=2), whole)
+@pytest.mark.parametrize(
+    ("options", "answered", "again"),
+    [
+        ({"save_steps": 2}, 5, 2),
+        ({"save_steps": 2, "lora": LoRA(r=2, dropout=0.5)}, 5, 2),
+        ({"save_steps": 3, "num_iterations": 2}, 2, 1),
+        ({"save_steps": 1, "per_device_train_batch_size": 4, "steps_per_generation": 8}, 2, 1),
+    ],
+    ids=["all weights", "LoRA with dropout", "answers are used twice", "answers last for two steps"],
+)
+def test_a_training_that_was_stopped_goes_on_to_the_same_bits(
+    tiny_model: str, tmp_path: Path, weights: Weights, options: dict[str, Any], answered: int, again: int
+) -> None:
+    whole, first, second = Dies(), Dies(after=answered), Dies()
+    undisturbed = train_grpo(job(tiny_model, tmp_path / "a", max_steps=6, **options), whole)
     with pytest.raises(ModelUnavailable):
-        train_grpo(job(tiny_model, tmp_path / "b", max_steps=6, save_steps=2), first)
-    resumed = train_grpo(job(tiny_model, tmp_path / "b", max_steps=6, save_steps=2), second)
-    assert first.asked == whole.asked[:5]
-    assert second.asked == whole.asked[4:], "it went on from the checkpoint after step 4, with the same answers"
+        train_grpo(job(tiny_model, tmp_path / "b", max_steps=6, **options), first)
+    resumed = train_grpo(job(tiny_model, tmp_path / "b", max_steps=6, **options), second)
+    assert first.asked == whole.asked[:answered]
+    assert second.asked == whole.asked[-again:], "it went on from the checkpoint after step 4, with the same answers"
     a, b = weights(tmp_path / "a"), weights(tmp_path / "b")
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert resumed.model_copy(update={"seconds": 0}) == undisturbed.model_copy(update={"seconds": 0})
     assert (tmp_path / "a" / "samples.jsonl").read_bytes() == (tmp_path / "b" / "samples.jsonl").read_bytes()
+
+
+def test_lora_learns_too_and_is_merged_into_a_plain_model(tiny_model: str, tmp_path: Path, weights: Weights) -> None:
+    out = tmp_path / "out"
+    result = train_grpo(
+        job(tiny_model, out, lora=LoRA(r=4, keep_adapter=True), num_train_epochs=6, learning_rate=0.3), pays_for_e
+    )
+    assert result.first_reward is not None and result.last_reward is not None and result.kl is not None
+    assert result.last_reward > 2 * result.first_reward and result.kl > 0
+    before, after = weights(Path(tiny_model)), weights(out)
+    assert before.keys() == after.keys(), "no trace of LoRA"
+    changed = {name.split(".")[-2] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+    assert (out / "adapter" / "adapter_model.safetensors").is_file()
+    assert "LoRA GRPO" in (out / "README.md").read_text(encoding="utf-8")
+
+
+def test_weights_in_bf16_are_trained_by_the_optimiser_that_keeps_their_remainders(
+    tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: Weights
+) -> None:
+    used = set()
+    step = CompensatedAdamW.step
+    monkeypatch.setattr(CompensatedAdamW, "step", lambda self, *args: (used.add(type(self)), step(self, *args))[1])
+    train_grpo(job(tiny_model, tmp_path / "out", max_steps=1, model_init_kwargs={"dtype": "bfloat16"}), pays_for_e)
+    assert used == {CompensatedAdamW}
+    trained = weights(tmp_path / "out")
+    assert trained.keys() == weights(Path(tiny_model)).keys()
+    assert {weight.dtype for weight in trained.values()} == {torch.float32}, "saved as the start was"
 
 
 def fails_on(place: int, reward: float | None) -> Callable[[Sequence[Graded], Sequence[str]], Judged]:

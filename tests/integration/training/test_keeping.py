@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from pop_selfplay.config import DPOTraining
 from pop_selfplay.errors import TrainingError
 from pop_selfplay.records import PreferencePair
 from pop_selfplay.training.dpo import train_dpo
-from pop_selfplay.training.keeping import as_good
-from pop_selfplay.training.outcome import LogProbs
+from pop_selfplay.training.keeping import KeepBest, as_good, best_folder, read_best
+from pop_selfplay.training.outcome import HeldOut, LogProbs
 from pop_selfplay.training.trainer import PairTrainer
 
 MakePairs = Callable[[int], list[PreferencePair]]
@@ -91,6 +92,32 @@ def test_the_last_step_is_the_result_where_the_best_is_not_wanted(
     result = train_dpo(make_pairs(20), tiny_model, tmp_path / "out", config, seed=1)
     assert result.best_step is None
     assert result.held_out is not None and result.held_out.reward_accuracy == 2 / 6
+
+
+def test_the_figures_are_those_of_the_last_step_also_where_it_was_not_evaluated(
+    tiny_model: str, tmp_path: Path, make_pairs: MakePairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares(monkeypatch, [1, 5], held_out=6)
+    config = DPOTraining(dpo=FAST | {"eval_steps": 3}, batch_size=4, held_out_share=0.3, keep_best=False)
+    result = train_dpo(make_pairs(20), tiny_model, tmp_path / "out", config, seed=1)
+    assert result.steps == 4
+    assert result.held_out is not None and result.held_out.reward_accuracy == 5 / 6
+
+
+def test_weights_that_are_kept_already_are_not_written_once_more(tmp_path: Path) -> None:
+    figures = HeldOut(likelier_before=0.5, likelier_after=1, reward_accuracy=1, reward_margin=0.1)
+
+    def keep(save: Callable[[Path], None]) -> None:
+        state = TrainerState(global_step=3)
+        KeepBest(tmp_path, 10, save, lambda: figures).on_evaluate(TrainingArguments(tmp_path), state, TrainerControl())
+
+    def interrupted(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    keep(lambda folder: folder.mkdir())
+    keep(interrupted)  # the same step again, after going on from a checkpoint before it
+    best = read_best(tmp_path)
+    assert best is not None and best_folder(tmp_path, best.step).is_dir()
 
 
 def test_held_out_pairs_that_fall_under_chance_end_the_training(

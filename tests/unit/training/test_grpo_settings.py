@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pop_selfplay.config import GRPOTraining, Sampling
+from pop_selfplay.config import GRPOTraining, LoRA, Sampling
 from pop_selfplay.errors import ConfigError
 from pop_selfplay.training.grpo_settings import ONLINE, OURS, OWNED, TRLS_GENERATION, OnlineSettings
 
@@ -23,6 +23,13 @@ def test_answers_are_sampled_as_the_solver_does_in_synthesis(tmp_path: Path) -> 
     config = settings().grpo_config(tmp_path, 7, 50)
     assert (config.temperature, config.top_p, config.max_completion_length) == (0.9, 0.95, 100)
     assert settings({"temperature": 1.2}).fields["temperature"] == 1.2
+
+
+def test_lora_trains_at_ten_times_the_rate_of_all_weights_unless_told() -> None:
+    assert OnlineSettings.of_run(GRPOTraining(lora=LoRA()), SOLVER).fields["learning_rate"] == 1e-5
+    assert (
+        OnlineSettings.of_run(GRPOTraining(lora=LoRA(), grpo={"learning_rate": 2e-6}), SOLVER).fields["learning_rate"] == 2e-6
+    )
 
 
 def test_a_greedy_solver_has_nothing_to_learn_from() -> None:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from pop_selfplay.training.unfinished import last_checkpoint, publish, seal, take_up, unfinished_directory
 
 
@@ -18,6 +20,18 @@ def test_the_same_request_is_taken_up_and_another_starts_clean(tmp_path: Path) -
     (directory / "work").touch()
     assert (take_up(tmp_path / "model", {"beta": 0.1, "seed": 1}) / "work").exists()
     assert not (take_up(tmp_path / "model", {"beta": 0.1, "seed": 2}) / "work").exists()
+
+
+def test_what_was_half_removed_is_not_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    directory = take_up(tmp_path / "model", {"seed": 1})
+    (directory / "checkpoint-1").mkdir()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("shutil.rmtree", killed)
+        take_up(tmp_path / "model", {"seed": 2})
+    assert not (take_up(tmp_path / "model", {"seed": 1}) / "checkpoint-1").exists()
 
 
 def test_only_a_whole_checkpoint_counts_and_the_last_of_them(tmp_path: Path) -> None:
