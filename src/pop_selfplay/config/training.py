@@ -49,7 +49,7 @@ class GRPOTraining(Config):
 
     type: Literal["grpo"] = "grpo"
     grpo: dict[str, Any] = Field(default_factory=dict, description="fields of trl.GRPOConfig, over our values")
-    batch_size: int = Field(64, ge=2, description="sampled answers per optimiser step, over all devices")
+    batch_size: int = Field(64, ge=2, description="sampled answers per optimiser step")
     format_reward: float = Field(0.0, ge=0, description="added to the score of every answer that parses")
     length_penalty: float = Field(0.0, ge=0, description="taken off the score for every 100 words of the completion")
     lora: LoRA | None = Field(None, description="train LoRA matrices; without, all weights")
