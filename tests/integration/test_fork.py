@@ -128,7 +128,7 @@ def test_a_fork_into_a_run_of_another_origin_or_into_itself_is_refused(tmp_path:
         pop.run(config, tmp_path / "other", fork_from=tmp_path / "old")
     with pytest.raises(UsageError, match="directory of its own"):
         pop.run(config, tmp_path / "old", fork_from=tmp_path / "old")
-    with pytest.raises(ConfigError, match="not a run directory"):
+    with pytest.raises(ConfigError, match="no run directory"):
         pop.run(config, tmp_path / "new", fork_from=tmp_path / "nowhere")
     assert not (tmp_path / "new").exists()
     pop.run(config, tmp_path / "new", fork_from=tmp_path / "old")

@@ -16,9 +16,11 @@ import pop_selfplay as pop
 from pop_selfplay.config import dump_config
 from pop_selfplay.errors import ConfigError, CorpusError, JournalError
 from pop_selfplay.journal import CallKey, RunDirectory, StoredCall
+from pop_selfplay.lineage import lineage_of, note_lineage
 from pop_selfplay.models.simulated import SimulatedChatModel
-from pop_selfplay.records import Completion, Document
-from pop_selfplay.session import open_session
+from pop_selfplay.records import Completion
+from pop_selfplay.selfplay import choose_documents
+from pop_selfplay.session import open_session, watch_session
 from tests.integration.faults import count_calls
 from tests.integration.runs import simulated_config, write_texts
 
@@ -84,13 +86,23 @@ def test_a_config_that_could_not_start_can_be_corrected_in_place(tmp_path: Path)
     assert json.loads((tmp_path / "run" / "domain.json").read_text(encoding="utf-8"))["name"] == "instruction_following"
 
 
-@pytest.mark.parametrize("left", ["documents", "calls", "models"])
-def test_a_run_that_has_documents_calls_or_models_keeps_its_config(tmp_path: Path, left: str) -> None:
+def test_documents_are_chosen_anew_for_a_config_that_is_corrected_before_any_model_has_answered(tmp_path: Path) -> None:
+    few, many = simulated_config(write_texts(tmp_path / "few", 3)), simulated_config(write_texts(tmp_path / "many", 12))
+    with open_session(tmp_path / "run", few) as session:
+        choose_documents(session)
+        note_lineage(session, "1", session.policies(1))
+    assert pop.run(many, tmp_path / "run")["rounds"][0]["documents"] == 12
+    pop.run(many, tmp_path / "undisturbed")
+    with watch_session(tmp_path / "run") as run, watch_session(tmp_path / "undisturbed") as undisturbed:
+        assert run.journal.document_ids(1) == undisturbed.journal.document_ids(1)
+        assert lineage_of(run, 1) == lineage_of(undisturbed, 1)
+
+
+@pytest.mark.parametrize("left", ["calls", "models"])
+def test_a_run_that_has_calls_or_models_keeps_its_config(tmp_path: Path, left: str) -> None:
     directory = tmp_path / "run"
     with open_session(directory, simulated_config(tmp_path)) as session:
-        if left == "documents":
-            session.journal.store_documents([[Document(id="a", text="x")]], {})
-        elif left == "calls":
+        if left == "calls":
             call = StoredCall("d", "", Completion(text="t", finish_reason="stop", prompt_tokens=1, generated_tokens=1))
             session.journal.record_call(CallKey(0, "e", "solver", "", 0), call)
         else:

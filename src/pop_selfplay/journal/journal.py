@@ -124,8 +124,8 @@ class Journal:
 
     @property
     def begun(self) -> bool:
-        """Whether the run has any documents or calls of its own, which belong to its config."""
-        return any(self._one(f"SELECT 1 FROM {table} LIMIT 1") for table in ("documents", "calls", "episodes"))
+        """Whether the run has any calls of its own, which belong to its config. Documents alone can be chosen anew."""
+        return any(self._one(f"SELECT 1 FROM {table} LIMIT 1") for table in ("calls", "episodes"))
 
     # --- documents ----------------------------------------------------------------------------------------------------
 
@@ -139,6 +139,12 @@ class Journal:
         with self._transaction():
             self._db.executemany("INSERT INTO documents VALUES (?, ?, ?, ?)", rows)
             self._db.executemany("INSERT INTO corpus_drops VALUES (?, ?, ?)", [(1, *drop) for drop in drops.items()])
+
+    def forget_documents(self) -> None:
+        """Forget what was chosen, and who was to play, before any model has answered."""
+        with self._transaction():
+            for forgotten in ("documents", "corpus_drops", "meta WHERE key LIKE 'lineage/%'"):
+                self._db.execute(f"DELETE FROM {forgotten}")
 
     def documents(self, round_: int) -> list[Document]:
         """Return the documents of a round in their chosen order; empty when none were stored yet."""

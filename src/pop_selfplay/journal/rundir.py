@@ -43,7 +43,7 @@ class RunDirectory:
         """Make the directory for `config`, or reopen it when it was made for one that asks for the same work.
 
         What `config` says about where, how fast and for how much (`RunConfig.same_work`) replaces what the run said; the whole
-        of it does while the run has neither documents nor calls, so that a config that could not start can be corrected.
+        of it does while no model has answered, so that a config that could not start can be corrected.
         Raises ConfigError with the difference when it holds a run of another config, JournalError when it cannot be written.
         """
         stored = path / "config.yaml"
@@ -112,7 +112,7 @@ class RunDirectory:
         return Journal.open(self.journal_path)
 
     def begun(self) -> bool:
-        """Tell whether anything here was made for the config: documents, calls or models. Else it may still change."""
+        """Tell whether anything here was made by a model: calls, episodes or models. Else the config may still change."""
         if (self.path / "models").exists():
             return True
         with Journal.open_to_read(self.journal_path) as journal:
@@ -123,17 +123,25 @@ class RunDirectory:
         self._lock = take_lock(self._lock_path)
         try:
             self._refuse_other_work()  # another process may have begun the run since this one looked
+            self._take_config()
         except BaseException:
             self.__exit__()
             raise
-        if RunDirectory.open(self.path).config != self.config:
-            write_atomically(self.path / "config.yaml", dump_config(self.config))
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def _take_config(self) -> None:
+        """Store the config as it is now. For another work, other documents are to be chosen."""
+        stored = RunDirectory.open(self.path).config
+        if not stored.same_work(self.config):
+            with self.journal() as journal:
+                journal.forget_documents()
+        if stored != self.config:
+            write_atomically(self.path / "config.yaml", dump_config(self.config))
 
     def _refuse_other_work(self) -> None:
         stored = RunDirectory.open(self.path).config

@@ -114,7 +114,7 @@ def test_verdicts_can_be_kept_for_a_later_training(tmp_path: Path) -> None:
         ({"judge": JUDGE, "domain": "no_such_domain"}, DomainError, "no_such_domain"),
         ({"judge": JUDGE, "scoring": "guess"}, ConfigError, "scoring"),
         ({"judge": JUDGE, "max_tokens": 0}, ConfigError, "max_tokens"),
-        ({"rubrics": "/nowhere"}, ConfigError, "not a run directory"),
+        ({"rubrics": "/nowhere"}, ConfigError, "no run directory"),
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused_at_once(arguments: dict[str, Any], error: type, said: str) -> None:
