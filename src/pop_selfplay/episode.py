@@ -138,8 +138,7 @@ def paired(
     Of the problems that would give a pair and nearly repeat each other, one does (core/problem_clusters.py). So the episodes of
     a round are read twice: first to find the clusters, then to yield, and no more than one is held at a time.
     """
-    threshold = rules.near_duplicate_problems if domain.problem_checks else None
-    clusters = None if threshold is None else ProblemClusters(threshold)
+    clusters = problem_clusters(domain, rules)
     for round_ in range(1, rounds + 1):
         repeats = {}
         if clusters is not None:
@@ -157,6 +156,12 @@ def paired(
                 yield episode, Failure(stage="pair", reason="near_duplicate_problem", detail=detail)
             else:
                 yield episode, made
+
+
+def problem_clusters(domain: Domain, rules: Pairing) -> ProblemClusters | None:
+    """Return what finds the problems of a run that nearly repeat each other, None where nobody looks for them."""
+    threshold = rules.near_duplicate_problems if domain.problem_checks else None
+    return None if threshold is None else ProblemClusters(threshold)
 
 
 def pair_of(episode: Episode, domain: Domain, rules: Pairing, seed: int) -> PreferencePair | Failure:

@@ -10,8 +10,9 @@ import pytest
 import pop_selfplay as pop
 from pop_selfplay.config import RunConfig
 from pop_selfplay.core.pairing import spread_of
+from pop_selfplay.episode import paired
 from pop_selfplay.journal.export import read_pairs
-from pop_selfplay.records import Episode
+from pop_selfplay.records import Episode, Failure
 from pop_selfplay.session import watch_session
 from tests.integration.runs import simulated_config, write_texts
 
@@ -48,6 +49,18 @@ def test_only_frontier_problems_give_pairs_and_every_other_is_counted_with_its_r
     assert round_["documents"] == 40 == round_["pairs"] + lost
     kept = {pair.problem_id for pair in read_pairs(tmp_path / "run" / "pairs.parquet")}
     assert kept and all(0.45 <= mean(episode) <= 0.6 for episode in scored if episode.id in kept)
+
+
+def test_the_result_counts_the_very_pairs_and_repeats_that_pairing_makes(tmp_path: Path) -> None:
+    texts = write_texts(tmp_path / "texts", 60)
+    config = with_pairing(simulated_config(texts, documents=60, candidates=2), near_duplicate_problems=0.05)
+    round_ = pop.run(config, tmp_path / "run")["rounds"][0]
+    with watch_session(tmp_path / "run") as session:
+        made = [made for _, made in paired(session.journal, 1, session.domain, config.pairing, config.seed)]
+    dropped = Counter(f"{one.stage}.{one.reason}" for one in made if isinstance(one, Failure))
+    assert dropped["pair.near_duplicate_problem"] > 0, "some should occur in this run"
+    assert round_["dropped"] == dict(sorted(dropped.items()))
+    assert round_["pairs"] == sum(not isinstance(one, Failure) for one in made)
 
 
 @pytest.fixture(scope="module")

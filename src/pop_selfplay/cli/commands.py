@@ -168,13 +168,12 @@ def status(directory: Directory, as_json: Annotated[bool, typer.Option("--json",
     from pop_selfplay.report.tables import result_tables
     from pop_selfplay.session import read_session
 
-    result, headline = read_session(
-        directory, lambda session: (compute_result(session, comparison(session)), standing(session))
-    )
+    if not as_json:
+        typer.echo(read_session(directory, standing))  # at once: the figures of a large run take a while
+    result = read_session(directory, lambda session: compute_result(session, comparison(session)))
     if as_json:
         typer.echo(json.dumps(result, indent=1, ensure_ascii=False))
     else:
-        typer.echo(headline)
         Console().print(result_tables(result))
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
-from pop_selfplay.episode import paired
+from pop_selfplay.episode import pair_of, problem_clusters
 from pop_selfplay.evaluation.measure import between, comparison
 from pop_selfplay.evaluation.rounds import best_model, decisions, stopped
 from pop_selfplay.journal.rundir import write_atomically
@@ -62,6 +62,7 @@ class _Found:
         self.quality = Quality()
 
     def add(self, episode: Episode, outcome: PreferencePair | Failure) -> None:
+        """Take in one finished episode with its pair, taken by itself, or why it gives none."""
         self.counts["problems"] += episode.problem is not None
         self.counts["candidates"] += len(episode.candidates)
         self.counts["rubrics"] += episode.rubric is not None
@@ -71,6 +72,12 @@ class _Found:
             self.dropped[f"{outcome.stage}.{outcome.reason}"] += 1
         else:
             self.counts["pairs"] += 1
+
+    def drop_repeats(self, count: int) -> None:
+        """Take back so many pairs, whose problems nearly repeat others."""
+        self.counts["pairs"] -= count
+        if count:
+            self.dropped["pair.near_duplicate_problem"] += count
 
     def add_problems(self, outcome: PreferencePair | Failure) -> None:
         if isinstance(outcome, Failure):
@@ -98,8 +105,17 @@ def _rounds(session: Session, usage: list[dict[str, Any]]) -> list[dict[str, Any
     config, stop = session.config, stopped(session)
     last = config.rounds if stop is None else stop.round
     found = {number: _Found(session.journal.corpus_drops(number)) for number in range(1, last + 1)}
-    for episode, outcome in paired(session.journal, last, session.domain, config.pairing, config.seed):
-        found[episode.round].add(episode, outcome)
+    clusters = problem_clusters(session.domain, config.pairing)
+    for number in found:
+        # As `paired` does, but reading every episode once: which of the repeats is dropped changes no figure.
+        problems = {}
+        for episode in session.journal.episodes(number):
+            outcome = pair_of(episode, session.domain, config.pairing, config.seed)
+            found[number].add(episode, outcome)
+            if clusters is not None and episode.problem and isinstance(outcome, PreferencePair):
+                problems[episode.id] = episode.problem.text
+        if clusters is not None:
+            found[number].drop_repeats(len(clusters.add_round(problems)))
     rounds = range(1, last + 1)
     for number, made in paired_problems(session.journal, rounds, session.domain, config.synthesis, config.pairing, config.seed):
         found[number].add_problems(made)
