@@ -152,7 +152,8 @@ def make_trainer(chosen: Chosen, job: Job, tokenizer: Any, settings: Settings, d
 
 def starting_log_probs(trainer: PairTrainer) -> LogProbs | None:
     """Return the starting model's log-probabilities of the held-out answers, None without any; before training only."""
-    if trainer.eval_dataset is None or not trainer.precompute_ref_logps:
+    # With ld_alpha TRL's own are not of whole answers.
+    if trainer.eval_dataset is None or not trainer.precompute_ref_logps or trainer.ld_alpha is not None:
         return trainer.held_out_log_probs()
     known = trainer.eval_dataset
     return trainer.checked(LogProbs(list(known["ref_chosen_logps"]), list(known["ref_rejected_logps"])))

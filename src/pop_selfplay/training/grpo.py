@@ -42,6 +42,7 @@ from pop_selfplay.training.quiet import quiet_libraries
 from pop_selfplay.training.rollout import Rollout
 from pop_selfplay.training.saving import finish, save_weights
 from pop_selfplay.training.starting import load_config, load_tokenizer, memory_given_back, threads_for
+from pop_selfplay.training.tokens import encode_prompt
 from pop_selfplay.training.unfinished import LAST, last_checkpoint, publish, step_of, take_up
 
 
@@ -128,16 +129,17 @@ def require_one_process() -> None:
 def fitting(problems: Sequence[Graded], domain: Domain, tokenizer: Any, limit: int | None) -> Asked:
     """Return the problems whose conversation has at most `limit` tokens, in the order of their ids.
 
-    Raises TrainingError when none is left.
+    Raises TrainingError when none is left, or when the chat template cannot render a conversation.
     """
     kept, prompts, dropped, longest = dict[str, Graded](), dict[str, list[dict[str, str]]](), Counter[str](), 0
     for graded in sorted(problems, key=lambda graded: graded.problem.id):
-        prompt = [turn.model_dump() for turn in domain.render("solve", problem=graded.problem.text)]
-        tokens = len(tokenizer.apply_chat_template(prompt, add_generation_prompt=True)["input_ids"])
+        prompt = domain.render("solve", problem=graded.problem.text)
+        tokens = len(encode_prompt(graded.problem.id, prompt, tokenizer))
         if limit is not None and tokens > limit:
             dropped[DropReason.PROMPT_TOO_LONG.value] += 1
             continue
-        kept[graded.problem.id], prompts[graded.problem.id] = graded, prompt
+        kept[graded.problem.id] = graded
+        prompts[graded.problem.id] = [turn.model_dump() for turn in prompt]
         longest = max(longest, tokens)
     if not kept:
         raise TrainingError(
@@ -214,7 +216,8 @@ def _facts(job: OnlineJob, result: OnlineResult) -> Facts:
     """Return what the model card tells."""
     figures = result.model_dump(include={"steps", "samples", "first_reward", "last_reward", "kl", "tokens"})
     method, data = "LoRA GRPO" if job.config.lora else "GRPO", f"{result.problems:,} problems with rubrics"
-    return Facts(job.start, method, data, job.config.model_dump(mode="json"), figures, job.origin)
+    settings = job.config.model_dump(mode="json", exclude={"second_judge"})  # an address or path of ours; it changes nothing
+    return Facts(job.start, method, data, settings, figures, job.origin)
 
 
 def _request(job: OnlineJob, asked: Asked) -> dict[str, Any]:

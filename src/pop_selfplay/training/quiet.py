@@ -18,6 +18,8 @@ KNOWN_NOISE: Final = (
     # TRL 1.16 uses transformers 5.23 by names it has just deprecated, at every pass over the reference answers.
     r"`is_gradient_checkpointing` is deprecated",
     r"`gradient_checkpointing_(en|dis)able` is deprecated",
+    # We ask for Liger's layers where they are installed.
+    r"`use_liger_kernel=True` is deprecated",
     # The seam by which answers are sampled with our own decoding loop; TRL says so at every training.
     r"You are using 'rollout_func', which is an experimental feature",
 )

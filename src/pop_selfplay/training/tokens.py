@@ -5,7 +5,8 @@ the whole conversation lacks. So it is only asked for what it writes before an a
 between is taken as it is. Loss falls on the answer and on its end, up to the last visible mark of it.
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pop_selfplay.errors import RequestRefused, TrainingError
@@ -34,20 +35,32 @@ class TokenPair(NamedTuple):
 def encode_pair(pair: PreferencePair, tokenizer: Any) -> TokenPair:
     """Return the token ids of `pair`. Raises TrainingError when the chat template cannot render its conversation."""
     messages = tuple(message.model_copy(update={"content": storable(message.content)}) for message in pair.prompt)
-    try:
+    with _renderable(pair.problem_id, messages):
         prompt = render_prompt(tokenizer, messages)
         end = render_end(tokenizer, messages) or tokenizer.eos_token
-    except RequestRefused as error:
-        roles = ", ".join(message.role for message in messages)
-        raise TrainingError(
-            f"the model's chat template cannot render the conversation of problem {pair.problem_id} (roles {roles}): {error}. "
-            "Train a model whose tokenizer has a chat template for these roles"
-        ) from error
     prompt_ids = _ids(tokenizer, prompt)
     chosen, rejected = (
         _completion(tokenizer, prompt, prompt_ids, _text(answer) + end) for answer in (pair.chosen, pair.rejected)
     )
     return TokenPair(prompt_ids, chosen, rejected)
+
+
+def encode_prompt(problem_id: str, messages: Sequence[Message], tokenizer: Any) -> list[int]:
+    """Return the token ids of a conversation that asks for an answer. Raises TrainingError like `encode_pair`."""
+    with _renderable(problem_id, messages):
+        return _ids(tokenizer, render_prompt(tokenizer, messages))
+
+
+@contextlib.contextmanager
+def _renderable(problem_id: str, messages: Sequence[Message]) -> Iterator[None]:
+    try:
+        yield
+    except RequestRefused as error:
+        roles = ", ".join(message.role for message in messages)
+        raise TrainingError(
+            f"the model's chat template cannot render the conversation of problem {problem_id} (roles {roles}): {error}. "
+            "Train a model whose tokenizer has a chat template for these roles"
+        ) from error
 
 
 def _completion(tokenizer: Any, prompt: str, prompt_ids: list[int], completion: str) -> list[int]:

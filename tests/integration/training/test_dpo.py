@@ -95,6 +95,15 @@ def test_passes_and_checkpointing_change_the_memory_and_not_the_result(
         assert all(torch.allclose(w, expected[key], atol=1e-4) for key, w in weights(tmp_path / name).items()), name
 
 
+def test_held_out_figures_are_of_whole_answers_whatever_the_loss_makes_of_them(
+    tiny_model: str, tmp_path: Path, make_pairs: MakePairs
+) -> None:
+    fields = FAST | {"ld_alpha": 0.1, "learning_rate": 0.0, "max_steps": 1}
+    result = train_dpo(make_pairs(16), tiny_model, tmp_path / "out", DPOTraining(dpo=fields, held_out_share=0.5), seed=1)
+    assert result.held_out is not None
+    assert result.held_out.reward_margin == pytest.approx(0, abs=1e-4), "a model that was not moved gained nothing"
+
+
 def test_a_likelihood_term_can_be_added(tiny_model: str, tmp_path: Path, make_pairs: MakePairs) -> None:
     config = DPOTraining(dpo=FAST | {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.1]})
     result = train_dpo(make_pairs(8), tiny_model, tmp_path / "out", config, seed=1)

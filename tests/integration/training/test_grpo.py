@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from tests.integration.training.conftest import CHATML
 from transformers import AutoModelForCausalLM
 
-from pop_selfplay.config import GRPOTraining, LoRA, Sampling
+from pop_selfplay.config import EndpointModel, GRPOTraining, LoRA, Sampling
 from pop_selfplay.core.rewards import Sample
 from pop_selfplay.domains import load_domain
 from pop_selfplay.errors import ModelUnavailable, TrainingError, UsageError
@@ -226,6 +227,29 @@ def test_an_answer_that_was_cut_off_is_masked_with_its_reward(tiny_model: str, t
 def test_trl_samples_where_only_trl_knows_how(tiny_model: str, tmp_path: Path) -> None:
     result = train_grpo(job(tiny_model, tmp_path / "out", max_steps=1, top_k=3), pays_for_e)
     assert result.samples == 16 and result.generated_tokens > 0
+
+
+def test_a_model_whose_template_knows_no_system_message_is_trained_with_the_prompts_of_synthesis(
+    make_model: Any, make_tokenizer: Any, tmp_path: Path
+) -> None:
+    template = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + CHATML
+    start = make_model(tmp_path / "start", make_tokenizer(template))
+    asked = job(start, tmp_path / "out", max_steps=1)._replace(domain=load_domain("health_care"))
+    assert train_grpo(asked, pays_for_e).samples == 16
+
+
+def test_a_template_that_refuses_the_problem_is_told(make_model: Any, make_tokenizer: Any, tmp_path: Path) -> None:
+    start = make_model(tmp_path / "start", make_tokenizer("{{ raise_exception('not today') }}"))
+    with pytest.raises(TrainingError, match=r"cannot render the conversation of problem 1/0/0 .*not today"):
+        train_grpo(job(start, tmp_path / "out"), pays_for_e)
+
+
+def test_the_model_card_tells_no_address_of_the_second_judge(tiny_model: str, tmp_path: Path) -> None:
+    asked = job(tiny_model, tmp_path / "out", max_steps=1)
+    judge = EndpointModel(base_url="http://10.0.0.7:8000/v1", model="judge")
+    train_grpo(asked._replace(config=asked.config.model_copy(update={"second_judge": judge})), pays_for_e)
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "num_generations" in card and "10.0.0.7" not in card
 
 
 def test_problems_that_are_too_long_are_counted(tiny_model: str, tmp_path: Path) -> None:
