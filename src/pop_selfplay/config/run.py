@@ -69,6 +69,8 @@ class RunConfig(Config):
                 raise ValueError("model.type simulated has no weights to train: set training.type to none")
             if isinstance(self.model, EndpointModel) and self.model.weights is None:
                 raise ValueError("training a served model needs its weights: set model.weights, or training.type none")
+            if self.rounds > 1 and self.training.lora is not None and not self.training.lora.merge:
+                raise ValueError("rounds above 1 need training.lora.merge true: the next round trains a whole model further")
         return self
 
     @model_validator(mode="after")

@@ -29,6 +29,7 @@ def config(**changes: Any) -> RunConfig:
         ({"pairing": {"frontier": {"min_mean": 0.8, "max_mean": 0.2}}}, "min_mean 0.8 must be below max_mean 0.2"),
         ({"pairing": {"proposer": {}}, "training": {"type": "grpo"}}, "training.type grpo uses none"),
         ({"pairing": {"proposer": {}}}, "problems_per_document is 1: set it to 2"),
+        ({"rounds": 2, "training": {"type": "grpo", "lora": {"merge": False}}}, r"need training\.lora\.merge true"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(changes: dict[str, Any], words: str) -> None:
