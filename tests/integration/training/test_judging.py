@@ -34,8 +34,6 @@ def test_two_judges_share_one_budget(tmp_path: Path) -> None:
             score(asked, answers("first"))
         budget = tokens(session) + (tokens(session) - before) * 3 // 4  # more than one judge spends, less than both
         session.directory.config = config.model_copy(update={"budget": Budget(tokens=budget)})
-        with judge_of(session, 1, training) as score:
+        with judge_of(session, 1, training) as score, pytest.raises(BudgetSpent):
             score(asked, answers("second"))
-            assert tokens(session) > budget
-            with pytest.raises(BudgetSpent):
-                score(asked, answers("third"))
+        assert tokens(session) >= budget
