@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from pop_selfplay.core.stats import Estimate
+from pop_selfplay.core.stats import Estimate, Range, bounded
 
 RESAMPLES: Final = 2000
 _COUNTS_AT_ONCE: Final = 4_000_000
@@ -53,16 +53,19 @@ def bootstrap_mean(
     *,
     seed: int,
     weights: Sequence[float] | None = None,
+    within: Range | None = None,
     resamples: int = RESAMPLES,
 ) -> Estimate:
     """Return the mean of `values`, weighted by `weights` (≥ 0) where they are given, with its 95 % percentile interval.
 
-    The same as `bootstrap` of a weighted mean, but fast (`bootstrap_totals`).
+    The same as `bootstrap` of a weighted mean, but fast (`bootstrap_totals`). `within` is the range of the values, where known:
+    then the interval is `bounded`, and has a width also where all clusters are alike.
     """
     n = len(values)
     heavy = [1.0] * n if weights is None else weights
     totals = totals_by_cluster([(w * v, w) for v, w in zip(values, heavy, strict=True)], clusters)
-    return bootstrap_totals(lambda sums: sums[:, 0] / sums[:, 1], totals, n, seed=seed, resamples=resamples)
+    found = bootstrap_totals(lambda sums: sums[:, 0] / sums[:, 1], totals, n, seed=seed, resamples=resamples)
+    return found if within is None else bounded(found, len(totals), within)
 
 
 def totals_by_cluster(parts: Sequence[Sequence[float]], clusters: Sequence[Hashable]) -> Totals:

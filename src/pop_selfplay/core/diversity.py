@@ -23,7 +23,7 @@ import numpy.typing as npt
 from pop_selfplay.core.bootstrap import bootstrap_mean
 from pop_selfplay.core.near_duplicates import NearDuplicates
 from pop_selfplay.core.shingles import normalised_words
-from pop_selfplay.core.stats import Estimate
+from pop_selfplay.core.stats import SHARES, Estimate
 
 Kernel = npt.NDArray[np.float64]
 """How alike every two texts are: [n, n], symmetric, 1 on the diagonal."""
@@ -114,10 +114,12 @@ def diversity(texts: Sequence[str], *, near: float, seed: int, corpus: Sequence[
         return measured
 
     return Diversity(
-        by_halves(len(texts), of(1), seed),
-        by_halves(len(texts), of(2), seed),
+        _as_share(by_halves(len(texts), of(1), seed)),
+        _as_share(by_halves(len(texts), of(2), seed)),
         by_halves(len(texts), lambda chosen: vendi(kernel[np.ix_(chosen, chosen)]), seed),
-        bootstrap_mean([float(flag) for flag in near_duplicate_flags(texts, near)], range(len(texts)), seed=seed),
+        bootstrap_mean(
+            [float(flag) for flag in near_duplicate_flags(texts, near)], range(len(texts)), seed=seed, within=SHARES
+        ),
     )
 
 
@@ -137,6 +139,13 @@ def by_halves(count: int, measure: Callable[[Sequence[int]], float], seed: int, 
     kept = count // 2
     half = _Z95 * float(np.std(drawn)) * math.sqrt(kept / (count - kept))
     return Estimate(whole, whole - half, whole + half, count)
+
+
+def _as_share(estimate: Estimate) -> Estimate:
+    """Return the estimate of a share with an interval that does not leave [0, 1]; an infinite one stays."""
+    if math.isinf(estimate.high):
+        return estimate
+    return estimate._replace(low=max(0.0, estimate.low), high=min(1.0, estimate.high))
 
 
 def _runs(texts: Sequence[Sequence[str]], size: int) -> Counter[tuple[str, ...]]:

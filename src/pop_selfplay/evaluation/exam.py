@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pop_selfplay.config import ExamMeasure
 from pop_selfplay.core.parsing import parse_answer
-from pop_selfplay.core.stats import clustered_mean, paired_difference
+from pop_selfplay.core.stats import SHARES, SIGNED, clustered_mean, paired_difference
 from pop_selfplay.pocket.world import ExamQuestion, World, grade
 from pop_selfplay.records import Failure, Role
 from pop_selfplay.stages.asking import Cast, Question, ask, together
@@ -53,9 +53,9 @@ def _compare(before: Facts, after: Facts) -> dict[str, Any]:
     plants = [plant for plant, _ in before]
     old, new = ([float(outcome == "known") for _, outcome in facts] for facts in (before, after))
     return {
-        "before": clustered_mean(old, plants).as_json(),
-        "after": clustered_mean(new, plants).as_json(),
-        "gain": paired_difference(old, new, plants).as_json(),
+        "before": clustered_mean(old, plants, SHARES).as_json(),
+        "after": clustered_mean(new, plants, SHARES).as_json(),
+        "gain": paired_difference(old, new, plants, SIGNED).as_json(),
         "outcomes": {"before": _shares(before), "after": _shares(after)},
     }
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pop_selfplay.core.bootstrap import Totals, bootstrap_mean, bootstrap_totals, totals_by_cluster
-from pop_selfplay.core.stats import Estimate
+from pop_selfplay.core.stats import Estimate, Range, bounded
 from pop_selfplay.evaluation.benchmarks.base import Item, Tasks
 from pop_selfplay.journal.tally import Tally
 
@@ -71,7 +71,10 @@ def _row(
     choice = plan.choices[index]
     benchmark = choice.benchmark
     ours, theirs = model[choice.name], None if base is None else base[choice.name]
-    figures = {name: figure(name, ours.items, theirs.items if theirs else None, plan.seed) for name in benchmark.figures}
+    within = (benchmark.lowest, benchmark.scale)
+    figures = {
+        name: figure(name, ours.items, theirs.items if theirs else None, plan.seed, within) for name in benchmark.figures
+    }
     difference = figures[benchmark.figures[0]]["difference"]
     return {
         "name": choice.name,
@@ -94,16 +97,19 @@ def regressed(difference: dict[str, Any]) -> bool:
     return high is not None and high < 0
 
 
-def figure(name: str, model: Sequence[Item], base: Sequence[Item] | None, seed: int) -> dict[str, Any]:
-    """Return base, model and difference of one figure as JSON estimates; base and difference are None without a base."""
+def figure(name: str, model: Sequence[Item], base: Sequence[Item] | None, seed: int, within: Range) -> dict[str, Any]:
+    """Return base, model and difference of one figure as JSON estimates; base and difference are None without a base.
+
+    `within` is the range of the figure's values.
+    """
     return {
-        "base": None if base is None else _mean(name, base, seed).as_json(),
-        "model": _mean(name, model, seed).as_json(),
-        "difference": None if base is None else paired(name, base, model, seed).as_json(),
+        "base": None if base is None else _mean(name, base, seed, within).as_json(),
+        "model": _mean(name, model, seed, within).as_json(),
+        "difference": None if base is None else paired(name, base, model, seed, within).as_json(),
     }
 
 
-def paired(name: str, base: Sequence[Item], model: Sequence[Item], seed: int) -> Estimate:
+def paired(name: str, base: Sequence[Item], model: Sequence[Item], seed: int, within: Range) -> Estimate:
     """Return the model's figure minus the base's over the items that both have it for; n counts items, not answers."""
     have = [{item.id for item in items if name in item.figures} for items in (base, model)]
     both = have[0] & have[1]
@@ -115,16 +121,17 @@ def paired(name: str, base: Sequence[Item], model: Sequence[Item], seed: int) ->
                 own = (weight * value, weight)
                 parts.append((*own, 0.0, 0.0) if side == 0 else (0.0, 0.0, *own))
                 clusters.append(item.group)
-    return bootstrap_totals(_gain, totals_by_cluster(parts, clusters), len(both), seed=seed)
+    totals, most = totals_by_cluster(parts, clusters), within[1] - within[0]
+    return bounded(bootstrap_totals(_gain, totals, len(both), seed=seed), len(totals), (-most, most))
 
 
 def _gain(sums: Totals) -> npt.NDArray[np.float64]:
     return sums[:, 2] / sums[:, 3] - sums[:, 0] / sums[:, 1]
 
 
-def _mean(name: str, items: Sequence[Item], seed: int) -> Estimate:
+def _mean(name: str, items: Sequence[Item], seed: int, within: Range) -> Estimate:
     """Return the weighted mean of a figure, clustered by item; n counts items."""
     scored = [item for item in items if name in item.figures]
     values, weights = [item.figures[name].value for item in scored], [item.figures[name].weight for item in scored]
-    found = bootstrap_mean(values, [item.group for item in scored], weights=weights, seed=seed)
+    found = bootstrap_mean(values, [item.group for item in scored], weights=weights, seed=seed, within=within)
     return found._replace(n=len({item.id for item in scored}))

@@ -13,7 +13,7 @@ from pop_selfplay.config import NoTraining
 from pop_selfplay.core.agreement import best_worst
 from pop_selfplay.core.diversity import similarities, vendi
 from pop_selfplay.core.seeds import derive_seed
-from pop_selfplay.core.stats import Estimate, clustered_mean
+from pop_selfplay.core.stats import SHARES, Estimate, clustered_mean
 from pop_selfplay.core.stopping import Climb, Stop, stop_by_agreement, stop_by_diversity, stop_by_gain
 from pop_selfplay.episode import paired
 from pop_selfplay.evaluation.measure import best_of, headline
@@ -150,7 +150,7 @@ def _agreement(session: Session, round_: int) -> Estimate:
             agreement = _agrees(episode, in_pocket=knows_truth(config.corpus))
             if agreement is not None:
                 found[episode.id] = agreement
-    return clustered_mean(list(found.values()), [id_.rpartition("/")[0] for id_ in found])
+    return clustered_mean(list(found.values()), [id_.rpartition("/")[0] for id_ in found], SHARES)
 
 
 def _agrees(episode: Episode, *, in_pocket: bool) -> float | None:

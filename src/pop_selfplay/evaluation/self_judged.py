@@ -46,9 +46,9 @@ def compare(before: ProblemScores, after: ProblemScores) -> dict[str, Any]:
     return {
         "held_out_self_judged": {
             "sampled": {
-                "before": clustered_mean(old, both).as_json(),
-                "after": clustered_mean(new, both).as_json(),
-                "gain": paired_difference(old, new, both).as_json(),
+                "before": clustered_mean(old, both, (0, 2)).as_json(),
+                "after": clustered_mean(new, both, (0, 2)).as_json(),
+                "gain": paired_difference(old, new, both, (-2, 2)).as_json(),
             }
         }
     }

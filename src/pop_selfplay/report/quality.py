@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pop_selfplay.core.quality import below_median, criterion_power, verify_agreement
-from pop_selfplay.core.stats import clustered_mean
+from pop_selfplay.core.stats import SHARES, clustered_mean
 from pop_selfplay.records import Episode
 
 ALIKE: Final = 0.05
@@ -13,11 +13,11 @@ ALIKE: Final = 0.05
 
 @dataclass
 class Quality:
-    """Figures of one round, gathered episode by episode. All means are over problems, with 95 % intervals."""
+    """Figures of one round, gathered episode by episode. Intervals are 95 % ones, by whole documents."""
 
     stds: list[float] = field(default_factory=list)
     differences: list[float] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)  # the problem of each criterion in stds and differences
+    documents: list[str] = field(default_factory=list)  # the document of each criterion in stds and differences
     agreements: list[float] = field(default_factory=list)
     agreeing: list[str] = field(default_factory=list)
     references: int = 0
@@ -29,11 +29,11 @@ class Quality:
             for power in criterion_power(episode.rubric, episode.evaluations):
                 self.stds.append(power.std)
                 self.differences.append(power.difference)
-                self.problems.append(episode.id)
+                self.documents.append(episode.document_id)
         agreement = verify_agreement(episode.evaluations)
         if agreement is not None:
             self.agreements.append(agreement)
-            self.agreeing.append(episode.id)
+            self.agreeing.append(episode.document_id)
         if episode.reference_evaluation is not None:
             self.references += 1
             self.below_median += below_median(episode.reference_evaluation, episode.evaluations)
@@ -43,10 +43,10 @@ class Quality:
         alike = [float(std < ALIKE) for std in self.stds]
         return {
             "criteria": {
-                "std": clustered_mean(self.stds, self.problems).as_json(),
-                "difference": clustered_mean(self.differences, self.problems).as_json(),
-                "rate_all_alike": clustered_mean(alike, self.problems).as_json(),
+                "std": clustered_mean(self.stds, self.documents, SHARES).as_json(),
+                "difference": clustered_mean(self.differences, self.documents, (0, 2)).as_json(),
+                "rate_all_alike": clustered_mean(alike, self.documents, SHARES).as_json(),
             },
-            "verify_agreement": clustered_mean(self.agreements, self.agreeing).as_json(),
+            "verify_agreement": clustered_mean(self.agreements, self.agreeing, SHARES).as_json(),
             "reference_answers": {"scored": self.references, "below_median": self.below_median},
         }

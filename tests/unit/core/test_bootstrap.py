@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pop_selfplay.core.bootstrap import Indices, bootstrap, bootstrap_mean
-from pop_selfplay.core.stats import clustered_mean
+from pop_selfplay.core.stats import SHARES, clustered_mean, wilson
 
 
 def sample(count: int) -> tuple[list[float], list[int]]:
@@ -65,3 +65,9 @@ def test_resamples_without_a_finite_statistic_are_left_out() -> None:
     assert bootstrap(sometimes, [0, 1], seed=0)[:3] == (1.0, 1.0, 1.0)
     weighted = bootstrap_mean([1.0, 5.0], [0, 1], weights=[0.0, 1.0], seed=0)
     assert weighted[:3] == (5.0, 5.0, 5.0)
+
+
+def test_a_share_that_every_cluster_has_is_not_certain() -> None:
+    found = bootstrap_mean([1.0] * 12, [n // 2 for n in range(12)], seed=0, within=SHARES)
+    assert (found.low, found.high) == pytest.approx(wilson(1.0, 6))
+    assert bootstrap_mean([0.0, 1.0, 1.0], range(3), seed=0, within=SHARES) == bootstrap_mean([0.0, 1.0, 1.0], range(3), seed=0)

@@ -74,3 +74,8 @@ def test_collapsed_problems_measure_lower_than_diverse_ones_in_everything() -> N
     high, low = (diversity(texts, near=0.8, seed=1, corpus=diverse) for texts in (diverse, collapsed))
     assert low.vendi.high < 5 < high.vendi.low and low.distinct_1.high < high.distinct_1.low
     assert low.distinct_2.high < high.distinct_2.low and low.near_duplicates.mean > 0.9 > high.near_duplicates.mean == 0
+
+
+def test_the_interval_of_a_share_ends_at_one() -> None:
+    texts = ["one two", "three four", "five six", "seven eight nine nine"]
+    assert diversity(texts, near=0.8, seed=0).distinct_1.high == 1.0

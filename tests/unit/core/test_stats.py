@@ -6,7 +6,7 @@ import random
 import pytest
 
 from pop_selfplay.core.seeds import derive_seed
-from pop_selfplay.core.stats import clustered_mean, paired_difference, wilson
+from pop_selfplay.core.stats import SHARES, SIGNED, Estimate, bounded, clustered_mean, paired_difference, wilson
 
 
 def test_independent_values_give_the_textbook_interval() -> None:
@@ -59,3 +59,22 @@ def test_a_share_of_nothing_or_everything_still_has_an_interval() -> None:
     assert wilson(1.0, 10) == pytest.approx((0.7225, 1), abs=1e-4)
     assert wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
     assert wilson(0.0, 0) == (-math.inf, math.inf)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_where_all_clusters_are_alike_a_share_gets_wilsons_interval_by_clusters(share: float) -> None:
+    found = clustered_mean([share] * 30, [n // 3 for n in range(30)], SHARES)
+    assert found[1:3] == pytest.approx(wilson(share, 10)) and found.n == 30
+
+
+def test_alike_clusters_within_a_range_are_never_certain_and_more_of_them_say_more() -> None:
+    few, many = (paired_difference([0.5] * n, [0.5] * n, range(n), SIGNED) for n in (5, 500))
+    assert few.low == -few.high and few.high > 0.4 > 0.01 > many.high > 0
+    assert clustered_mean([0.5] * 5, range(5))[:3] == (0.5, 0.5, 0.5)  # nobody said what other values there could be
+
+
+def test_an_interval_ends_where_values_do_and_one_cluster_tells_nothing() -> None:
+    assert bounded(Estimate(0.9, 0.7, 1.1, 9), 9, SHARES) == (0.9, 0.7, 1.0, 9)
+    assert bounded(Estimate(-0.2, -0.2, -0.2, 9), 9, (-math.inf, 1.0)).low == -math.inf
+    assert clustered_mean([1.0, 1.0], ["a", "a"], SHARES).low == -math.inf
+    assert clustered_mean([], [], SHARES).high == math.inf

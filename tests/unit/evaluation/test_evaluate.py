@@ -52,6 +52,17 @@ def test_a_fall_beyond_the_interval_is_a_regression_and_a_small_one_is_not(tmp_p
     assert result["benchmarks"][0]["figures"]["accuracy"]["difference"]["mean"] < 0 and result["regressed"] == []
 
 
+def test_two_items_that_fall_prove_no_regression_and_two_that_stay_no_stability(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "data", "gsm8k", SUMS[:2])
+    right, wrong = playing("a", adds), playing("b", lambda question: "ANSWER: 0")
+    fallen = run(tmp_path / "out", data, "gsm8k", model=wrong, against=right)
+    difference = fallen["benchmarks"][0]["figures"]["accuracy"]["difference"]
+    assert (difference["mean"], difference["low"]) == (-1, -1) and difference["high"] > 0 and fallen["regressed"] == []
+    alike = run(tmp_path / "out", data, "gsm8k", model=playing("c", adds), against=right)
+    difference = alike["benchmarks"][0]["figures"]["accuracy"]["difference"]
+    assert difference["mean"] == 0 and difference["low"] == -difference["high"] < -0.5
+
+
 def test_the_log_is_inspects_own_and_holds_every_sample(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "data", "gsm8k", SUMS)
     result = run(tmp_path / "out", data, "gsm8k", model=playing("a", adds))
@@ -117,7 +128,7 @@ def test_a_refused_request_is_lost_and_counted_and_never_a_wrong_answer(tmp_path
     result = run(tmp_path / "out", data, "gsm8k", model=playing("a", refuses), against=playing("b", adds))
     (row,) = result["benchmarks"]
     assert row["lost"] == {"base": {}, "model": {"error": 1}}
-    assert row["figures"]["accuracy"]["model"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "n": 7}
+    assert row["figures"]["accuracy"]["model"] == {"mean": 1.0, "low": 0.64567, "high": 1.0, "n": 7}
     assert row["figures"]["accuracy"]["difference"]["n"] == 7
 
 

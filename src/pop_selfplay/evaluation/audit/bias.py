@@ -13,6 +13,7 @@ from typing import Final
 from pop_selfplay.core.agreement import above, best_worst, spearman
 from pop_selfplay.core.answer_faults import copies_rubric, is_refusal
 from pop_selfplay.core.filtering import count_words
+from pop_selfplay.core.stats import SIGNED
 from pop_selfplay.episode import pair_of
 from pop_selfplay.evaluation.audit.findings import Detail, Family
 from pop_selfplay.evaluation.audit.material import Material, Scored, aligned, over_problems, per_problem, share_of
@@ -48,7 +49,7 @@ def _length(family: Family, material: Material, truth: Yardstick | None) -> None
     family.measured(
         "length",
         "rank correlation of score and length, within a problem",
-        over_problems(by_score, seed),
+        over_problems(by_score, seed, SIGNED),
         form="number",
         limit="" if known else "bias.length",
         size=True,
@@ -130,7 +131,8 @@ def _orders(family: Family, material: Material, played: Played) -> None:
         "first_place",
         "verdicts for the answer shown first",
         share_of(
-            {id_: [(float(o.first == "A") + float(o.swapped == "A")) / 2 for o in found] for id_, found in orders.items()}, 0
+            {id_: [(float(o.first == "A") + float(o.swapped == "A")) / 2 for o in found] for id_, found in orders.items()},
+            material.config.seed,
         ),
         good="50 % shows no preference",
     )

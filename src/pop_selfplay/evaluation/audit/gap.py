@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pop_selfplay.core.agreement import best_worst, spearman
+from pop_selfplay.core.stats import SIGNED
 from pop_selfplay.evaluation.audit.findings import Family
 from pop_selfplay.evaluation.audit.material import Material, over_problems, per_problem, share_of
 from pop_selfplay.evaluation.audit.playing import Played
@@ -54,7 +55,7 @@ def _against(family: Family, yardstick: Yardstick, variants: Mapping[bool, ByPro
         family.measured(
             f"spearman.{yardstick.name}.{_SAW[saw]}",
             f"rank correlation with {yardstick.name}, rubric {_SAW[saw]}",
-            over_problems(ranked, seed),
+            over_problems(ranked, seed, SIGNED),
             form="number",
             limit="gap.spearman" if saw == own else "",
             good="self-made scores order the answers to a problem as it does, by this much (1 is always, 0 is chance)",
@@ -76,7 +77,7 @@ def _against(family: Family, yardstick: Yardstick, variants: Mapping[bool, ByPro
         family.measured(
             f"gain.{yardstick.name}",
             f"what the document adds to best/worst, by {yardstick.name}",
-            over_problems(gains, seed),
+            over_problems(gains, seed, SIGNED),
             limit="gap.document_gain",
             good="on the same problems, pairs are right by so much more often with the document",
             bad="the document makes pairs no better: the rubric writer does not use it, or it misleads",
@@ -91,7 +92,7 @@ def _each_other(family: Family, scored: ByProblem, rewritten: ByProblem, played:
     family.measured(
         "with_without",
         label,
-        over_problems(per_problem(spearman, scored, rewritten), seed),
+        over_problems(per_problem(spearman, scored, rewritten), seed, SIGNED),
         form="number",
         good="near 1 the document changes no ranking; the lower, the more the rubric's ranking comes from it",
     )
@@ -105,7 +106,7 @@ def _by_rubric(family: Family, scored: ByProblem, judged: Judged | None, seed: i
     family.measured(
         "judge_by_rubric",
         label,
-        over_problems(per_problem(spearman, scored, judged.by_rubric.scores), seed),
+        over_problems(per_problem(spearman, scored, judged.by_rubric.scores), seed, SIGNED),
         form="number",
         limit="gap.judge_by_rubric",
         good="the run's judge applies the rubric much as a second one does that sees the document",

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pop_selfplay.core.bootstrap import Indices, bootstrap
-from pop_selfplay.core.stats import Estimate, clustered_mean
+from pop_selfplay.core.stats import SHARES, Estimate, clustered_mean
 from pop_selfplay.evaluation.audit.findings import Detail, Family
 from pop_selfplay.evaluation.audit.material import Material, Scored
 from pop_selfplay.evaluation.audit.yardsticks import Yardstick
@@ -102,7 +102,8 @@ def _exam(family: Family, session: Session) -> None:
         for group, by_mode in noted.items():
             facts = by_mode.get("greedy") if isinstance(by_mode, dict) else None
             if facts:
-                known = clustered_mean([float(outcome == "known") for _, outcome in facts], [plant for plant, _ in facts])
+                right = [float(outcome == "known") for _, outcome in facts]
+                known = clustered_mean(right, [plant for plant, _ in facts], SHARES)
                 shown = f"{known.mean:.1%} [{known.low:.1%}, {known.high:.1%}]"
                 rows.append((f"{number}", group.replace("_", " "), shown, f"{known.n}"))
     if rows:

@@ -12,7 +12,7 @@ from typing import Final, get_args
 from pop_selfplay.config import ModelConfig, RunConfig, Synthesis
 from pop_selfplay.core.bootstrap import bootstrap_mean
 from pop_selfplay.core.seeds import derive_seed
-from pop_selfplay.core.stats import Estimate, wilson
+from pop_selfplay.core.stats import SHARES, Estimate, Range
 from pop_selfplay.errors import UsageError
 from pop_selfplay.evaluation.audit.thresholds import THRESHOLDS, Limits
 from pop_selfplay.records import Document, Episode, Evaluation, Problem, Rubric
@@ -150,24 +150,15 @@ def per_problem(
     return {id_: value for id_, value in found.items() if value is not None}
 
 
-def over_problems(values: Mapping[str, float], seed: int) -> Estimate:
-    """Return the mean over problems with its interval, by whole documents. An id is `round/document/number`."""
-    return bootstrap_mean(list(values.values()), [id_.rpartition("/")[0] for id_ in values], seed=seed)
+def over_problems(values: Mapping[str, float], seed: int, within: Range | None = None) -> Estimate:
+    """Return the mean over problems with its interval, by whole documents. `within` is the range of the values, where known."""
+    return share_of({id_: [value] for id_, value in values.items()}, seed, within)
 
 
-def over_values(values: Mapping[str, Sequence[float]], seed: int) -> Estimate:
-    """Return the mean over all values of all problems with its interval, by whole documents."""
-    flat = [(value, id_.rpartition("/")[0]) for id_, found in values.items() for value in found]
-    return bootstrap_mean([value for value, _ in flat], [cluster for _, cluster in flat], seed=seed)
+def share_of(values: Mapping[str, Sequence[float]], seed: int, within: Range | None = SHARES) -> Estimate:
+    """Return the mean over all values of all problems, mostly a share, with its interval, by whole documents.
 
-
-def share_of(values: Mapping[str, Sequence[float]], seed: int) -> Estimate:
-    """Like `over_values` for values in [0, 1], of which a bootstrap would take all 0 or all 1 for certain.
-
-    Then the interval is Wilson's, with every document as one observation.
+    An id is `round/document/number`.
     """
-    found = over_values(values, seed)
-    if found.mean not in (0.0, 1.0):
-        return found
-    documents = {id_.rpartition("/")[0] for id_, each in values.items() if each}
-    return found._replace(low=(limits := wilson(found.mean, len(documents)))[0], high=limits[1])
+    flat = [(value, id_.rpartition("/")[0]) for id_, found in values.items() for value in found]
+    return bootstrap_mean([value for value, _ in flat], [cluster for _, cluster in flat], seed=seed, within=within)

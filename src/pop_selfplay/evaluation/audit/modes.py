@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pop_selfplay.core.agreement import best_worst, spearman
+from pop_selfplay.core.stats import SIGNED
 from pop_selfplay.evaluation.audit.findings import Detail, Family
 from pop_selfplay.evaluation.audit.material import Material, over_problems, per_problem, share_of
 from pop_selfplay.evaluation.audit.playing import Played
@@ -46,7 +47,7 @@ def _against(family: Family, name: str, scores: ByProblem, base: _Beside, seed: 
     family.measured(
         f"{name}.spearman",
         f"rank correlation of {name} with {base.name}",
-        over_problems(per_problem(spearman, scores, base.scores), seed),
+        over_problems(per_problem(spearman, scores, base.scores), seed, SIGNED),
         form="number",
         good="on the same candidates, by the same rubrics",
     )

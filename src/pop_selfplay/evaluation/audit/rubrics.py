@@ -9,7 +9,7 @@ from pop_selfplay.core.agreement import above
 from pop_selfplay.core.quality import criterion_power
 from pop_selfplay.core.rubric_faults import generic_criteria, has_gold, rating_correlations
 from pop_selfplay.evaluation.audit.findings import Detail, Family
-from pop_selfplay.evaluation.audit.material import Material, Scored, over_problems, over_values, share_of
+from pop_selfplay.evaluation.audit.material import Material, Scored, over_problems, share_of
 from pop_selfplay.evaluation.audit.playing import Played
 
 REDUNDANT: Final = 0.9
@@ -79,7 +79,7 @@ def _separation(family: Family, having: Sequence[Scored], material: Material) ->
     family.measured(
         "separation",
         "standard deviation of a criterion's ratings within a problem",
-        over_values({id_: [power.std for power in found] for id_, found in powers.items()}, seed),
+        share_of({id_: [power.std for power in found] for id_, found in powers.items()}, seed),
         form="number",
         good="from 0, all candidates fare alike, to 1",
     )

@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from pop_selfplay.core.bootstrap import bootstrap_mean
+from pop_selfplay.core.bootstrap import bootstrap_totals, totals_by_cluster
 from pop_selfplay.core.stats import Estimate, wilson
 from pop_selfplay.episode import paired
 from pop_selfplay.evaluation.audit.findings import Detail, Family
@@ -75,10 +75,10 @@ def _cost(family: Family, material: Material, kept: dict[str, float], clusters: 
 def for_each_pair(costs: Sequence[float], kept: Sequence[float], clusters: Sequence[str], seed: int) -> Estimate:
     """Return Σ costs / Σ kept.
 
-    Pairs for each unit of cost are a mean weighted by cost, whose inverse has the inverse limits.
+    What is drawn anew is its inverse, pairs for each unit of cost: a draw may keep no pair, but always costs something.
     """
-    rates = [pair / cost if cost else 0.0 for pair, cost in zip(kept, costs, strict=True)]
-    rate = bootstrap_mean(rates, clusters, seed=seed, weights=costs)
+    totals = totals_by_cluster(list(zip(kept, costs, strict=True)), clusters)
+    rate = bootstrap_totals(lambda sums: sums[:, 0] / sums[:, 1], totals, len(costs), seed=seed)
     high = 1 / rate.low if rate.low > 0 else math.inf
     return Estimate(1 / rate.mean, 1 / rate.high if rate.high > 0 else 0.0, high, round(sum(kept)))
 

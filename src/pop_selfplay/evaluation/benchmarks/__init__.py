@@ -15,6 +15,7 @@ module and a row in `BENCHMARKS`. Only the modules import inspect_ai, and they a
 """
 
 import importlib
+import math
 from typing import Final
 
 from pop_selfplay.errors import UsageError
@@ -38,11 +39,18 @@ _ROWS: Final = (
     Benchmark(
         "ifeval", "IFEval", "ifeval", figures=("prompt_strict", "instruction_strict", "prompt_loose", "instruction_loose")
     ),
-    Benchmark("healthbench", "HealthBench", "healthbench", figures=("score",), judged=True, options={"subset": "full"}),
+    Benchmark(
+        *("healthbench", "HealthBench", "healthbench"),
+        figures=("score",),
+        lowest=-math.inf,
+        judged=True,
+        options={"subset": "full"},
+    ),
     Benchmark(
         *("writingbench", "WritingBench", "writingbench"),
         figures=("score",),
         scale=10.0,
+        lowest=1.0,
         judged=True,
         decoding=Decoding(0.7, 0.8, 16000),
         options={"language": ""},

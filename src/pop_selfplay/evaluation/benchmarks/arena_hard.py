@@ -27,7 +27,7 @@ from inspect_ai.solver import TaskState, generate
 from pop_selfplay.core.bootstrap import Indices, bootstrap, bootstrap_mean
 from pop_selfplay.core.bradley_terry import Game, strengths
 from pop_selfplay.core.parsing import Parsed, Rejection
-from pop_selfplay.core.stats import Estimate
+from pop_selfplay.core.stats import SHARES, Estimate
 from pop_selfplay.core.style import style_difference, style_of
 from pop_selfplay.domains import Prompt, load_prompt
 from pop_selfplay.evaluation.benchmarks.base import Item, Setup, Value
@@ -129,7 +129,7 @@ def summary(items: Sequence[Item], seed: int) -> dict[str, Estimate]:
     return {
         "style_controlled": _controlled(judged, seed, lambda style: style),
         "length_controlled": _controlled(judged, seed, lambda style: style[:1]),
-        "flip_rate": bootstrap_mean(flips, [item.group for item in judged], seed=seed),
+        "flip_rate": bootstrap_mean(flips, [item.group for item in judged], seed=seed, within=SHARES),
     }
 
 

@@ -26,9 +26,10 @@ GREEDY: Final = Decoding()
 class Benchmark:
     """One row of the table.
 
-    `figures` are what it measures, the first one decides. `scale` is their largest possible value; where it is 1 they are shown
-    in percent. `judged` ones need a judge. `versus` says whether answers of a baseline are needed, or used where there are any.
-    `options` are the benchmark's own settings with their defaults. `shipped` ones have their items with inspect_evals.
+    `figures` are what it measures, the first one decides. `scale` is their largest possible value (where it is 1 they are shown
+    in percent), `lowest` their smallest. `judged` ones need a judge. `versus` says whether answers of a baseline are needed,
+    or used where there are any. `options` are the benchmark's own settings with their defaults. `shipped` ones have their items with
+    inspect_evals.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Benchmark:
     module: str
     figures: tuple[str, ...]
     scale: float = 1.0
+    lowest: float = 0.0
     judged: bool = False
     versus: Literal["", "used", "needed"] = ""
     decoding: Decoding = GREEDY

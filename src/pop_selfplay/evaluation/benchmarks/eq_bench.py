@@ -225,6 +225,6 @@ def summary(items: Sequence[Item], seed: int) -> dict[str, Estimate]:
         return elo(strengths(games, "baseline").by_player["model"])
 
     return {
-        "pairwise": bootstrap_mean(shares, clusters, seed=seed),
+        "pairwise": bootstrap_mean(shares, clusters, seed=seed, within=(0, 100)),
         "elo": bootstrap(rating, clusters, seed=seed, resamples=_RESAMPLES),
     }

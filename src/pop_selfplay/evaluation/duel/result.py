@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pop_selfplay.core.bootstrap import bootstrap_mean
 from pop_selfplay.core.length_control import length_controlled
+from pop_selfplay.core.stats import SHARES
 from pop_selfplay.evaluation.duel.playing import Duel, Fight, play_duel
 from pop_selfplay.evaluation.workplace import open_workplace, reporting
 from pop_selfplay.journal import Journal
@@ -34,11 +35,11 @@ def duel_result(duel: Duel, fights: Sequence[Fight]) -> dict[str, Any]:
         "prompts": {"source": duel.questions.source, "count": len(duel.questions.prompts), "samples": duel.samples},
         "temperature": duel.temperature,
         "seed": duel.seed,
-        "win_rate": bootstrap_mean(preferences, clusters, seed=duel.seed).as_json(),
+        "win_rate": bootstrap_mean(preferences, clusters, seed=duel.seed, within=SHARES).as_json(),
         "wins": sum(preference > 0.5 for preference in preferences),
         "ties": sum(preference == 0.5 for preference in preferences),
         "losses": sum(preference < 0.5 for preference in preferences),
-        "flip_rate": bootstrap_mean(flips, [fight.prompt.id for fight in ordered], seed=duel.seed).as_json(),
+        "flip_rate": bootstrap_mean(flips, [f.prompt.id for f in ordered], seed=duel.seed, within=SHARES).as_json(),
         "length": _length(duel, judged),
         "criteria": _criteria(duel, judged),
         "forfeits": {side: sum(fight.forfeit == side for fight in judged) for side in ("a", "b")},
@@ -135,8 +136,8 @@ def _criteria(duel: Duel, judged: Sequence[Fight]) -> dict[str, Any] | None:
             by_name.setdefault(name, []).append(won)
     most = sorted(by_name.items(), key=lambda pair: (-len(pair[1]), pair[0]))[:_SHOWN_CRITERIA]
     return {
-        "win_rate": bootstrap_mean(wins, clusters, weights=weights, seed=duel.seed).as_json(),
-        "score_lead": bootstrap_mean(leads, [fight.prompt.id for fight in rated], seed=duel.seed).as_json(),
+        "win_rate": bootstrap_mean(wins, clusters, weights=weights, seed=duel.seed, within=SHARES).as_json(),
+        "score_lead": bootstrap_mean(leads, [f.prompt.id for f in rated], seed=duel.seed, within=(-2, 2)).as_json(),
         "by_name": {name: _count(results) for name, results in most},
     }
 

@@ -1,0 +1,31 @@
+"""The figures of rubrics respect that problems of one document are related, and are never certain of what they saw alike."""
+
+import pytest
+from tests.unit.evaluation.audit.makers import by_chance, scored
+
+from pop_selfplay.core.stats import wilson
+from pop_selfplay.records import Episode
+from pop_selfplay.report.quality import Quality
+
+
+def figures(episodes: list[Episode]) -> dict[str, float]:
+    quality = Quality()
+    for episode in episodes:
+        quality.add(episode)
+    found: dict[str, float] = quality.as_json()["criteria"]["std"]
+    return found
+
+
+def test_more_problems_of_the_same_documents_add_no_certainty() -> None:
+    episodes = [one.episode for one in scored(by_chance, problems=20)]
+    again = [episode.model_copy(update={"id": f"{episode.id}1"}) for episode in episodes]
+    once, twice = figures(episodes), figures(episodes + again)
+    assert twice["n"] == 2 * once["n"] and twice["high"] == pytest.approx(once["high"], abs=1e-5)
+
+
+def test_criteria_that_all_separate_are_not_certain_to_do_so() -> None:
+    quality = Quality()
+    for one in scored(by_chance, problems=20, candidates=16):
+        quality.add(one.episode)
+    alike = quality.as_json()["criteria"]["rate_all_alike"]
+    assert alike["mean"] == 0 and alike["high"] == pytest.approx(wilson(0.0, 20)[1], abs=1e-5)
