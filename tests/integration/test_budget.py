@@ -1,5 +1,6 @@
 """A budget stops a run cleanly, and what the run then does later is what it would have done anyway."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ def test_a_run_stops_at_its_budget_and_goes_on_to_the_same_pairs_once_it_is_rais
     standing = capfd.readouterr().out.splitlines()[0]
     assert re.match(r"round 1 of 1: \d+ of 12 episodes finished; no process", standing)
     assert standing.endswith(f"go on with: pop run {tmp_path / 'run'}")
+    assert pop_command(["status", str(tmp_path / "run"), "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["standing"] == standing
     assert pop_command(["run", str(tmp_path / "run"), "--set", "budget.tokens=null"]) == 0
     capfd.readouterr()
     assert pop_command(["status", str(tmp_path / "run")]) == 0

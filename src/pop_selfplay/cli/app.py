@@ -97,17 +97,17 @@ def print_plan(config: "RunConfig", like: Path | None, tokens_per_second: float 
 
 
 @contextmanager
-def resumable(directory: Path, command: str, raising: str | None = None) -> Iterator[None]:
-    """Whatever stops this for now, an interrupt or an error of exit code 4, tells the `command` that goes on.
+def resumable(directory: Path, command: str = "", raising: str | None = None) -> Iterator[None]:
+    """Whatever stops this for now, an interrupt or an error of exit code 4, tells the `command` that goes on; "" is the same.
 
     After a spent budget that is the one of `raising`, the command itself unless given, with the limit to be raised.
     """
     saved = f"everything finished is saved in {directory}; go on with"
-    go_on = f"{saved}: {command}"
+    go_on = f"{saved}: {command}" if command else f"{saved} the same command"
     try:
         yield
     except KeyboardInterrupt:
-        begun = (directory / "config.yaml").is_file()
+        begun = any((directory / first).is_file() for first in ("config.yaml", "calls.db"))
         raise Stopped(f"on request; {go_on}" if begun else "on request, before anything was done") from None
     except BudgetSpent as error:
         error.add_note(f"{saved} a higher limit: {raising or command} --set {error.limit}=...")

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pop_selfplay.cli.app import app
-from pop_selfplay.cli.evaluate import AsJson, Seed, resumable_in
+from pop_selfplay.cli.app import app, resumable
+from pop_selfplay.cli.evaluate import AsJson, Seed
 
 
 @app.command()
@@ -34,12 +34,14 @@ def duel(
 ) -> None:
     """Let two models answer the same prompts and a judge say which answers are better."""
     from rich.console import Console
+    from rich.text import Text
 
     from pop_selfplay.api import duel as play
     from pop_selfplay.report.duel import duel_tables
+    from pop_selfplay.report.figures import printable
 
     console = Console(stderr=as_json)  # standard output is for JSON then
-    with resumable_in(out):
+    with resumable(out):
         result = play(
             a,
             b,
@@ -54,9 +56,9 @@ def duel(
             limit=limit,
             out=out,
             seed=seed,
-            tell=lambda line: console.print(line, highlight=False),
+            tell=lambda line: console.print(Text(printable(line))),
         )
     console.print(duel_tables(result))
-    console.print(f"figures {out}/duel.json\nanswers {out}/items.jsonl", soft_wrap=True, highlight=False)
+    console.print(Text(f"figures {out}/duel.json\nanswers {out}/items.jsonl"), soft_wrap=True)
     if as_json:
         typer.echo(json.dumps(result, indent=1, ensure_ascii=False))

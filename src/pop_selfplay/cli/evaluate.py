@@ -1,15 +1,13 @@
 """`pop eval`: public benchmarks on a model, held against the one it came from."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pop_selfplay.cli.app import app
-from pop_selfplay.errors import GateFailed, PopError, Stopped, UsageError
+from pop_selfplay.cli.app import app, resumable
+from pop_selfplay.errors import GateFailed, UsageError
 
 Judge = Annotated[str | None, typer.Option("--judge", help="the model that judges, named like MODEL", metavar="MODEL")]
 Seed = Annotated[int, typer.Option(help="decides samples, subsets and resamples")]
@@ -37,16 +35,18 @@ def evaluate(
 ) -> None:
     """Measure a model on public benchmarks, paired with the model it is held against."""
     from rich.console import Console
+    from rich.text import Text
 
     from pop_selfplay.api import evaluate as evaluate_model
     from pop_selfplay.api import evaluation_place
     from pop_selfplay.report.evaluation import evaluation_tables
+    from pop_selfplay.report.figures import printable
 
     if fail_on_regression and against is None and not (Path(model) / "config.yaml").is_file():
         raise UsageError("--fail-on-regression needs something to fall from: name it by --against")
     place = out or evaluation_place(model, suite)
     console = Console(stderr=as_json)  # standard output is for JSON then
-    with resumable_in(place):
+    with resumable(place):
         result = evaluate_model(
             model,
             against=against,
@@ -56,10 +56,10 @@ def evaluate(
             limit=limit,
             out=out,
             seed=seed,
-            tell=lambda line: console.print(line, highlight=False),
+            tell=lambda line: console.print(Text(printable(line))),
         )
     console.print(evaluation_tables(result))
-    console.print(f"figures {place}/eval.json\nlogs    inspect view --log-dir {place}/logs", soft_wrap=True, highlight=False)
+    console.print(Text(f"figures {place}/eval.json\nlogs    inspect view --log-dir {place}/logs"), soft_wrap=True)
     if as_json:
         typer.echo(json.dumps(result, indent=1, ensure_ascii=False))
     if fail_on_regression and result["regressed"]:
@@ -67,17 +67,3 @@ def evaluate(
             f"{', '.join(result['regressed'])} fell: the whole 95 % interval of the difference to "
             f"{result['against']} lies below zero"
         )
-
-
-@contextmanager
-def resumable_in(out: Path) -> Iterator[None]:
-    """Whatever stops this for now, an interrupt or an error of exit code 4, tells how to go on."""
-    go_on = f"everything finished is saved in {out}; go on with the same command"
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Stopped(f"on request; {go_on}") from None
-    except PopError as error:
-        if error.exit_code == Stopped.exit_code:
-            error.add_note(go_on)
-        raise

@@ -6,6 +6,7 @@
     page.py      the figures and some episodes as one static page: report.html
     rubrics.py   how well rubrics separate, and the shown episodes, on that page; markup.py its pieces of HTML
     live.py      what is going on right now
+    figures.py   how a figure with its interval is written, in all of these
 
 A new figure is computed in `result.py` and shown from there by the others.
 """

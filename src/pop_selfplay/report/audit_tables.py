@@ -3,13 +3,17 @@
 Labels are ours, but a detail may hold what a model wrote (the name of a criterion): it is shown, never interpreted.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from pop_selfplay.report.figures import Show, estimate_text, percent, plain, printable
+
 Figures = dict[str, Any]
+
+_SHOW: Final[dict[str, Show]] = {"share": percent, "number": plain}
 
 
 def audit_tables(result: Figures) -> Group:
@@ -33,10 +37,7 @@ def verdict(result: Figures) -> Text:
 
 def value_text(figure: Figures) -> str:
     """Return the value with its interval, or "not measured"."""
-    if figure["missing"]:
-        return "not measured"
-    numbers = [_number(figure[part], figure["form"]) for part in ("mean", "low", "high")]
-    return f"{numbers[0]} [{numbers[1]}, {numbers[2]}]"
+    return "not measured" if figure["missing"] else estimate_text(figure, _SHOW[figure["form"]])
 
 
 def limit_text(figure: Figures) -> str:
@@ -44,7 +45,7 @@ def limit_text(figure: Figures) -> str:
     if not figure["limit"]:
         return ""
     ((side, value),) = figure["limit"].items()
-    return f"{'≥' if side == 'at_least' else '≤'} {_number(value, figure['form'])}"
+    return f"{'≥' if side == 'at_least' else '≤'} {_SHOW[figure['form']](value)}"
 
 
 def reading_text(figure: Figures) -> str:
@@ -53,19 +54,6 @@ def reading_text(figure: Figures) -> str:
         return str(figure["missing"])
     paper = f" (paper: {figure['paper']})" if figure["paper"] else ""
     return f"{'WARNS: ' if figure['warns'] else ''}{figure['reading']}{paper}"
-
-
-def printable(text: str) -> str:
-    """Return `text` on one line, without control characters, which a terminal might obey."""
-    return "".join(character if character.isprintable() else " " for character in text)
-
-
-def _number(value: float | None, form: str) -> str:
-    if value is None:
-        return "?"
-    if form == "share":
-        return f"{value:.1%}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) >= 100 else f"{value:.2f}"
 
 
 def _family(family: Figures) -> Table:
@@ -80,9 +68,9 @@ def _family(family: Figures) -> Table:
 
 
 def _detail(detail: Figures) -> Table:
-    table = Table(title=Text(detail["title"]), title_justify="left", box=None, padding=(0, 2))
+    table = Table(title=Text(printable(detail["title"])), title_justify="left", box=None, padding=(0, 2))
     for column in detail["columns"]:
-        table.add_column(Text(column), justify="left" if column == detail["columns"][0] else "right")
+        table.add_column(Text(printable(column)), justify="left" if column == detail["columns"][0] else "right")
     for row in detail["rows"]:
         table.add_row(*(Text(printable(cell)) for cell in row))
     return table

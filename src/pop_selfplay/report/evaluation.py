@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pop_selfplay.evaluation.evaluate import RESULT
+from pop_selfplay.report.figures import Show, decimals, estimate_text, printable
 from pop_selfplay.report.markup import escaped, table
 
 EVALUATION: Final = "evaluation"
@@ -21,11 +22,12 @@ def evaluation_tables(result: dict[str, Any]) -> Group:
     """Return the table of eval.json, with a line for what is no mean over items and one for what has regressed."""
     against = result["against"] or "no base"
     judged = f", judge {result['judge']}" if result["judge"] else ""
-    shown = Table(title=f"{result['model']} against {against}{judged} [95 % interval]", title_justify="left")
+    title = printable(f"{result['model']} against {against}{judged} [95 % interval]")
+    shown = Table(title=Text(title), title_justify="left")
     for column in COLUMNS:
         shown.add_column(column, justify="left" if column in ("benchmark", "figure", "lost") else "right")
     for row in evaluation_rows(result):
-        shown.add_row(*map(str, row))
+        shown.add_row(*(Text(printable(cell)) for cell in row))
     return Group(shown, *(Text(line) for line in _remarks(result)))
 
 
@@ -45,7 +47,7 @@ def evaluation_rows(result: dict[str, Any]) -> list[list[str]]:
     """Return one row of texts for each figure of each benchmark, in the order of COLUMNS."""
     rows = []
     for benchmark in result["benchmarks"]:
-        lost = lost_text(benchmark["lost"])
+        lost, show = lost_text(benchmark["lost"]), scaled(benchmark["scale"])
         for name, figure in benchmark["figures"].items():
             first = name == next(iter(benchmark["figures"]))
             count = figure["difference"] or figure["model"]
@@ -53,30 +55,21 @@ def evaluation_rows(result: dict[str, Any]) -> list[list[str]]:
                 [
                     benchmark["title"] if first else "",
                     name.replace("_", " "),
-                    estimate_text(figure["base"], benchmark["scale"]),
-                    estimate_text(figure["model"], benchmark["scale"]),
-                    estimate_text(figure["difference"], benchmark["scale"], signed=True),
+                    estimate_text(figure["base"], show),
+                    estimate_text(figure["model"], show),
+                    estimate_text(figure["difference"], scaled(benchmark["scale"], signed=True)),
                     str(count["n"]),
                     lost if first else "",
                 ]
             )
         for name, estimate in benchmark["summary"].items():
-            rows.append(
-                ["", name.replace("_", " "), "", estimate_text(estimate, benchmark["scale"]), "", str(estimate["n"]), ""]
-            )
+            rows.append(["", name.replace("_", " "), "", estimate_text(estimate, show), "", str(estimate["n"]), ""])
     return rows
 
 
-def estimate_text(estimate: dict[str, Any] | None, scale: float, *, signed: bool = False) -> str:
-    """Return "mean [low, high]", in percent where the largest value is 1; "?" for what is unknown."""
-    if estimate is None:
-        return ""
-    factor, digits = (100, 1) if scale == 1 else (1, 2)
-    sign = "+" if signed else ""
-    mean, low, high = (
-        "?" if (x := estimate[part]) is None else f"{x * factor:{sign}.{digits}f}" for part in ("mean", "low", "high")
-    )
-    return f"{mean} [{low}, {high}]"
+def scaled(scale: float, *, signed: bool = False) -> Show:
+    """Return how to write figures whose largest value is `scale`: in percent where that is 1."""
+    return decimals(1, scale=100, signed=signed) if scale == 1 else decimals(2, signed=signed)
 
 
 def lost_text(lost: dict[str, dict[str, int]]) -> str:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pop_selfplay.journal import Tally
+from pop_selfplay.report.figures import printable
 from pop_selfplay.report.tables import duration_text, reasons_text
 from pop_selfplay.training import OnlineStep, TrainingStep
 
@@ -44,7 +45,7 @@ class LiveView:
         self._before = self._tally
         self._began = self._last_line = time.monotonic()
         if self._live is None:
-            self._console.print(f"{name} …", highlight=False)
+            self._console.print(Text(printable(f"{name} …")))
         self._draw()
 
     def refresh(self, tally: Tally, money: float) -> None:
@@ -57,14 +58,14 @@ class LiveView:
 
     def notice(self, text: str) -> None:
         """Write a line that stays, above the panel where there is one."""
-        self._console.print(Text(f"! {text}"), highlight=False, soft_wrap=True)
+        self._console.print(Text(printable(f"! {text}")), soft_wrap=True)
 
     def _finish_phase(self, *, stopped: bool = False) -> None:
         if self._phase:
             seconds = time.monotonic() - self._began
-            mark, how = ("[red]✗[/red]", " stopped after") if stopped else ("[green]✓[/green]", " ")
-            ended = f"{mark} {self._phase}{how} {seconds:.1f} s  {self._progress()}"
-            self._console.print(ended, highlight=False, soft_wrap=True)
+            mark, colour, how = ("✗", "red", " stopped after") if stopped else ("✓", "green", " ")
+            ended = printable(f" {self._phase}{how} {seconds:.1f} s  {self._progress()}")
+            self._console.print(Text.assemble((mark, colour), ended), soft_wrap=True)
         self._phase = ""
 
     def _draw(self) -> None:
@@ -74,10 +75,10 @@ class LiveView:
                 self._live.update(Group(self._headline(), self._table()), refresh=True)
         elif now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = now
-            self._console.print(f"  {self._headline()}", highlight=False, soft_wrap=True)
+            self._console.print(Text("  ") + self._headline(), soft_wrap=True)
 
     def _headline(self) -> Text:
-        return Text(f"{self._phase}  {time.monotonic() - self._began:.0f} s  {self._progress()}")
+        return Text(printable(f"{self._phase}  {time.monotonic() - self._began:.0f} s  {self._progress()}"))
 
     def _progress(self) -> str:
         seconds = max(time.monotonic() - self._began, 1e-9)

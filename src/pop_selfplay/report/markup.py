@@ -17,10 +17,5 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def estimate(figure: dict[str, Any]) -> str:
-    """Return a mean with its interval, "?" for what could not be told."""
-    return "{} [{}, {}]".format(*("?" if (x := figure[part]) is None else f"{x:.3f}" for part in ("mean", "low", "high")))
-
-
 def escaped(text: str) -> str:
     return html.escape(text, quote=True)

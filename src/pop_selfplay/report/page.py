@@ -4,15 +4,18 @@ Everything that came from a document or a model is escaped: it is shown, never i
 """
 
 import itertools
+from collections.abc import Iterator
 from typing import Any, Final
 
 from pop_selfplay.config import NoMeasure, NoTraining, dump_config
+from pop_selfplay.core.seeds import derive_seed
+from pop_selfplay.records import Episode, Role
 from pop_selfplay.report.audit_page import audit_section
 from pop_selfplay.report.evaluation import evaluation_section
 from pop_selfplay.report.markup import escaped, table
-from pop_selfplay.report.progress import COLUMNS, progress_rows, progress_sentences
+from pop_selfplay.report.progress import COLUMNS, over_rounds, progress_rows, progress_sentences
 from pop_selfplay.report.rubrics import episode_section, rubrics_section
-from pop_selfplay.report.tables import MEASURE_COLUMNS, measure_rows, measure_title, reasons_text, usage_rows
+from pop_selfplay.report.tables import MEASURE_COLUMNS, measure_note, measure_rows, measure_title, reasons_text, usage_rows
 from pop_selfplay.session import Session
 
 EPISODES_SHOWN: Final = 5
@@ -31,16 +34,15 @@ def render_page(session: Session, result: dict[str, Any]) -> str:
     title = f"pop: {result['domain']}, seed {result['seed']}"
     body = [
         f"<h1>{escaped(title)}</h1>",
-        f"<p>Document shown to proposer and rubric writer: {'yes' if result['document'] else 'no'}.</p>",
+        f"<p>{escaped(_who_saw_documents(session))}</p>",
         "<h2>What self-play did</h2>",
         _measure(session, result["measure"]),
+        *(f"<p>{escaped(sentence)}</p>" for sentence in progress_sentences(result)),
+        *(["<h2>Round by round</h2>", table(COLUMNS, progress_rows(result))] if over_rounds(result) else []),
         evaluation_section(session.directory.path),
         audit_section(session.directory.path),
         "<h2>From documents to pairs</h2>",
         _rounds(result["rounds"]),
-        "<h2>Round by round</h2>",
-        table(COLUMNS, progress_rows(result)),
-        *(f"<p>{escaped(sentence)}</p>" for sentence in progress_sentences(result)),
         "<h2>Calls by role</h2>",
         _roles(result["roles"]),
         "<h2>Tokens and cost</h2>",
@@ -48,19 +50,28 @@ def render_page(session: Session, result: dict[str, Any]) -> str:
         "<h2>How well rubrics separate</h2>",
         rubrics_section(result["rounds"]),
         "<h2>Some episodes</h2>",
-        *(
-            episode_section(e)
-            for e in itertools.islice((e for e in session.journal.episodes(1) if not e.failure), EPISODES_SHOWN)
-        ),
+        *map(episode_section, itertools.islice(_scored_episodes(session), EPISODES_SHOWN)),
         f"<h2>Config</h2><details><summary>config.yaml</summary><pre>{escaped(dump_config(session.config))}</pre></details>",
     ]
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escaped(title)}</title>'
     return f'<!doctype html><html lang="en"><head>{head}<style>{_STYLE}</style></head><body>{"".join(body)}</body></html>\n'
 
 
+def _who_saw_documents(session: Session) -> str:
+    who = [role.value.replace("_", " ") for role in Role if role in session.config.synthesis.document_for]
+    return f"The documents were shown to: {', '.join(who) or 'nobody'}."
+
+
+def _scored_episodes(session: Session) -> Iterator[Episode]:
+    """Yield the scored episodes of round 1 in an order that has nothing to do with their documents'."""
+    ids = sorted(session.journal.finished_episodes(1), key=lambda id_: derive_seed("shown", id_))
+    return (episode for id_ in ids if not (episode := session.journal.episode(1, id_)).failure)
+
+
 def _measure(session: Session, measured: dict[str, Any]) -> str:
     if measured:
-        return f"<p>{escaped(measure_title(measured))}</p>{table(MEASURE_COLUMNS, measure_rows(measured))}"
+        about = f"<p>{escaped(measure_title(measured))}. {escaped(measure_note(measured))}</p>"
+        return about + table(MEASURE_COLUMNS, measure_rows(measured))
     if isinstance(session.config.training, NoTraining):
         why = "training.type is none, so there is no trained model to measure"
     elif isinstance(session.config.measure, NoMeasure):

@@ -6,6 +6,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from pop_selfplay.report.figures import decimals, estimate_text
+
 COLUMNS: Final = (
     "round",
     "gain over the best before [95 %]",
@@ -33,9 +35,14 @@ def progress_sentences(result: dict[str, Any]) -> list[str]:
     return said
 
 
+def over_rounds(result: dict[str, Any]) -> bool:
+    """Tell whether there is anything to be compared: several rounds, or a run that was ended early."""
+    return len(result["rounds"]) > 1 or bool(result["stopped"])
+
+
 def progress_tables(result: dict[str, Any]) -> Group:
     """Return the same for a terminal; empty for a run of one round."""
-    if len(result["rounds"]) < 2 and not result["stopped"]:
+    if not over_rounds(result):
         return Group()
     table = Table(title="round by round", title_justify="left")
     for column in COLUMNS:
@@ -52,19 +59,11 @@ def _row(round_: dict[str, Any]) -> list[str]:
     share = figures.get("diversity")
     return [
         str(round_["round"]),
-        _estimate(figures.get("gain"), signed=True),
+        estimate_text(figures.get("gain"), decimals(3, signed=True)),
         "" if share is None else f"{share:.3f}",
-        _estimate(figures.get("agreement")),
+        estimate_text(figures.get("agreement"), decimals(3)),
         _writers(round_["lineage"]),
     ]
-
-
-def _estimate(estimate: dict[str, Any] | None, *, signed: bool = False) -> str:
-    if estimate is None or estimate["mean"] is None:
-        return ""
-    sign = "+" if signed else ""
-    numbers = ("?" if (x := estimate[part]) is None else f"{x:{sign}.3f}" for part in ("mean", "low", "high"))
-    return "{} [{}, {}]".format(*numbers)
 
 
 def _writers(lineage: dict[str, list[dict[str, Any]]]) -> str:

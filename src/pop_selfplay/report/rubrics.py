@@ -4,11 +4,12 @@ from typing import Any, Final
 
 from pop_selfplay.core.quality import Power, below_median, criterion_power
 from pop_selfplay.records import Episode
-from pop_selfplay.report.markup import escaped, estimate, table
+from pop_selfplay.report.figures import decimals, estimate_text
+from pop_selfplay.report.markup import escaped, table
 
 _FIGURES: Final = (
     ("criteria.std", "a criterion's ratings within a group: standard deviation, 0 to 1"),
-    ("criteria.difference", "two candidates on one criterion: mean difference, 0 to 2"),
+    ("criteria.difference", "two candidates on one criterion: mean difference of their ratings (its power), 0 to 2"),
     ("criteria.rate_all_alike", "criteria by which all candidates of a group fare alike, share"),
     ("verify_agreement", "boxed answers: a right one scores above a wrong one, share; 0.5 is chance"),
 )
@@ -23,7 +24,7 @@ def rubrics_section(rounds: list[dict[str, Any]]) -> str:
             for key in name.split("."):
                 figure = figure[key]
             if figure["n"]:
-                rows.append([str(round_["round"]), meaning, estimate(figure), figure["n"]])
+                rows.append([str(round_["round"]), meaning, estimate_text(figure, decimals(3)), figure["n"]])
         references = round_["reference_answers"]
         if references["scored"]:
             share = f"{references['below_median'] / references['scored']:.3f}"

@@ -4,11 +4,12 @@ from typing import Any, Final
 
 from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
+from pop_selfplay.report.figures import decimals, estimate_text
 from pop_selfplay.report.plan import Plan
 from pop_selfplay.report.progress import progress_tables
 
-Estimate = dict[str, float | int | None]
 MEASURE_COLUMNS: Final = ("group", "mode", "before", "after", "gain", "n")
 
 
@@ -36,14 +37,25 @@ def measure_title(measured: dict[str, Any]) -> str:
     return f"{title} [95 % interval]"
 
 
+def measure_note(measured: dict[str, Any]) -> str:
+    """Return what the words of the table mean."""
+    if _in_percent(measured):
+        return (
+            "Asked by heart, before and after; n counts the facts asked. Self play: about the plants of the documents. Held "
+            "out: about plants in no document, so a change there is no new knowledge. Sampled: at temperature 1, greedy: at 0."
+        )
+    return "Both models' answers to problems from held-out documents, by the same rubrics; n counts the problems."
+
+
 def measure_rows(measured: dict[str, Any]) -> list[list[str]]:
     """Return one row of MEASURE_COLUMNS per group and mode."""
-    percent = _in_percent(measured)
+    digits, scale = (1, 100) if _in_percent(measured) else (3, 1)
+    shown = {part: decimals(digits, scale=scale, signed=part == "gain") for part in ("before", "after", "gain")}
     return [
         [
             group.replace("_", " "),
             mode,
-            *(_estimate(figures[part], percent, part == "gain") for part in ("before", "after", "gain")),
+            *(estimate_text(figures[part], show) for part, show in shown.items()),
             str(figures["after"]["n"]),
         ]
         for group, modes in measured.items()
@@ -98,7 +110,8 @@ def plan_table(plan: Plan, priced: bool) -> Table:
     """One row per role, and the sum: what a synthesis is planned to take."""
     documents = f"{plan.documents:,}" + (f" of {plan.wanted:,}" if plan.documents < plan.wanted else "")
     title = f"plan: {documents} documents, about {duration_text(3600 * plan.hours)}"
-    table = Table(title=title + (f", {plan.money:,.2f} money" if priced else ""), title_justify="left", caption=plan.assumed)
+    title += f", {plan.money:,.2f} money" if priced else ""
+    table = Table(title=title, title_justify="left", caption=Text(plan.assumed))
     columns = ("calls", "prompt", "cached", "generated", *(("money",) if priced else ()))
     for column in ("role", *columns):
         table.add_column(column, justify="right" if column in columns else "left")
@@ -129,8 +142,8 @@ def rounds_table(rounds: list[dict[str, Any]]) -> Table:
 
 
 def reasons_text(reasons: dict[str, int]) -> str:
-    """Return "reason count, …", most frequent first; valid and repaired calls are no reason for anything."""
-    shown = [(n, reason) for reason, n in reasons.items() if reason != "valid"]
+    """Return "reason count, …", most frequent first; valid and repaired calls were not refused."""
+    shown = [(n, reason) for reason, n in reasons.items() if reason not in ("valid", "repaired")]
     return ", ".join(f"{reason} {n:,}" for n, reason in sorted(shown, key=lambda pair: (-pair[0], pair[1])))
 
 
@@ -143,12 +156,4 @@ def duration_text(seconds: float) -> str:
 def print_result(console: Console, result: dict[str, Any], directory: str) -> None:
     """Print the closing tables and where everything lies."""
     console.print(result_tables(result))
-    console.print(f"run directory {directory}\nreport        {directory}/report.html", soft_wrap=True, highlight=False)
-
-
-def _estimate(estimate: Estimate, percent: bool, signed: bool) -> str:
-    scale, digits = (100, 1) if percent else (1, 3)
-    numbers = [estimate[part] for part in ("mean", "low", "high")]
-    sign = "+" if signed else ""
-    mean, low, high = ("?" if x is None else f"{x * scale:{sign}.{digits}f}" for x in numbers)
-    return f"{mean} [{low}, {high}]"
+    console.print(Text(f"run directory {directory}\nreport        {directory}/report.html"), soft_wrap=True)

@@ -28,8 +28,8 @@ class Benchmark:
 
     `figures` are what it measures, the first one decides. `scale` is their largest possible value (where it is 1 they are shown
     in percent), `lowest` their smallest. `judged` ones need a judge. `versus` says whether answers of a baseline are needed,
-    or used where there are any. `options` are the benchmark's own settings with their defaults. `shipped` ones have their items with
-    inspect_evals.
+    or used where there are any. `options` are the benchmark's own settings with their defaults. `shipped` ones have their items
+    with inspect_evals.
     """
 
     name: str
