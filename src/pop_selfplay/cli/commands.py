@@ -168,8 +168,9 @@ def status(directory: Directory, as_json: Annotated[bool, typer.Option("--json",
     from pop_selfplay.report.tables import result_tables
     from pop_selfplay.session import read_session
 
+    headline = read_session(directory, standing)
     if not as_json:
-        typer.echo(read_session(directory, standing))  # at once: the figures of a large run take a while
+        typer.echo(headline)  # at once: the figures of a large run take a while
     result = read_session(directory, lambda session: compute_result(session, comparison(session)))
     if as_json:
         typer.echo(json.dumps({"standing": headline, **result}, indent=1, ensure_ascii=False))
