@@ -31,11 +31,14 @@ def run(
     *,
     fork_from: str | PathLike[str] | None = None,
 ) -> dict[str, Any]:
-    """Play a whole run in the directory `out` and return its result, the content of result.json.
+    """Play a whole run in the directory `out` and return its result, the content of result.json (docs/run-directory.md).
 
     Called again on the same directory it goes on where the last call stopped. With `fork_from`, the directory of another run,
-    every model call that is the very same in both is taken over from there. Raises ConfigError when `out` holds a run of
-    another config, and the errors of `pop_selfplay.errors` as they come up.
+    every model call that is the very same in both is taken over from there. `observer` hears of phases, counts and steps.
+
+    Raises ConfigError when `out` holds a run of another config, CorpusError and DomainError for what the config names,
+    ModelRefused for a model that cannot be had, JournalError for a directory that cannot be written. TrainingError ends a run
+    without a model; Stopped, ModelUnavailable and JournalStopped end it for now: the same call goes on.
     """
     with open_session(Path(out), config, observer, fork_from=None if fork_from is None else Path(fork_from)) as session:
         return play_rounds(session)
@@ -55,8 +58,11 @@ def audit(
 ) -> dict[str, Any]:
     """Audit a run and return the content of audit.json, which is written there; a report.html there gets a section, too.
 
-    The arguments are the options of `pop audit`. Raises UsageError for options that make no sense, ConfigError when `directory`
-    or `against` is no run, and the errors of the models that are asked.
+    `judge` is a second judge, named as on the command line or a config; `sample` how many problems are played again, at least
+    4; `round` the round, 0 for the last one with scores; `modes` other ways of scoring to compare; `against` another run on the
+    same documents; without `play` no model is called; `thresholds` are limits as "bias.flips=0.2". docs/audit.md explains the
+    figures. Raises UsageError for options that make no sense or a run without scores, ConfigError when `directory` or `against`
+    is no run, JournalError while another audit of it is going on, and the errors of the models that are asked.
     """
     name, second = named_model(judge) if isinstance(judge, str) else (f"a model of type {judge.type}" if judge else "", judge)
     options = Options(
@@ -88,9 +94,13 @@ def evaluate(
 ) -> dict[str, Any]:
     """Run a suite of benchmarks on `model`, paired with `against`, and return the content of eval.json.
 
-    The arguments are those of `pop eval`. Where `model` is a run directory, `against` is by default the model that the run
-    started from, and the run's report gets a section. Called again it does what is left. Raises UsageError or ConfigError for
-    what makes no sense, before anything is asked, and the errors of the models. `tell` hears what begins and how far it is.
+    Models are named as on the command line (docs/evaluation.md). `suite` is a suite, a benchmark or a YAML file; `data_dir`
+    holds local data instead of the hub's; `limit` is how many items of each benchmark are asked, drawn by `seed`, all by
+    default; `out` is the directory for logs and figures, of a run its evaluation/ by default, else evaluations/<suite>.
+
+    Where `model` is a run directory, `against` is by default the model that the run started from, and the run's report gets a
+    section. Called again it does what is left. Raises UsageError or ConfigError for what makes no sense, before anything is
+    asked, and the errors of the models. `tell` hears what begins and how far it is.
     """
     run = Path(model) if (Path(model) / "config.yaml").is_file() else None
     start = start_of_run(run) if run is not None else None
@@ -143,8 +153,12 @@ def duel(
 ) -> dict[str, Any]:
     """Let two models answer the same prompts and a judge say which answers are better; return the content of duel.json.
 
-    The arguments are those of `pop duel`: either a file of `prompts` or the problems of a round of a `run`. Called again it
-    makes only the calls that are left. `tell` hears now and then how far it is.
+    Models are named as on the command line (docs/evaluation.md). Asked is either a file of `prompts`, whose rubrics are judged
+    by the prompts of `domain` (instruction_following by default), or the problems of a round of a `run`, 0 being the held-out
+    ones; `limit` of them, drawn by `seed`. Each model writes `samples` answers to each, at most `max_tokens` long (6144).
+
+    Called again it makes only the calls that are left. `tell` hears now and then how far it is. Raises UsageError and
+    ConfigError for arguments that make no sense, before anything is asked, and the errors of the models.
     """
     if samples > 1 and temperature == 0:
         raise UsageError(f"--samples {samples} of a greedy model would all be alike: set --temperature, 0.7 say")

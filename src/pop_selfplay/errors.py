@@ -52,7 +52,7 @@ class JournalError(PopError):
 
 
 class JournalDamaged(JournalError):
-    exit_code = 2
+    pass
 
 
 class JournalStopped(JournalError):
@@ -68,11 +68,11 @@ class ModelRefused(ModelError):
 
 
 class RequestRefused(ModelError):
-    exit_code = 4
+    pass
 
 
 class ModelUnavailable(ModelError):
-    exit_code = 4
+    pass
 
 
 class TrainingError(PopError):
@@ -89,8 +89,6 @@ class Stopped(PopError):
 
 class BudgetSpent(Stopped):
     """`limit` is the setting that stopped the run, such as "budget.tokens"."""
-
-    exit_code = 4
 
     def __init__(self, message: str, limit: str) -> None:
         super().__init__(message)

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pop_selfplay.cli.app import Directory, app, quoted, resumable, writable
+from pop_selfplay.cli.app import Directory, app, quoted, resumable
+from pop_selfplay.cli.evaluate import AsJson
 from pop_selfplay.errors import GateFailed
 
 
@@ -27,8 +28,8 @@ def audit(
     threshold: Annotated[
         list[str] | None, typer.Option("--threshold", help="another limit for a figure", metavar="NAME=VALUE")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--json", help="write the figures to this file, too", metavar="FILE")] = None,
     fail_on_warning: Annotated[bool, typer.Option("--fail-on-warning", help="exit with 3 when a figure warns")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Ask whether a run's signal can be trusted: figures with intervals, what they mean, and limits that warn."""
     from rich.console import Console
@@ -37,9 +38,7 @@ def audit(
     from pop_selfplay.report.audit_tables import audit_tables
     from pop_selfplay.report.live import LiveView
 
-    if out is not None:
-        writable(out)
-    console = Console()
+    console = Console(stderr=as_json)  # standard output is for JSON then
     run = quoted(directory)
     going_on = resumable(directory, f"pop audit {run}, with the same options", raising=f"pop run {run}")
     with going_on, LiveView(console) as view:
@@ -55,7 +54,7 @@ def audit(
             observer=view,
         )
     console.print(audit_tables(result))
-    if out is not None:
-        out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if as_json:
+        typer.echo(json.dumps(result, indent=1, ensure_ascii=False))
     if fail_on_warning and result["warnings"]:
         raise GateFailed(f"{len(result['warnings'])} figures are beyond their limits: {', '.join(result['warnings'])}")

@@ -24,9 +24,8 @@ from pop_selfplay.cli import commands, run
         (["export"], "(see `pop export --help`)"),
         (["export", ".", "--out", "pairs.jsonl"], "config.yaml"),
         (["export", ".", "--out", "a-file/pairs.jsonl"], "a-file"),
-        (["audit", ".", "--json", "a-file/audit.json"], "a-file"),
-        (["audit", ".", "--json", "."], "is a directory"),
         (["init", "a-file/pop.yaml"], "a-file"),
+        (["export", ".", "--out", "."], "is a directory"),
         (["simulate", "--stats", "a-file/stats.json"], "a-file"),
     ],
 )
