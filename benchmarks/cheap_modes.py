@@ -6,11 +6,12 @@
 Every mode plays the pocket world's whole loop: synthesis on 600 documents, pairs, DPO as in `pop quickstart`, the exam before
 and after. `full`, the paper's method, is the yardstick: 32 candidates, all solved, each judged on every criterion with the
 judge's note and a tagged evaluation. All modes of a seed see the same documents, problems and first candidates: runs are forks
-of the full one, and a call that is the very same is not made twice, but counted in each. One mode has twice the documents, for
-less than half of the full method's tokens. For each mode, over the seeds:
+of the full one, and a call that is the very same is not made twice, but counted in each. Two modes have twice the documents,
+the same 600 among them. For each mode, over the seeds:
 
 - generated tokens per kept pair, by role, refused calls and dropped problems counted; and their ratio to `full`
-- how often the chosen answer is truly better than the rejected one (ties half), and by how much, from 0 to 2
+- how often the chosen answer is truly better than the rejected one (ties half), its difference from that of `full`, and by how
+  much better, from 0 to 2
 - the gain in closed-book accuracy on the self-play plants after training, and its difference from that of `full`, fact by fact;
   all with 95 % intervals clustered by plant over all seeds
 
@@ -18,8 +19,8 @@ less than half of the full method's tokens. For each mode, over the seeds:
 evaluations of about 130), where tokens are shared out as with a 7B model, and the full method is `pointwise`; truth is the
 hidden quality of its answers.
 
-With `--work` the run directories are kept there, and a second call goes on where the first one stopped. FILE keeps the part
-that is not measured anew.
+With `--work` the run directories are kept there, and a second call goes on where the first one stopped. FILE keeps the rows
+that are not measured anew, and their comparison with the full runs of their time.
 """
 
 import argparse
@@ -28,14 +29,15 @@ import random
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final
 
 import pop_selfplay as pop
+from pop_selfplay.core.bootstrap import Totals, bootstrap_mean, bootstrap_totals, totals_by_cluster
 from pop_selfplay.core.parsing import Rejection, parse_answer
-from pop_selfplay.core.stats import clustered_mean, paired_difference
+from pop_selfplay.core.stats import Estimate, clustered_mean, paired_difference
 from pop_selfplay.models.simulated.prose import prose
 from pop_selfplay.models.simulated.quality import quality
 from pop_selfplay.pocket.quickstart import PLANTS, quickstart_config
@@ -50,11 +52,17 @@ TrueGap = Callable[[PreferencePair], tuple[str, float] | None]
 """What to cluster a pair by, and how much better its chosen answer truly is; None where that cannot be told."""
 
 FULL: Final = "full"
+BY_TWO: Final = "logprob, share_identical, early_stop by 2"
 GAIN: Final = "gain self_play greedy"
+RESAMPLING: Final = 0  # the seed of the bootstrap
 
 
 def early_stop(at_a_time: int, gap: float) -> Figures:
     return {"early_stop": {"first_share": at_a_time / 32, "gap": gap}}
+
+
+def by_two(gap: float) -> Figures:
+    return {"scoring": "logprob", "share_identical": True, **early_stop(2, gap)}
 
 
 MODES: Final[dict[str, Figures]] = {
@@ -63,34 +71,25 @@ MODES: Final[dict[str, Figures]] = {
     "logprob": {"scoring": "logprob"},
     "8 candidates": {"candidates": 8},
     "4 candidates": {"candidates": 4},
-    "early_stop by 8, gap 1": early_stop(8, 1.0),
     "early_stop by 4, gap 1": early_stop(4, 1.0),
     "early_stop by 4, gap 1, 1200 documents": {"documents": 1200, **early_stop(4, 1.0)},
     "early_stop by 4, gap 1.5": early_stop(4, 1.5),
     "logprob, early_stop by 4, gap 1": {"scoring": "logprob", **early_stop(4, 1.0)},
     "logprob, early_stop by 4, gap 1.5": {"scoring": "logprob", **early_stop(4, 1.5)},
-    **{
-        f"logprob, share_identical, early_stop by 2, gap {gap}": {
-            "scoring": "logprob",
-            "share_identical": True,
-            **early_stop(2, gap),
-        }
-        for gap in (1.3, 1.4, 1.9)
-    },
+    f"{BY_TWO}, gap 1.3": by_two(1.3),
+    f"{BY_TWO}, gap 1.3, 1200 documents": {"documents": 1200, **by_two(1.3)},
+    f"{BY_TWO}, gap 1.9": by_two(1.9),
     "per_criterion": {"scoring": "per_criterion"},
     "anchor": {"scoring": "anchor"},
     "pairwise, 8 candidates": {"scoring": "pairwise", "candidates": 8},
     "3 votes": {"votes": 3, "judge": {"temperature": 0.7}},
     "json_schema": {"json_schema": True},
-    "json_schema, logprob, early_stop by 4, gap 1": {"json_schema": True, "scoring": "logprob", **early_stop(4, 1.0)},
 }
 IN_POCKET: Final = (
     *(FULL, "share_identical", "8 candidates", "early_stop by 4, gap 1", "early_stop by 4, gap 1, 1200 documents"),
-    "logprob, early_stop by 4, gap 1",
-    *(f"logprob, share_identical, early_stop by 2, gap {gap}" for gap in (1.3, 1.4, 1.9)),
+    *(f"{BY_TWO}, gap 1.3", f"{BY_TWO}, gap 1.3, 1200 documents", f"{BY_TWO}, gap 1.9"),
 )
 """The full method is per_criterion there already; its model knows no comparisons and no schemas."""
-
 IN_SIMULATION: Final = tuple(mode for mode, synthesis in MODES.items() if "documents" not in synthesis)
 
 
@@ -105,24 +104,19 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()
     modes = list(dict.fromkeys([FULL, *(options.modes or (IN_SIMULATION if options.simulated else IN_POCKET))]))
-    with directory(options.work) as work:
+    with nullcontext(options.work) if options.work else tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
         if options.simulated:
-            part = {"simulated": table([simulated_run(mode, work, options.documents) for mode in modes])}
+            part, runs = "simulated", [simulated_run(mode, work, options.documents) for mode in modes]
         else:
             seeds = [int(seed) for seed in options.seeds.split(",")]
-            part = {"pocket": table([pocket_run(seed, mode, work) for seed in seeds for mode in modes])}
+            part, runs = "pocket", [pocket_run(seed, mode, work) for seed in seeds for mode in modes]
+    known = json.loads(options.json.read_text(encoding="utf-8")) if options.json and options.json.exists() else {}
+    rows = known.get(part, {}) | table(runs)
+    known[part] = {mode: rows[mode] for mode in MODES if mode in rows}
+    sys.stdout.write(markdown(known[part]))
     if options.json:
-        known = json.loads(options.json.read_text(encoding="utf-8")) if options.json.exists() else {}
-        options.json.write_text(json.dumps(known | part, indent=1) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def directory(kept: Path | None) -> Iterator[Path]:
-    if kept is not None:
-        yield kept
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder)
+        options.json.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
 
 
 # --- the pocket world -------------------------------------------------------------------------------------------------
@@ -255,20 +249,18 @@ def plants(exam: Figures, group: str = "self_play", kind: str = "greedy") -> lis
 
 
 def table(runs: Sequence[Figures]) -> Figures:
-    """Return mode → figures over its seeds, in the order of the runs, and print it as a Markdown table."""
+    """Return mode → figures over its seeds."""
     by_mode: dict[str, list[Figures]] = {}
     for run in runs:
         by_mode.setdefault(run["mode"], []).append(run)
-    result = {mode: summary(mine, by_mode[FULL]) for mode, mine in by_mode.items()}
-    sys.stdout.write(markdown(result))
-    return result
+    return {mode: summary(mine, by_mode[FULL]) for mode, mine in by_mode.items()}
 
 
 def markdown(modes: Figures) -> str:
     """Return one row per mode, as docs/scoring.md shows them."""
     trained = GAIN in modes[FULL]
-    columns = ["mode", "seeds", "candidates solved", "pairs", "tokens per pair", "of full", "right order, %", "true gap"]
-    columns += ["gain, points", "less that of full"] if trained else []
+    columns = ["mode", "seeds", "solved", "pairs", "tokens per pair", "of full", "right order, %", "difference", "true gap"]
+    columns += ["gain, points", "difference"] if trained else []
     rows = [columns, ["---"] * len(columns)]
     for name, of in modes.items():
         rows.append(
@@ -280,6 +272,7 @@ def markdown(modes: Figures) -> str:
                 f"{of['tokens_per_pair']:,.0f}",
                 f"{of['of_full']:.3f}",
                 interval(of["agreement"], 100),
+                interval(of["agreement less that of full"], 100, "+", digits=2),
                 interval(of["true_gap"], 1, digits=2),
                 *([interval(of[GAIN], 100, "+"), interval(of[f"{GAIN} less that of full"], 100, "+")] if trained else []),
             ]
@@ -297,6 +290,7 @@ def summary(runs: Sequence[Figures], full: Sequence[Figures]) -> Figures:
     full = [next(run for run in full if run["seed"] == mine["seed"]) for mine in runs]
     gaps = [gap for run in runs for gap in run["gaps"]]
     clusters = [cluster for run in runs for cluster in run["clusters"]]
+    right = [agrees(gap) for gap in gaps]
     found: Figures = {
         "seeds": [run["seed"] for run in runs],
         "pairs": [run["pairs"] for run in runs],
@@ -304,7 +298,8 @@ def summary(runs: Sequence[Figures], full: Sequence[Figures]) -> Figures:
         "tokens_per_pair": round(per_pair(runs), 1),
         "tokens_per_pair_by_role": {role.value: round(per_pair(runs, role), 1) for role in Role},
         "of_full": round(per_pair(runs) / per_pair(full), 4),
-        "agreement": clustered_mean([agrees(gap) for gap in gaps], clusters).as_json(),
+        "agreement": bootstrap_mean(right, clusters, seed=RESAMPLING).as_json(),
+        "agreement less that of full": agreement_difference(runs, full).as_json(),
         "truly_worse": round(statistics.fmean(gap < 0 for gap in gaps), 4),
         "true_gap": clustered_mean(gaps, clusters).as_json(),
     }
@@ -324,6 +319,25 @@ def summary(runs: Sequence[Figures], full: Sequence[Figures]) -> Figures:
         for run in runs
     ]
     return found
+
+
+def agreement_difference(runs: Sequence[Figures], full: Sequence[Figures]) -> Estimate:
+    """Return how much more often the pairs of `runs` than those of `full` are in the right order.
+
+    No pair of one has its like in the other, but both are about the same plants: plants are resampled, with all their pairs.
+    """
+    every = [
+        (cluster, ((1 - side) * agrees(gap), 1 - side, side * agrees(gap), side))
+        for side, which in enumerate((full, runs))
+        for run in which
+        for cluster, gap in zip(run["clusters"], run["gaps"], strict=True)
+    ]
+
+    def difference(sums: Totals) -> Any:
+        return sums[:, 2] / sums[:, 3] - sums[:, 0] / sums[:, 1]
+
+    clusters, parts = zip(*every, strict=True)
+    return bootstrap_totals(difference, totals_by_cluster(parts, clusters), len(every), seed=RESAMPLING)
 
 
 def per_pair(runs: Sequence[Figures], role: Role | None = None) -> float:
