@@ -54,6 +54,7 @@ TrueGap = Callable[[PreferencePair], tuple[str, float] | None]
 FULL: Final = "full"
 BY_TWO: Final = "logprob, share_identical, early_stop by 2"
 GAIN: Final = "gain self_play greedy"
+COMPARED: Final = (("agreement less that of full", 2), (GAIN, 1), (f"{GAIN} less that of full", 1))
 RESAMPLING: Final = 0  # the seed of the bootstrap
 
 
@@ -259,8 +260,8 @@ def table(runs: Sequence[Figures]) -> Figures:
 def markdown(modes: Figures) -> str:
     """Return one row per mode, as docs/scoring.md shows them."""
     trained = GAIN in modes[FULL]
-    columns = ["mode", "seeds", "solved", "pairs", "tokens per pair", "of full", "right order, %", "difference", "true gap"]
-    columns += ["gain, points", "difference"] if trained else []
+    columns = ["mode", "seeds", "solved", "pairs", "tokens per pair", "of full", "true gap", "right order, %"]
+    columns += ["difference", "gain, points", "difference"] if trained else []
     rows = [columns, ["---"] * len(columns)]
     for name, of in modes.items():
         rows.append(
@@ -271,10 +272,9 @@ def markdown(modes: Figures) -> str:
                 f"{statistics.fmean(of['pairs']):.0f}",
                 f"{of['tokens_per_pair']:,.0f}",
                 f"{of['of_full']:.3f}",
-                interval(of["agreement"], 100),
-                interval(of["agreement less that of full"], 100, "+", digits=2),
                 interval(of["true_gap"], 1, digits=2),
-                *([interval(of[GAIN], 100, "+"), interval(of[f"{GAIN} less that of full"], 100, "+")] if trained else []),
+                interval(of["agreement"], 100),
+                *(interval(of[compared], 100, "+", digits) for compared, digits in COMPARED if trained),
             ]
         )
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
