@@ -54,6 +54,8 @@ def claims(arguments: list[str]) -> None:
     parser.add_argument("--docs", type=Path, default=DOCS, help="where claims.md and its plots lie")
     options = parser.parse_args(arguments)
     seeds = [int(seed) for seed in options.seeds.split(",")]
+    if len(set(seeds)) < 2:
+        parser.error(f"--seeds {options.seeds}: no interval without two seeds or more")
     runs = [one_run(seed, arm, options.work) for seed in seeds for arm in ARMS]
     bare = [unprompted(seed, options.work) for seed in seeds]
     write_report(runs, bare, options.json, options.docs)

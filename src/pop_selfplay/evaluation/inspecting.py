@@ -30,6 +30,7 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 from inspect_ai.util._display import init_display_type
 
+from pop_selfplay.core.parsing import Rejection, cut_reasoning
 from pop_selfplay.errors import ConfigError, ModelError, PopError, RequestRefused
 from pop_selfplay.evaluation.benchmarks.base import GREEDY, Decoding, Setup, Tasks
 from pop_selfplay.evaluation.recorded import RecordedModel
@@ -161,11 +162,15 @@ def _message(message: ChatMessage) -> Message:
 
 
 def _output(name: str, done: Completion) -> ModelOutput:
-    """Return a completion as inspect has it, with the reasoning apart: scorers must see the answer only."""
-    reasoning, closed, text = done.text.rpartition("</think>")
+    """Return a completion as inspect has it, with the reasoning apart: scorers must see the answer only.
+
+    Reasoning that was cut off before its end is followed by no answer, whatever it had come to.
+    """
+    answer = cut_reasoning(done.text)
+    text = "" if isinstance(answer, Rejection) else answer
     content: Any = text
-    if closed:
-        thought = reasoning.replace("<think>", "", 1).strip()
+    if text != done.text:
+        thought = done.text.removesuffix(text).replace("<think>", "", 1).removesuffix("</think>").strip()
         content = [ContentReasoning(reasoning=thought), ContentText(text=text.strip())]
     output = ModelOutput.from_message(
         ChatMessageAssistant(content=content, model=name, source="generate"),

@@ -11,6 +11,7 @@ import pytest
 from benchmarks.claims_page import verdict
 from benchmarks.claims_report import cohens_h, difference, over_seeds, ratio, write_report
 from benchmarks.plots import Row, intervals
+from benchmarks.pocket_claims import claims
 
 ARMS = ("both", "proposer", "none")
 PLANTS = ("Cor-lock", "Vel-mora", "Bor-dain", "Tam-wort", "Kir-leth")
@@ -80,3 +81,9 @@ def test_a_plot_escapes_labels_and_holds_every_value_within_its_axis() -> None:
     root = ElementTree.fromstring(plot)
     places = [float(circle.attrib["cx"]) for circle in root.iter("{http://www.w3.org/2000/svg}circle")]
     assert "a &lt; b" in plot and "x &amp; y" in plot and all(300 <= place <= 730 for place in places) and len(places) == 4
+
+
+def test_one_seed_is_refused_before_anything_is_played(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        claims(["--seeds", "5", "--work", str(tmp_path / "work")])
+    assert "two seeds" in capsys.readouterr().err and not (tmp_path / "work").exists()

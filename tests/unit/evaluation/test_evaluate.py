@@ -90,6 +90,22 @@ def test_math_500_checks_the_boxed_answer_as_mathematics_over_all_epochs(tmp_pat
     assert {request.temperature for request in player.requests} == {0.6}
 
 
+def test_reasoning_that_never_ended_is_no_answer_whatever_it_had_come_to(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "data", "math_500", [{"problem": "Halve one.", "answer": "0.5"}])
+    cut_off = playing("a", lambda question: "<think>Is it \\boxed{0.5}? Let me see")
+    result = run(tmp_path / "out", data, "math_500", model=cut_off)
+    assert result["benchmarks"][0]["figures"]["accuracy"]["model"]["mean"] == 0
+    log = read_eval_log(str(tmp_path / "out" / result["benchmarks"][0]["logs"]["model"]))
+    assert log.samples and log.samples[0].output.completion == "" and "Let me see" in str(log.samples[0].output.message.content)
+
+
+@pytest.mark.parametrize("cells", ["What?,4,5", "What?"])
+def test_a_table_with_cells_too_many_or_too_few_is_refused(tmp_path: Path, cells: str) -> None:
+    (tmp_path / "gsm8k.csv").write_text(f"question,answer\n{cells}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="row 1 has more or fewer cells than the header"):
+        run(tmp_path / "out", tmp_path, "gsm8k", model=playing("a", adds))
+
+
 def test_a_finished_benchmark_is_not_run_again_and_an_unfinished_one_repeats_no_call(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "data", "gsm8k", SUMS)
     calls = 0

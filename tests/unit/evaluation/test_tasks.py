@@ -282,6 +282,24 @@ def test_eq_bench_turns_weaknesses_round_and_rates_by_elo(tmp_path: Path) -> Non
     }
 
 
+def test_eq_bench_compares_what_is_published_and_calls_the_same_text_a_draw(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "eq_bench_creative.json").write_text(json.dumps({"1": STORIES["1"]}), encoding="utf-8")
+    judge = Player(editor)
+    long, longer = ("x" * 3996 + end for end in ("tail", "tail and more"))
+    result = run(
+        tmp_path / "out",
+        tmp_path / "data",
+        "eq_bench_creative",
+        model=playing("m", lambda prompt: longer if "Rain" in prompt else f"{'a good story ' * 400}{prompt}"),
+        against=playing("b", lambda prompt: long),
+        judge=playing("j", judge),
+    )
+    compared = [request.messages[-1].content for request in judge.requests if "<response_a>" in request.messages[-1].content]
+    assert len(compared) == 4 and all(len(prompt) < 2 * 4000 + 600 for prompt in compared)
+    assert result["benchmarks"][0]["summary"]["pairwise"]["mean"] == pytest.approx(250 / 3)
+
+
 def test_half_a_list_of_ratings_is_none() -> None:
     whole = "\n".join(f"{name}: 10" for name in (*STRENGTHS, *WEAKNESSES))
     assert hasattr(parse_ratings(f"<scores>{whole}</scores>"), "value")

@@ -216,7 +216,9 @@ def _echoes(family: Family, material: Material) -> None:
         "refusals",
         "candidates that begin by declining",
         share_of({one.id: [float(is_refusal(answer)) for answer in one.answers.values()] for one in material.scored}, seed),
+        limit="bias.refusals",
         good="by a list of phrases in the first 200 characters",
+        bad="many problems cannot be answered without their documents: the proposer should make them self-contained",
     )
     copies = {
         one.id: [float(copies_rubric(answer, one.rubric, one.problem.text)) for answer in one.answers.values()]

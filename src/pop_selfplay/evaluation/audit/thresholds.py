@@ -43,6 +43,7 @@ THRESHOLDS: Final[dict[str, Limit]] = {
     "bias.repeat_sampled": Limit("at_least", 0.8),
     "bias.ties": Limit("at_most", 0.5),
     "bias.top_score": Limit("at_most", 0.5),
+    "bias.refusals": Limit("at_most", 0.1),
     "bias.refusals_chosen": Limit("at_most", 0.02),
     "bias.copies": Limit("at_most", 0.1),
     "modes.best_worst": Limit("at_least", 0.8),

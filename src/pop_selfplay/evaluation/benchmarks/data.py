@@ -121,7 +121,11 @@ def _json(path: Path) -> list[Any]:
 
 
 def _csv(path: Path) -> list[Any]:
-    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")))
+    rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")))
+    for number, row in enumerate(rows, 1):
+        if None in row or None in row.values():
+            raise ValueError(f"row {number} has more or fewer cells than the header")
+    return rows
 
 
 def _parquet(path: Path) -> list[Any]:

@@ -3,12 +3,12 @@
 Rows (creative_writing_prompts_v3.json, an object by id): `writing_prompt` with a place `<SEED>`, `seed_modifiers`, `category`.
 Option `iterations`: how many of the modifiers are used. The score is the mean of the ratings (those of weaknesses turned
 round), times five: 0 to 100. With `--against` or `eq_bench_creative_baseline.*` every text is also compared with the
-baseline's, in both orders, on nine aspects with one to five plus signs; the share of the signs it wins makes `pairwise` and the
-Elo rating, the baseline at 1000.
+baseline's, the first 4,000 characters of both, in both orders, on nine aspects with one to five plus signs; the share of the
+signs it wins makes `pairwise` and the Elo rating, the baseline at 1000.
 
-Differences: the leaderboard's Elo comes from many models by Glicko-2, here it is Bradley-Terry between two; the judge's prompts
-and the aspects of the comparison are ours, min_p is not sent, and an answer of the judge that leaves a criterion out counts for
-nothing.
+Differences: the leaderboard's Elo comes from many models, over 25 of the prompts; here it is Bradley-Terry between two, over all.
+The judge's prompts and the aspects of the comparison are ours, min_p is not sent, and an answer of the judge that leaves a
+criterion out counts for nothing.
 """
 
 import re
@@ -80,6 +80,8 @@ ASPECTS: Final = (
 _URL: Final = "https://raw.githubusercontent.com/EQ-bench/creative-writing-bench/main/data/creative_writing_prompts_v3.json"
 _TOP: Final = 20.0
 _MARGIN: Final = re.compile(r"([AB])(\+{1,5})")
+_COMPARED: Final = 4000
+"""So many characters of a text are compared, as published: what is longer wins nothing by that."""
 _RESAMPLES: Final = 500
 
 
@@ -127,7 +129,7 @@ def writing(judge: Model, baseline: dict[str, str] | None) -> Scorer:
         if isinstance(ratings, Rejection):
             return Score.unscored(reason=f"judge_{ratings.reason}", explanation=ratings.detail)
         turned = [_TOP - rating if name in WEAKNESSES else rating for name, rating in ratings.items()]
-        share = None if theirs is None or theirs == text else await _share(judge, request, text, theirs)
+        share = None if theirs is None else await _share(judge, request, text, theirs)
         if isinstance(share, Rejection):
             return Score.unscored(reason=f"judge_{share.reason}", explanation=share.detail)
         value = Value(5 * sum(turned) / len(turned))
@@ -138,7 +140,10 @@ def writing(judge: Model, baseline: dict[str, str] | None) -> Scorer:
 
 
 async def _share(judge: Model, request: str, ours: str, theirs: str) -> float | Rejection:
-    """Return which share of the plus signs our text wins over both orders."""
+    """Return which share of the plus signs our text wins over both orders; the same text is a draw without a call."""
+    ours, theirs = ours[:_COMPARED], theirs[:_COMPARED]
+    if ours == theirs:
+        return 0.5
     as_a, as_b = await together(_share_of_a(judge, request, *texts) for texts in ((ours, theirs), (theirs, ours)))
     if isinstance(as_a, Rejection) or isinstance(as_b, Rejection):
         return as_a if isinstance(as_a, Rejection) else as_b
