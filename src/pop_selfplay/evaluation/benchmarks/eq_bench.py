@@ -6,7 +6,7 @@ round), times five: 0 to 100. With `--against` or `eq_bench_creative_baseline.*`
 baseline's, the first 4,000 characters of both, in both orders, on nine aspects with one to five plus signs; the share of the
 signs it wins makes `pairwise` and the Elo rating, the baseline at 1000.
 
-Differences: the leaderboard's Elo comes from many models, over 25 of the prompts; here it is Bradley-Terry between two, over all.
+Differences: the leaderboard's Elo comes from many models over 25 of the prompts, here it is Bradley-Terry between two over all.
 The judge's prompts and the aspects of the comparison are ours, min_p is not sent, and an answer of the judge that leaves a
 criterion out counts for nothing.
 """
