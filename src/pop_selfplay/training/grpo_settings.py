@@ -90,7 +90,6 @@ class OnlineSettings:
         use_cpu = bool(fields.get("use_cpu", False))
         fields.setdefault("bf16", not fields.get("fp16", False) and has_bf16(use_cpu))
         fields.setdefault("dataloader_pin_memory", torch.cuda.is_available())  # without a GPU it only makes torch warn
-        # Attention stays torch's own: it is not known whether the sampling loop's cache and FlashAttention go together.
         dtype = "bfloat16" if fields["bf16"] else "float32"
         fields["model_init_kwargs"] = {"dtype": dtype} | dict(fields.get("model_init_kwargs") or {})
         return cls(fields, fields.pop("max_prompt_length"), training.batch_size)

@@ -5,6 +5,8 @@
 | weights | bf16, the optimiser keeps what they cannot hold (adamw.py) | fp32 |
 | attention | FlashAttention 2 when installed, else torch's own | torch's own |
 | layers | Liger's kernels when installed | torch's |
+
+Online RL takes the first line only: its sampling loop was never run with the other two.
 """
 
 import importlib.util
