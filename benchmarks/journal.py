@@ -3,10 +3,11 @@
     python benchmarks/journal.py [--episodes N] [--candidates N] [--directory DIR] [--json FILE]
 
 Makes a journal with as many finished episodes, and a tenth as many documents still to be played, and then measures, each in
-a process of its own: open and plan, with the file in the page cache and without it (limit 3 s); the export of all pairs to
-Parquet, with its peak memory (problems are not compared with each other: that is the pairing's work, not the journal's); and
-finished calls per second (limit 5000), looked up and written as a run does it. Texts are short, 40 words, so that 6.6 million
-calls fit on a small disk: planning reads none of them. On a machine with other work, what counts is `calls_per_cpu_s`.
+a process of its own: open and plan, with the file in the page cache and without it (limit 3 s); `pop status`, its first line
+and all its figures; the export of all pairs to Parquet, with its peak memory; and finished calls per second (limit 5000),
+looked up and written as a run does it. Problems are not compared with each other: that is the pairing's work, not the
+journal's. Texts are short, 40 words, so that 6.6 million calls fit on a small disk: planning reads none of them. On a machine
+with other work, what counts is `calls_per_cpu_s`.
 """
 
 import argparse
@@ -40,6 +41,8 @@ from pop_selfplay.records import (
     Rating,
     Rubric,
 )
+from pop_selfplay.report.result import compute_result
+from pop_selfplay.report.standing import standing
 from pop_selfplay.selfplay import pairs_of
 from pop_selfplay.session import watch_session
 
@@ -49,7 +52,7 @@ CALLS = 20_000
 LIMITS = {"open_and_plan_s": 3.0, "calls_per_s": 5000.0}
 TEXT = " ".join(["word"] * 40)
 VOCABULARY = [f"word{n}" for n in range(5000)]
-MEASURES = ("plan", "export")
+MEASURES = ("plan", "status", "export")
 
 
 def make_run(path: Path, episodes: int, candidates: int) -> None:
@@ -127,6 +130,17 @@ def plan(directory: Path) -> dict[str, float]:
     return {"seconds": seconds, "open_s": opened - start, "left": len(left), "calls": tally.calls.total()}
 
 
+def status(directory: Path) -> dict[str, float]:
+    """Compute what `pop status` shows: how far the run is, and then every figure of its result."""
+    before, start = peak_mb(), time.perf_counter()
+    with watch_session(directory) as session:
+        standing(session)
+        said = time.perf_counter()
+        compute_result(session, {})
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "first_line_s": said - start, "peak_mb": peak_mb(), "peak_before_mb": before}
+
+
 def export(directory: Path) -> dict[str, float]:
     """Write all pairs of the run to Parquet beside the run directory."""
     out = directory.with_suffix(".parquet")
@@ -194,6 +208,7 @@ def measure_all(folder: Path, episodes: int, candidates: int) -> dict[str, Any]:
         "make_s": round(made, 1),
         "open_and_plan_cold": cold,
         "open_and_plan": warm,
+        "status": in_own_process("status", directory),
         "export": in_own_process("export", directory),
         **calls(folder),
         "limits": LIMITS,
@@ -209,7 +224,7 @@ def main() -> None:
     parser.add_argument("--measure", choices=MEASURES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
-        sys.stdout.write(json.dumps({"plan": plan, "export": export}[arguments.measure](arguments.directory)))
+        sys.stdout.write(json.dumps({"plan": plan, "status": status, "export": export}[arguments.measure](arguments.directory)))
         return
     with tempfile.TemporaryDirectory(dir=arguments.directory) as folder:
         report = json.dumps(measure_all(Path(folder), arguments.episodes, arguments.candidates), indent=1)
