@@ -63,6 +63,8 @@ def _walk(loc: Iterable[int | str], kind: Any) -> tuple[list[str], Any, Any]:
     place: list[str] = []
     node, parent = kind, None
     for step in loc:
+        if step == "[key]":  # the key of a mapping is wrong; its name is in the place already
+            continue
         tagged = _tags(node)
         if len(tagged) > 1 and step in tagged:
             node = tagged[str(step)]

@@ -7,6 +7,7 @@ from typing import Any, Final
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from pop_selfplay.errors import ModelRefused
 from pop_selfplay.records import Message
 
 Generate = Callable[[Sequence[tuple[Message, ...]], float, int, int], list[str]]
@@ -16,9 +17,15 @@ BATCH: Final = 256
 
 
 def load_generator(model_dir: Path) -> Generate:
-    """Return a generator over the model in `model_dir`."""
-    tokenizer: Any = AutoTokenizer.from_pretrained(model_dir)
-    return generator(AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32).eval(), tokenizer)
+    """Return a generator over the model in `model_dir`. Raises ModelRefused when there is none."""
+    if not (model_dir / "config.json").is_file():
+        raise ModelRefused(f"{model_dir} holds no model (no config.json): name a directory of transformers weights")
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(model_dir)
+        model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32).eval()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelRefused(f"cannot load a model from {model_dir}: {error}") from error
+    return generator(model, tokenizer)
 
 
 def generator(model: Any, tokenizer: Any) -> Generate:

@@ -30,6 +30,10 @@ GOOD = {"domain": "health_care", "corpus": {"type": "pocket"}, "model": SERVED, 
             "training.lora.alhpa: there is no such setting; did you mean alpha?",
         ),
         ({"synthesis": 3}, "synthesis: must hold a mapping, as {name: value} (got 3)"),
+        (
+            {"teachers": {"judg": SERVED}},
+            "teachers.judg: Input should be 'proposer', 'solver', 'rubric_writer' or 'judge' (got 'judg')",
+        ),
         ({"synthesis": {"candidates": 1}}, "synthesis.candidates: Input should be greater than or equal to 2 (got 1)"),
     ],
 )

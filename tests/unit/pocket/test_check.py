@@ -1,10 +1,11 @@
 """The gates: met by the shipped weights, and missed by a model that cannot play."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
-from pop_selfplay.errors import GateFailed
+from pop_selfplay.errors import GateFailed, ModelRefused
 from pop_selfplay.models import POCKET_WEIGHTS
 from pop_selfplay.pocket import check as checking
 from pop_selfplay.pocket.check import check, check_and_print
@@ -25,6 +26,14 @@ def test_a_missed_gate_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(checking, "load_generator", lambda _: nonsense)
     with pytest.raises(GateFailed, match="proposals well-formed"):
         check_and_print(POCKET_WEIGHTS, cases=5)
+
+
+def test_a_directory_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelRefused, match=r"no config\.json"):
+        check_and_print(tmp_path / "nowhere")
+    (tmp_path / "config.json").write_bytes((POCKET_WEIGHTS / "config.json").read_bytes())
+    with pytest.raises(ModelRefused, match="cannot load a model"):
+        check_and_print(tmp_path)
 
 
 @pytest.mark.slow
