@@ -62,5 +62,8 @@ def _interrupt(signal_number: int, frame: FrameType | None) -> None:
 
 
 def _complain(message: str, code: int) -> int:
-    sys.stderr.write(f"pop: {message}\n")
+    """Write what is wrong, which may quote a server or a file: its line breaks are kept, all else a terminal obeys is not."""
+    from pop_selfplay.report.figures import printable
+
+    sys.stderr.write("pop: " + "\n".join(map(printable, message.split("\n"))) + "\n")
     return code

@@ -112,3 +112,9 @@ def test_every_error_has_the_exit_code_that_its_tree_promises() -> None:
     assert len(tree) == 15
     for name, code in tree.items():
         assert getattr(errors, name).exit_code == int(code), name
+
+
+def test_what_an_error_quotes_cannot_command_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["run", "no\x1b[2Jwhere\u202e.yaml"]) == 2
+    said = capfd.readouterr().err
+    assert "no [2Jwhere .yaml: check the name" in said and said.endswith("\n")
