@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import pop_selfplay as pop
+from pop_selfplay.cli import run as run_command
 from pop_selfplay.config import dump_config
 from pop_selfplay.errors import ConfigError, CorpusError, JournalError
 from pop_selfplay.journal import CallKey, RunDirectory, StoredCall
@@ -84,6 +85,17 @@ def test_a_config_that_could_not_start_can_be_corrected_in_place(tmp_path: Path)
     assert pop.run(corrected, tmp_path / "run")["rounds"][0]["documents"] == 12
     assert RunDirectory.open(tmp_path / "run").config == corrected
     assert json.loads((tmp_path / "run" / "domain.json").read_text(encoding="utf-8"))["name"] == "instruction_following"
+
+
+def test_a_synthesis_goes_on_in_its_run_directory(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path, run = tmp_path / "c.yaml", tmp_path / "run"
+    path.write_text(dump_config(simulated_config(write_texts(tmp_path / "texts", 6))), encoding="utf-8")
+    assert run_command(["synth", str(path), "--out", str(run), "--set", "budget.tokens=2000"]) == 4
+    assert f"pop synth {run} --set budget.tokens=..." in capfd.readouterr().err
+    assert run_command(["synth", str(run), "--set", "budget.tokens=null"]) == 0
+    assert RunDirectory.open(run).config.budget.tokens is None
+    assert run_command(["synth", str(run), "--out", str(tmp_path / "other")]) == 2
+    assert "goes on in place" in capfd.readouterr().err
 
 
 def test_documents_are_chosen_anew_for_a_config_that_is_corrected_before_any_model_has_answered(tmp_path: Path) -> None:
