@@ -59,8 +59,9 @@ def _disguised(word: str) -> str:
 
 _NAMES: Final = "|".join(_disguised(name) for name in TAGS + _ROLE_MARKERS)
 _GAP: Final = rf"[\s{_HIDDEN}]*"
-_STRUCTURE: Final = re.compile(
-    rf"[<＜﹤](?={_GAP}(?:/{_GAP})?(?:{_NAMES})(?:[{_HIDDEN}]|\b)[^<>＜＞﹤﹥]*[>＞﹥]|[{_HIDDEN}]*[|｜])", re.IGNORECASE
+_ANGLE: Final = re.compile(
+    rf"[>＞﹥]|[<＜﹤](?:(?P<marker>(?=[{_HIDDEN}]*[|｜]))|(?P<tag>(?={_GAP}(?:/{_GAP})?(?:{_NAMES})(?:[{_HIDDEN}]|\b))))?",
+    re.IGNORECASE,
 )
 _BRACKETS: Final = "|".join(_disguised(name) for name in _BRACKET_MARKERS)
 _BRACKET_MARKER: Final = re.compile(rf"\[(?=[{_HIDDEN}]*/?[{_HIDDEN}]*(?:{_BRACKETS})[{_HIDDEN}]*\])", re.IGNORECASE)
@@ -82,5 +83,21 @@ def fence(text: str) -> str:
     Ordinary prose, markup and code pass unchanged: only the names in TAGS and chat role markers are touched.
     """
     text = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
-    text = _STRUCTURE.sub("&lt;", text)
+    text = _fence_angles(text)
     return _BRACKET_MARKER.sub("&#91;", text)
+
+
+def _fence_angles(text: str) -> str:
+    """Replace the opening bracket of every tag and marker.
+
+    A tag is a name of ours that is closed before anything else opens. From right to left, because a bracket that is replaced
+    opens nothing any more: what lies around it may be a tag then.
+    """
+    pieces, rest, closed = list[str](), len(text), False
+    for found in reversed(list(_ANGLE.finditer(text))):
+        if found["marker"] is None and not (closed and found["tag"] is not None):
+            closed = found[0] in ">＞﹥"
+            continue
+        pieces += text[found.start() + 1 : rest], "&lt;"
+        rest = found.start()
+    return text[:rest] + "".join(reversed(pieces))

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pop_selfplay.core.fencing import TAGS, fence
@@ -38,6 +38,8 @@ def test_characters_that_no_file_can_hold_are_replaced() -> None:
     assert fence("a\ud800b\x00c") == "a\ufffdb\ufffdc"
 
 
+@example("<document<|>")
+@example("<document<answer>")
 @given(st.lists(st.one_of(st.sampled_from(["<", "</", ">", "|", " ", *TAGS]), st.text(max_size=5)), max_size=30).map("".join))
 def test_no_text_keeps_a_tag_and_fencing_twice_changes_nothing_more(text: str) -> None:
     fenced = fence(text)
