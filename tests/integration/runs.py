@@ -4,6 +4,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+from pop_selfplay import run
 from pop_selfplay.config import RunConfig, parse_config
 
 WORDS = (
@@ -46,3 +47,9 @@ def simulated_config(texts: Path, **synthesis: Any) -> RunConfig:
             "measure": {"type": "none"},
         }
     )
+
+
+def small_run(folder: Path) -> Path:
+    """Play a run of six documents in `folder` and return its directory; much is refused in it."""
+    run(simulated_config(write_texts(folder / "texts", 8), documents=6), folder / "run")
+    return folder / "run"

@@ -31,7 +31,7 @@ from pop_selfplay.evaluation.audit.audit import JOURNAL, LOCK, RESULT
 from pop_selfplay.evaluation.audit.thresholds import THRESHOLDS
 from pop_selfplay.evaluation.suites import SuiteFile
 from pop_selfplay.training.outcome import OnlineResult, TrainingResult
-from tests.integration.runs import simulated_config, write_texts
+from tests.integration.runs import small_run
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -272,9 +272,7 @@ RUN_DIRECTORY = (ROOT / "docs" / "run-directory.md").read_text(encoding="utf-8")
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the directory of a small finished run in which much was refused."""
-    folder = tmp_path_factory.mktemp("docs")
-    pop.run(simulated_config(write_texts(folder / "texts", 8), documents=6), folder / "run")
-    return folder / "run"
+    return small_run(tmp_path_factory.mktemp("docs"))
 
 
 def test_every_query_runs_and_all_but_the_lookups_find_something(run: Path) -> None:

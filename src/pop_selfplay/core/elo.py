@@ -10,8 +10,3 @@ POINTS_PER_LOGIT: Final = 400 / math.log(10)
 def elo(strength: float, anchor: float = ANCHOR) -> float:
     """Return the rating of a strength in logits, where strength 0 has the rating `anchor`."""
     return anchor + POINTS_PER_LOGIT * strength
-
-
-def expected_score(rating: float, other: float) -> float:
-    """Return the share of points, in [0, 1], that a player of this rating is expected to win from one of the other."""
-    return 1 / (1 + 10 ** ((other - rating) / 400))

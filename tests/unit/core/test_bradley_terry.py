@@ -6,7 +6,7 @@ import random
 import pytest
 
 from pop_selfplay.core.bradley_terry import Game, strengths
-from pop_selfplay.core.elo import elo, expected_score
+from pop_selfplay.core.elo import elo
 from pop_selfplay.core.style import Style, style_difference, style_of
 
 
@@ -52,8 +52,7 @@ def test_who_wins_everything_has_a_finite_strength_and_no_games_give_only_the_an
 
 def test_four_hundred_points_are_ten_to_one() -> None:
     assert elo(0.0) == 1000 and elo(math.log(10)) == pytest.approx(1400)
-    assert expected_score(1400, 1000) == pytest.approx(10 / 11) and expected_score(1000, 1000) == 0.5
-    assert expected_score(elo(0.7), elo(0.0)) == pytest.approx(1 / (1 + math.exp(-0.7)))
+    assert 1 / (1 + 10 ** ((elo(0.0) - elo(0.7)) / 400)) == pytest.approx(1 / (1 + math.exp(-0.7)))
 
 
 def test_style_counts_marks_outside_of_code() -> None:

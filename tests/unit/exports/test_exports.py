@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pyarrow.parquet as pq
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
-from tests.integration.runs import simulated_config, write_texts
+from tests.integration.runs import simulated_config, small_run, write_texts
 from tests.unit.journal.test_export import make_pair
 from tests.unit.stages.scripted import RUBRIC
 
@@ -28,9 +28,7 @@ PROBLEMS = [name for name, format_ in FORMATS.items() if isinstance(format_, Pro
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("exports")
-    pop.run(simulated_config(write_texts(folder / "texts", 8), documents=6), folder / "run")
-    return folder / "run"
+    return small_run(tmp_path_factory.mktemp("exports"))
 
 
 def rows_of(run: Path, tmp_path: Path, name: str) -> list[dict[str, Any]]:

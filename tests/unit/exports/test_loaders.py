@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.runs import simulated_config, write_texts
+from tests.integration.runs import small_run
 
 import pop_selfplay as pop
 from pop_selfplay.models import POCKET_WEIGHTS
@@ -13,9 +13,7 @@ from pop_selfplay.models import POCKET_WEIGHTS
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("loaders")
-    pop.run(simulated_config(write_texts(folder / "texts", 8), documents=6), folder / "run")
-    return folder / "run"
+    return small_run(tmp_path_factory.mktemp("loaders"))
 
 
 def exported(run: Path, out: Path, name: str) -> list[dict[str, Any]]:
