@@ -35,17 +35,18 @@ from pathlib import Path
 from typing import Any, Final
 
 import pop_selfplay as pop
-from pop_selfplay.core.bootstrap import Totals, bootstrap_mean, bootstrap_totals, totals_by_cluster
-from pop_selfplay.core.parsing import Rejection, parse_answer
-from pop_selfplay.core.stats import Estimate, clustered_mean, paired_difference
+from pop_selfplay.method.parsing import Rejection, parse_answer
 from pop_selfplay.models.simulated.prose import prose
 from pop_selfplay.models.simulated.quality import quality
+from pop_selfplay.pairing import pairs_of
 from pop_selfplay.pocket.quickstart import PLANTS, quickstart_config
 from pop_selfplay.pocket.wording import ATTRIBUTES
 from pop_selfplay.pocket.world import World, asked, grade
 from pop_selfplay.records import PreferencePair, Role
-from pop_selfplay.selfplay import pairs_of, play_synthesis
-from pop_selfplay.session import open_session, watch_session
+from pop_selfplay.runs.session import open_session, watch_session
+from pop_selfplay.selfplay import play_synthesis
+from pop_selfplay.stats.bootstrap import Totals, bootstrap_mean, bootstrap_totals, totals_by_cluster
+from pop_selfplay.stats.intervals import Estimate, clustered_mean, paired_difference
 
 Figures = dict[str, Any]
 TrueGap = Callable[[PreferencePair], tuple[str, float] | None]
@@ -135,7 +136,7 @@ def pocket_run(seed: int, mode: str, work: Path) -> Figures:
     with open_session(out, config, fork_from=fork_from) as session:
         play_synthesis(session)
         figures = figures_of(session, true_gap_in(World()))
-        pairs = list(pairs_of(session, 1))
+        pairs = list(pairs_of(session.journal, session.domain, session.config, 1))
     trained = out
     if fork_from is not None and pairs == pairs_at(full):
         trained = full
@@ -154,7 +155,7 @@ def run_path(work: Path, seed: int, mode: str) -> Path:
 
 def pairs_at(path: Path) -> list[PreferencePair]:
     with watch_session(path) as session:
-        return list(pairs_of(session, 1))
+        return list(pairs_of(session.journal, session.domain, session.config, 1))
 
 
 def true_gap_in(world: World) -> TrueGap:
@@ -214,7 +215,7 @@ def answer_in(completion: str) -> str:
 
 def figures_of(session: Any, true_gap: TrueGap) -> Figures:
     """Return what one run wrote, kept and got right."""
-    pairs = list(pairs_of(session, 1))
+    pairs = list(pairs_of(session.journal, session.domain, session.config, 1))
     known = [found for pair in pairs if (found := true_gap(pair)) is not None]
     episodes = [episode for episode in session.journal.episodes(1) if not episode.failure]
     return {

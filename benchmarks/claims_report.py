@@ -15,10 +15,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from benchmarks.claims_page import write_page
 
-from pop_selfplay.core.crossed_bootstrap import Ratio, bootstrap_crossed
-from pop_selfplay.core.diversity import distinct, near_duplicate_share, similarities, vendi
-from pop_selfplay.core.stats import Estimate
 from pop_selfplay.pocket.world import asked
+from pop_selfplay.stats.crossed_bootstrap import Ratio, bootstrap_crossed
+from pop_selfplay.stats.intervals import Estimate
+from pop_selfplay.text.diversity import distinct, near_duplicate_share, similarities, vendi
 
 Run = dict[str, Any]
 Sums = Mapping[str, Sequence[float]]

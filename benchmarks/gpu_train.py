@@ -41,12 +41,11 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, TrainerCallback
 
 from pop_selfplay.config import DPOTraining, LoRA
-from pop_selfplay.training.dataset import Chosen
+from pop_selfplay.training.data import Chosen, TokenPair
 from pop_selfplay.training.dpo import Job, make_trainer
-from pop_selfplay.training.quiet import quiet_libraries
-from pop_selfplay.training.settings import Settings
-from pop_selfplay.training.starting import load_tokenizer
-from pop_selfplay.training.tokens import TokenPair
+from pop_selfplay.training.dpo_config import Settings
+from pop_selfplay.training.loading import load_tokenizer
+from pop_selfplay.training.trl_config import quiet_libraries
 
 QWEN: Final[dict[str, Any]] = {
     "vocab_size": 152064,

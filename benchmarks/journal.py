@@ -29,7 +29,8 @@ from typing import Any
 from pop_selfplay.config import parse_config
 from pop_selfplay.episode import episode_id, unfinished
 from pop_selfplay.journal import CallKey, Journal, RunDirectory, StoredCall
-from pop_selfplay.journal.export import write_pairs
+from pop_selfplay.journal.pairs import write_pairs
+from pop_selfplay.pairing import pairs_of
 from pop_selfplay.records import (
     Candidate,
     Completion,
@@ -42,9 +43,8 @@ from pop_selfplay.records import (
     Rubric,
 )
 from pop_selfplay.report.result import compute_result
-from pop_selfplay.report.standing import standing
-from pop_selfplay.selfplay import pairs_of
-from pop_selfplay.session import watch_session
+from pop_selfplay.report.status import standing
+from pop_selfplay.runs.session import watch_session
 
 EPISODES, CANDIDATES = 100_000, 32
 LEFT_SHARE = 0.1
@@ -146,7 +146,7 @@ def export(directory: Path) -> dict[str, float]:
     out = directory.with_suffix(".parquet")
     before, start = peak_mb(), time.perf_counter()
     with watch_session(directory) as session:
-        count = write_pairs(pairs_of(session, 1), out)
+        count = write_pairs(pairs_of(session.journal, session.domain, session.config, 1), out)
     result = {"seconds": time.perf_counter() - start, "pairs": count, "file_mb": out.stat().st_size / 2**20}
     out.unlink()
     return result | {"peak_mb": peak_mb(), "peak_before_mb": before}

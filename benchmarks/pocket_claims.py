@@ -23,17 +23,17 @@ from benchmarks.claims_report import write_report
 
 import pop_selfplay as pop
 from pop_selfplay.config import RunConfig
-from pop_selfplay.core.agreement import all_pairs, best_worst, spearman
 from pop_selfplay.domains import load_domain
-from pop_selfplay.episode import pair_of
-from pop_selfplay.evaluation.truth import truth_score
 from pop_selfplay.journal import Journal, RunDirectory
-from pop_selfplay.journal.rundir import write_atomically
+from pop_selfplay.journal.directory import write_atomically
+from pop_selfplay.pairing import pair_of
 from pop_selfplay.pocket.quickstart import quickstart_config
+from pop_selfplay.pocket.world import truth_score
 from pop_selfplay.records import Document, Episode, PreferencePair, Problem, Role
-from pop_selfplay.session import Session, watch_session
-from pop_selfplay.stages.asking import Cast, together
+from pop_selfplay.runs.session import Session, watch_session
+from pop_selfplay.stages.calls import Cast, together
 from pop_selfplay.stages.propose import propose
+from pop_selfplay.stats.agreement import all_pairs, best_worst, spearman
 
 ARMS: Final = {"both": [Role.PROPOSER, Role.RUBRIC_WRITER], "proposer": [Role.PROPOSER], "none": []}
 SEEDS: Final = "1,2,3,4,5"

@@ -20,12 +20,12 @@ import numpy as np
 
 import pop_selfplay as pop
 from pop_selfplay.config import RunConfig, parse_config
-from pop_selfplay.core.crossed_bootstrap import Ratio, bootstrap_crossed
-from pop_selfplay.core.pairing import spread_of
-from pop_selfplay.core.stats import Estimate
-from pop_selfplay.journal.rundir import write_atomically
+from pop_selfplay.journal.directory import write_atomically
+from pop_selfplay.pairing import spread_of
 from pop_selfplay.pocket.quickstart import quickstart_config
-from pop_selfplay.session import Session, watch_session
+from pop_selfplay.runs.session import Session, watch_session
+from pop_selfplay.stats.crossed_bootstrap import Ratio, bootstrap_crossed
+from pop_selfplay.stats.intervals import Estimate
 
 RESULTS: Final = Path(__file__).parent / "results" / "pocket_study.json"
 PAGE: Final = Path(__file__).parents[1] / "docs" / "rounds.md"

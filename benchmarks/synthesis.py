@@ -46,8 +46,8 @@ from pop_selfplay.config import parse_config
 from pop_selfplay.journal import Tally
 from pop_selfplay.models.simulated.prose import prose
 from pop_selfplay.observer import Unwatched
+from pop_selfplay.runs.session import open_session
 from pop_selfplay.selfplay import play_synthesis
-from pop_selfplay.session import open_session
 
 WARM_UP = DRAIN = 64
 

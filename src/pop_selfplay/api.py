@@ -8,20 +8,20 @@ from typing import Any
 from pop_selfplay.config import ModelConfig, RunConfig
 from pop_selfplay.errors import UsageError
 from pop_selfplay.evaluation.audit.audit import audit_run
-from pop_selfplay.evaluation.audit.material import SAMPLE, Options, modes_of
-from pop_selfplay.evaluation.audit.thresholds import limits_with
-from pop_selfplay.evaluation.contestants import Contestant, find_contestant, named_model, start_of_run
-from pop_selfplay.evaluation.duel.playing import Duel
+from pop_selfplay.evaluation.audit.findings import limits_with
+from pop_selfplay.evaluation.audit.sample import SAMPLE, Options, modes_of
+from pop_selfplay.evaluation.duel.play import Duel
 from pop_selfplay.evaluation.duel.prompts import problems_of_run, read_prompts, some_of
 from pop_selfplay.evaluation.duel.result import duel_in
 from pop_selfplay.evaluation.evaluate import Plan, evaluate_in
+from pop_selfplay.evaluation.model_spec import Contestant, find_contestant, named_model, start_of_run
 from pop_selfplay.evaluation.suites import load_suite
 from pop_selfplay.exports import export_run, named
 from pop_selfplay.observer import Observer
-from pop_selfplay.report.evaluation import EVALUATION
+from pop_selfplay.report.eval_tables import EVALUATION
 from pop_selfplay.report.result import refresh_page
+from pop_selfplay.runs.session import open_session
 from pop_selfplay.selfplay import play_rounds
-from pop_selfplay.session import open_session
 
 
 def run(

@@ -4,19 +4,14 @@
     problem  ──solve────▶ candidates                      (no document)
     document, problem, reference answer, some candidates ──write rubric──▶ rubric
     problem, rubric, candidate ──rate──▶ evaluation, score (no document)
-    scored candidates ──pair──▶ best against worst            (core/pairing.py, core/problem_clusters.py)
+    scored candidates ──pair──▶ best against worst            (pairing.py, method/problems.py)
 
 An episode is pure but for its model calls, and every call is in the journal: playing it again after a kill repeats none.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from pop_selfplay.config import Pairing
-from pop_selfplay.core.pairing import off_frontier, pick_extremes
-from pop_selfplay.core.problem_clusters import ProblemClusters
-from pop_selfplay.core.quality import below_median
-from pop_selfplay.domains import Domain
 from pop_selfplay.journal import Journal
 from pop_selfplay.records import (
     Candidate,
@@ -24,12 +19,10 @@ from pop_selfplay.records import (
     Episode,
     Evaluation,
     Failure,
-    Message,
-    PreferencePair,
     Problem,
     Rubric,
 )
-from pop_selfplay.stages.asking import Cast, together
+from pop_selfplay.stages.calls import Cast, together
 from pop_selfplay.stages.propose import propose
 from pop_selfplay.stages.rate import rate, rate_reference
 from pop_selfplay.stages.solve import solve
@@ -128,73 +121,3 @@ async def play_all(cast: Cast, todo: Iterable[ToPlay], round_: int) -> None:
             cast.journal.record_episode(await play(cast, document, round_, id_))
 
     await together(work() for _ in range(cast.episodes_at_once))
-
-
-def paired(
-    journal: Journal, rounds: int, domain: Domain, rules: Pairing, seed: int
-) -> Iterator[tuple[Episode, PreferencePair | Failure]]:
-    """Yield every finished episode of rounds 1 to `rounds` with its preference pair, or why it gives none.
-
-    Of the problems that would give a pair and nearly repeat each other, one does (core/problem_clusters.py). So the episodes of
-    a round are read twice: first to find the clusters, then to yield, and no more than one is held at a time.
-    """
-    clusters = problem_clusters(domain, rules)
-    for round_ in range(1, rounds + 1):
-        repeats = {}
-        if clusters is not None:
-            repeats = clusters.add_round(
-                {
-                    episode.id: episode.problem.text
-                    for episode in journal.episodes(round_)
-                    if episode.problem and isinstance(pair_of(episode, domain, rules, seed), PreferencePair)
-                }
-            )
-        for episode in journal.episodes(round_):
-            made = pair_of(episode, domain, rules, seed)
-            if isinstance(made, PreferencePair) and episode.id in repeats:
-                detail = f"nearly repeats the problem of {repeats[episode.id]}"
-                yield episode, Failure(stage="pair", reason="near_duplicate_problem", detail=detail)
-            else:
-                yield episode, made
-
-
-def problem_clusters(domain: Domain, rules: Pairing) -> ProblemClusters | None:
-    """Return what finds the problems of a run that nearly repeat each other, None where nobody looks for them."""
-    threshold = rules.near_duplicate_problems if domain.problem_checks else None
-    return None if threshold is None else ProblemClusters(threshold)
-
-
-def pair_of(episode: Episode, domain: Domain, rules: Pairing, seed: int) -> PreferencePair | Failure:
-    """Return the pair of a finished episode taken by itself: the solver's conversation with its best and worst completion."""
-    if episode.failure is not None:
-        return episode.failure
-    assert episode.problem is not None  # the episode did not fail
-    if rules.frontier is not None:
-        band = rules.frontier
-        beyond = off_frontier(episode.evaluations, min_mean=band.min_mean, max_mean=band.max_mean, min_std=band.min_std)
-        if beyond is not None:
-            return beyond
-    extremes = pick_extremes(
-        episode.candidates,
-        episode.evaluations,
-        min_std=rules.min_std,
-        max_word_difference=rules.max_word_difference,
-        seed=seed,
-    )
-    if isinstance(extremes, Failure):
-        return extremes
-    reference = episode.reference_evaluation
-    if rules.reference_below_median == "drop" and reference is not None and below_median(reference, episode.evaluations):
-        detail = f"the reference answer scores {reference.score:.3f}, less than the median candidate"
-        return Failure(stage="pair", reason="reference_below_median", detail=detail)
-    return PreferencePair(
-        prompt=domain.render("solve", problem=episode.problem.text),
-        chosen=(Message(role="assistant", content=extremes.chosen.completion),),
-        rejected=(Message(role="assistant", content=extremes.rejected.completion),),
-        chosen_score=extremes.chosen_score,
-        rejected_score=extremes.rejected_score,
-        reference_answer=episode.problem.reference_answer,
-        document_id=episode.document_id,
-        problem_id=episode.problem.id,
-        round=episode.round,
-    )

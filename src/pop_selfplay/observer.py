@@ -4,7 +4,7 @@ import logging
 from typing import Final, Protocol
 
 from pop_selfplay.journal import Tally
-from pop_selfplay.training import OnlineStep, TrainingStep
+from pop_selfplay.records import OnlineStep, TrainingStep
 
 _LOG: Final = logging.getLogger(__name__)
 

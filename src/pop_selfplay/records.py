@@ -185,3 +185,39 @@ class PreferencePair(Record):
     problem_id: str
     round: int
     role: Literal["solver", "proposer"] = Field("solver", description="whose completions these are")
+
+
+class TrainingStep(NamedTuple):
+    """One logged step. Rewards are β·(log p − log p_reference), means over the pairs since the step logged before."""
+
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    reward_accuracy: float
+    reward_margin: float
+
+    @property
+    def told(self) -> str:
+        return f"loss {self.loss:.4f}, pairs in order {self.reward_accuracy:.0%}"
+
+
+class OnlineStep(NamedTuple):
+    """One logged step of online RL, means over what was sampled since the step logged before.
+
+    `reward` is None where the judge failed on every answer; `kl` is the divergence from the starting model in nats per token,
+    None where the reference model is not there (beta 0).
+    """
+
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    reward: float | None
+    reward_std: float | None
+    kl: float | None
+
+    @property
+    def told(self) -> str:
+        kl = "" if self.kl is None else f", KL {self.kl:.4f}"
+        return f"reward {'?' if self.reward is None else f'{self.reward:.3f}'}{kl}"

@@ -3,10 +3,10 @@
     measure the starting model
     for each round:
         synthesise   document → problem → candidates → rubric → scores      (episode.py, stages/)
-        pair         best against worst                                     (core/pairing.py)
+        pair         best against worst                                     (pairing.py)
         train        DPO, the reference model is the round's own start      (training/)
         measure      the trained model on the same questions                (evaluation/)
-        go on        only while it helps                                    (evaluation/rounds.py, core/stopping.py)
+        go on        only while it helps                                    (evaluation/rounds.py, method/stopping.py)
 
 Every phase can be run again at any time: it takes up what the run directory already holds and does only the rest.
 
@@ -15,24 +15,21 @@ round used and from the model that the round before it trained, for as long as t
 round's model is the result.
 """
 
-from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pop_selfplay.config import DPOTraining, GRPOTraining, NoTraining
 from pop_selfplay.corpus import divide
-from pop_selfplay.episode import ToPlay, paired, play_all, unfinished
+from pop_selfplay.episode import ToPlay, play_all, unfinished
 from pop_selfplay.errors import UsageError
 from pop_selfplay.evaluation.measure import comparison, measure
 from pop_selfplay.evaluation.rounds import still_helps, stopped, worth_training
-from pop_selfplay.journal.export import read_pairs, write_pairs
-from pop_selfplay.lineage import note_lineage
-from pop_selfplay.problem_pairs import paired_problems
-from pop_selfplay.records import PreferencePair
-from pop_selfplay.report.plan import calls_per_episode
+from pop_selfplay.journal.pairs import read_pairs, write_pairs
+from pop_selfplay.pairing import pairs_of
+from pop_selfplay.plan import calls_per_episode
 from pop_selfplay.report.result import write_result
-from pop_selfplay.session import Session, weights_of
+from pop_selfplay.runs.lineage import note_lineage
+from pop_selfplay.runs.session import Session, weights_of
 
 
 def play_rounds(session: Session) -> dict[str, Any]:
@@ -90,15 +87,7 @@ def left_to_play(session: Session, round_: int) -> list[ToPlay]:
 def pair(session: Session, round_: int) -> int:
     """Write the preference pairs of all rounds up to `round_` to pairs.parquet and return how many there are."""
     session.observer.phase(f"round {round_}: pairs")
-    return write_pairs(pairs_of(session, round_), session.directory.pairs_path)
-
-
-def pairs_of(session: Session, round_: int) -> Iterator[PreferencePair]:
-    """Yield the preference pairs of all finished episodes up to `round_`: the solver's, then the proposer's."""
-    config, journal, domain = session.config, session.journal, session.domain
-    solver = paired(journal, round_, domain, config.pairing, config.seed)
-    proposer = paired_problems(journal, range(1, round_ + 1), domain, config.synthesis, config.pairing, config.seed)
-    yield from (made for _, made in chain(solver, proposer) if isinstance(made, PreferencePair))
+    return write_pairs(pairs_of(session.journal, session.domain, session.config, round_), session.directory.pairs_path)
 
 
 def train(session: Session, round_: int) -> None:
@@ -114,8 +103,8 @@ def train(session: Session, round_: int) -> None:
 
 def _train_on_pairs(session: Session, round_: int, start: str, out: Path) -> str:
     """Train offline on the round's pairs and return the result as JSON."""
-    from pop_selfplay.training.card import origin_of  # these load torch, which only this phase may need
     from pop_selfplay.training.dpo import train_dpo
+    from pop_selfplay.training.export import origin_of  # these load torch, which only this phase may need
 
     config = session.config
     assert isinstance(config.training, DPOTraining)

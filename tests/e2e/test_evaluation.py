@@ -12,8 +12,8 @@ import pop_selfplay as pop
 from pop_selfplay.config import NoMeasure
 from pop_selfplay.models import POCKET_WEIGHTS
 from pop_selfplay.pocket.quickstart import quickstart_config
+from pop_selfplay.runs.session import open_session
 from pop_selfplay.selfplay import play_synthesis
-from pop_selfplay.session import open_session
 from tests.unit.evaluation.makers import write_rows
 from tests.unit.evaluation.test_evaluate import SUMS
 

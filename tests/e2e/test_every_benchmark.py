@@ -9,7 +9,7 @@ from inspect_ai._util import entrypoints
 
 from pop_selfplay.config import SimulatedModel
 from pop_selfplay.evaluation.benchmarks import BENCHMARKS
-from pop_selfplay.evaluation.contestants import find_contestant
+from pop_selfplay.evaluation.model_spec import find_contestant
 from pop_selfplay.evaluation.suites import Choice
 from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.models.simulated.server import serving, simulated_app

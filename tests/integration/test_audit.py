@@ -12,18 +12,17 @@ from pop_selfplay.cli import run as pop_command
 from pop_selfplay.config import NoTraining, SimulatedModel, parse_config
 from pop_selfplay.errors import ConfigError, JournalError, UsageError
 from pop_selfplay.evaluation.audit.audit import JOURNAL, LOCK, RESULT
-from pop_selfplay.evaluation.truth import truth_score
 from pop_selfplay.journal import CallKey, Journal, RunDirectory, StoredCall
-from pop_selfplay.journal.lock import take_lock
+from pop_selfplay.journal.files import take_lock
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.models.simulated.server import serving, simulated_app
 from pop_selfplay.observer import Unwatched
 from pop_selfplay.pocket import wording
 from pop_selfplay.pocket.quickstart import quickstart_config
-from pop_selfplay.pocket.world import World
+from pop_selfplay.pocket.world import World, truth_score
 from pop_selfplay.records import Candidate, Criterion, Document, Episode, Evaluation, Problem, Rubric
-from pop_selfplay.session import watch_session
+from pop_selfplay.runs.session import watch_session
 from tests.integration.faults import count_calls
 from tests.integration.runs import simulated_config, write_texts
 

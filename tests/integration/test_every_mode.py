@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 import pop_selfplay as pop
 from pop_selfplay.cli.app import app
 from pop_selfplay.config import RunConfig, dump_config, parse_config
-from pop_selfplay.core.parsing import Parsed, parse_answer
 from pop_selfplay.errors import DomainError
-from pop_selfplay.journal.export import read_pairs
+from pop_selfplay.journal.pairs import read_pairs
+from pop_selfplay.method.parsing import Parsed, parse_answer
 from pop_selfplay.models.simulated.quality import quality
 from pop_selfplay.records import PreferencePair
 from tests.integration.runs import simulated_config, write_texts

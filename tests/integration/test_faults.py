@@ -15,7 +15,7 @@ from pop_selfplay.cli import run as run_command
 from pop_selfplay.config import RunConfig, dump_config
 from pop_selfplay.errors import JournalDamaged, JournalError, JournalStopped
 from pop_selfplay.journal import Journal, schema
-from pop_selfplay.journal.export import read_pairs
+from pop_selfplay.journal.pairs import read_pairs
 from tests.integration.faults import damage, read_only, signal_at, start_pop
 from tests.integration.runs import simulated_config, write_texts
 

@@ -15,7 +15,7 @@ from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.journal import RunDirectory
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.models.simulated import SimulatedChatModel
-from pop_selfplay.session import open_session
+from pop_selfplay.runs.session import open_session
 from tests.integration.runs import simulated_config, write_texts
 
 

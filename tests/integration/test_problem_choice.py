@@ -9,11 +9,10 @@ import pytest
 
 import pop_selfplay as pop
 from pop_selfplay.config import RunConfig
-from pop_selfplay.core.pairing import spread_of
-from pop_selfplay.episode import paired
-from pop_selfplay.journal.export import read_pairs
+from pop_selfplay.journal.pairs import read_pairs
+from pop_selfplay.pairing import paired, spread_of
 from pop_selfplay.records import Episode, Failure
-from pop_selfplay.session import watch_session
+from pop_selfplay.runs.session import watch_session
 from tests.integration.runs import simulated_config, write_texts
 
 

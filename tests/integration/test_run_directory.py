@@ -17,11 +17,11 @@ from pop_selfplay.cli import run as run_command
 from pop_selfplay.config import dump_config
 from pop_selfplay.errors import ConfigError, CorpusError, JournalError
 from pop_selfplay.journal import CallKey, RunDirectory, StoredCall
-from pop_selfplay.lineage import lineage_of, note_lineage
 from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.records import Completion
+from pop_selfplay.runs.lineage import lineage_of, note_lineage
+from pop_selfplay.runs.session import open_session, watch_session
 from pop_selfplay.selfplay import choose_documents
-from pop_selfplay.session import open_session, watch_session
 from tests.integration.faults import count_calls
 from tests.integration.runs import simulated_config, write_texts
 

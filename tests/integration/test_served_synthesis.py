@@ -9,7 +9,7 @@ import pytest
 
 import pop_selfplay as pop
 from pop_selfplay.config import RunConfig, SimulatedModel, parse_config
-from pop_selfplay.journal.export import read_pairs
+from pop_selfplay.journal.pairs import read_pairs
 from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.models.simulated.quality import quality
 from pop_selfplay.models.simulated.server import serving, simulated_app

@@ -12,10 +12,10 @@ import pytest
 
 import pop_selfplay as pop
 from pop_selfplay.config import RunConfig, SimulatedModel, dump_config
-from pop_selfplay.core.seeds import derive_seed
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.models.simulated.server import HttpFaults, serving, simulated_app
+from pop_selfplay.seeds import derive_seed
 from tests.integration.nursery import nursery
 from tests.integration.runs import simulated_config, write_texts
 

@@ -28,9 +28,9 @@ from pop_selfplay.domains import PLACES as PROMPT_PLACES
 from pop_selfplay.domains import Domain
 from pop_selfplay.errors import PopError
 from pop_selfplay.evaluation.audit.audit import JOURNAL, LOCK, RESULT
-from pop_selfplay.evaluation.audit.thresholds import THRESHOLDS
+from pop_selfplay.evaluation.audit.findings import THRESHOLDS
 from pop_selfplay.evaluation.suites import SuiteFile
-from pop_selfplay.training.outcome import OnlineResult, TrainingResult
+from pop_selfplay.training.results import OnlineResult, TrainingResult
 from tests.integration.runs import small_run
 
 ROOT = Path(__file__).parents[2]
@@ -174,7 +174,7 @@ def constants(path: Path, *names: str) -> list[Any]:
 
 
 def test_what_training_dpo_starts_from_and_what_it_refuses_is_documented() -> None:
-    module = Path(pop.__file__).parent / "training" / "settings.py"
+    module = Path(pop.__file__).parent / "training" / "dpo_config.py"
     paper, ours, owned = constants(module, "PAPER", "OURS", "OWNED")
     section = CONFIGURATION.split("#### What `training.dpo` starts from")[1].split("\n### ")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", section, re.MULTILINE))
@@ -307,11 +307,11 @@ def test_every_file_and_every_field_of_the_result_is_documented(run: Path) -> No
 def test_every_reason_is_documented() -> None:
     package = Path(pop.__file__).parent
     said = re.compile(r"(?:Rejection\(|reason=)\"(\w+)\"")
-    sources = [*package.glob("core/*.py"), *package.glob("stages/*.py")]
+    sources = [*package.glob("method/*.py"), package / "pairing.py", *package.glob("stages/*.py")]
     reasons = {reason for path in sources for reason in said.findall(path.read_text(encoding="utf-8"))} - {"not_asked"}
     reasons |= {*typing.get_args(Reason), "too_short", "duplicate_text", "duplicate_id"}
     reasons |= set(
-        re.findall(r"^    [A-Z_]+ = \"(\w+)\"", (package / "training" / "dataset.py").read_text("utf-8"), re.MULTILINE)
+        re.findall(r"^    [A-Z_]+ = \"(\w+)\"", (package / "training" / "data.py").read_text("utf-8"), re.MULTILINE)
     )
     assert [reason for reason in sorted(reasons) if f"`{reason}`" not in RUN_DIRECTORY] == []
     assert len(reasons) > 30

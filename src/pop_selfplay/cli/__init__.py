@@ -4,11 +4,9 @@ Exit codes: 0 done, 1 our bug, 2 wrong usage or config, 3 a quality gate failed,
 
     app.py       what all commands share
     commands.py  the commands that make and use a run
-    audit.py     the command that audits a run
     pocket.py    the commands about the pocket model
     simulate.py  the simulated server
-    evaluate.py  pop eval
-    duel.py      pop duel
+    evaluate.py  pop eval, pop duel, pop audit
 
 A new command is a function in one of these files, or in a file of its own that is imported below.
 """
@@ -22,11 +20,11 @@ import typer
 from pop_selfplay.cli import commands  # first: `pop --help` lists commands in the order in which they are imported
 
 # isort: split
-from pop_selfplay.cli import audit, duel, evaluate, pocket, simulate
+from pop_selfplay.cli import evaluate, pocket, simulate
 from pop_selfplay.cli.app import app
 from pop_selfplay.errors import PopError
 
-__all__ = ["app", "audit", "commands", "duel", "evaluate", "main", "pocket", "run", "simulate"]
+__all__ = ["app", "commands", "evaluate", "main", "pocket", "run", "simulate"]
 
 _TYPERS_INTERRUPT = 130
 _STOPPED = "stopped; what a run had finished is saved, and `pop run DIR` goes on with it"
@@ -63,7 +61,7 @@ def _interrupt(signal_number: int, frame: FrameType | None) -> None:
 
 def _complain(message: str, code: int) -> int:
     """Write what is wrong, which may quote a server or a file: its line breaks are kept, all else a terminal obeys is not."""
-    from pop_selfplay.report.figures import printable
+    from pop_selfplay.report.format import printable
 
     sys.stderr.write("pop: " + "\n".join(map(printable, message.split("\n"))) + "\n")
     return code

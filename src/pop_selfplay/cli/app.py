@@ -59,17 +59,17 @@ def play_named(
 def play(
     directory: Path, config: "RunConfig | None", *, synthesis_only: bool = False, fork_from: Path | None = None
 ) -> dict[str, Any]:
-    from pop_selfplay.training import processes
+    from pop_selfplay.training import distributed
 
-    if processes.count() > 1:
+    if distributed.count() > 1:
         raise UsageError("a run is played by one process: start this without accelerate launch, and only `pop train` with it")
     with resumable(directory, f"pop {'synth' if synthesis_only else 'run'} {quoted(directory)}"):
         from rich.console import Console
 
         from pop_selfplay.report.live import LiveView
         from pop_selfplay.report.tables import print_result
+        from pop_selfplay.runs.session import open_session
         from pop_selfplay.selfplay import play_rounds, play_synthesis
-        from pop_selfplay.session import open_session
 
         console = Console()
         with LiveView(console) as view, open_session(directory, config, view, fork_from=fork_from) as session:
@@ -83,11 +83,11 @@ def print_plan(config: "RunConfig", like: Path | None, tokens_per_second: float 
     from rich.console import Console
 
     from pop_selfplay.config import prices_of
+    from pop_selfplay.plan import make_plan, measured
     from pop_selfplay.records import Role
-    from pop_selfplay.report.plan import make_plan, measured
     from pop_selfplay.report.result import compute_result
     from pop_selfplay.report.tables import plan_table
-    from pop_selfplay.session import read_session
+    from pop_selfplay.runs.session import read_session
 
     earlier = None
     if like is not None:

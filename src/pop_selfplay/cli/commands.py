@@ -93,7 +93,7 @@ def pairs(directory: Directory) -> None:
     """Make pairs.parquet again from the scored candidates of a run."""
     from pop_selfplay import selfplay
     from pop_selfplay.journal import RunDirectory
-    from pop_selfplay.session import read_session
+    from pop_selfplay.runs.session import read_session
 
     with RunDirectory.open(directory) as run_directory:
         count = read_session(directory, lambda session: selfplay.pair(session, session.config.rounds))
@@ -115,15 +115,15 @@ def train(
 
     from pop_selfplay import selfplay
     from pop_selfplay.report.live import LiveView
-    from pop_selfplay.session import open_session
-    from pop_selfplay.training import processes
+    from pop_selfplay.runs.session import open_session
+    from pop_selfplay.training import distributed
 
-    if not processes.is_first():
+    if not distributed.is_first():
         train_along()
         return
     view = LiveView(Console())
     if out is not None:
-        with processes.leading(), view:
+        with distributed.leading(), view:
             train_another(directory, out, round_, set_, view)
         return
     if set_ or round_ > 1:
@@ -131,7 +131,7 @@ def train(
     session_of_run = open_session(directory, observer=view)
     run = quoted(directory)
     going_on = resumable(directory, f"pop train {run}", raising=f"pop run {run}")
-    with processes.leading(), going_on, view, session_of_run as session:
+    with distributed.leading(), going_on, view, session_of_run as session:
         round_ = selfplay.next_to_train(session)
         selfplay.pair(session, round_)
         selfplay.train(session, round_)
@@ -140,7 +140,7 @@ def train(
 
 def train_another(directory: Path, out: Path, round_: int, overrides: list[str] | None, view: "LiveView") -> None:
     """Train beside the run instead of in it."""
-    from pop_selfplay.training.again import train_again
+    from pop_selfplay.training.dpo import train_again
 
     view.phase(f"training {out}")
     train_again(directory, out, round_, overrides or (), view.training_step)
@@ -164,9 +164,9 @@ def status(directory: Directory, as_json: Annotated[bool, typer.Option("--json",
 
     from pop_selfplay.evaluation.measure import comparison
     from pop_selfplay.report.result import compute_result
-    from pop_selfplay.report.standing import standing
+    from pop_selfplay.report.status import standing
     from pop_selfplay.report.tables import result_tables
-    from pop_selfplay.session import read_session
+    from pop_selfplay.runs.session import read_session
 
     headline = read_session(directory, standing)
     if not as_json:

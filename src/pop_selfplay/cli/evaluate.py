@@ -1,4 +1,9 @@
-"""`pop eval`: public benchmarks on a model, held against the one it came from."""
+"""`pop eval`: public benchmarks on a model, held against the one it came from.
+
+`pop duel`: two models, the same prompts, and a judge.
+
+The command that audits a run.
+"""
 
 import json
 from pathlib import Path
@@ -6,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from pop_selfplay.cli.app import app, resumable
+from pop_selfplay.cli.app import Directory, app, quoted, resumable
 from pop_selfplay.errors import GateFailed, UsageError
 
 Judge = Annotated[str | None, typer.Option("--judge", help="the model that judges, named like MODEL", metavar="MODEL")]
@@ -39,8 +44,8 @@ def evaluate(
 
     from pop_selfplay.api import evaluate as evaluate_model
     from pop_selfplay.api import evaluation_place
-    from pop_selfplay.report.evaluation import evaluation_tables
-    from pop_selfplay.report.figures import printable
+    from pop_selfplay.report.eval_tables import evaluation_tables
+    from pop_selfplay.report.format import printable
 
     if fail_on_regression and against is None and not (Path(model) / "config.yaml").is_file():
         raise UsageError("--fail-on-regression needs something to fall from: name it by --against")
@@ -67,3 +72,106 @@ def evaluate(
             f"{', '.join(result['regressed'])} fell: the whole 95 % interval of the difference to "
             f"{result['against']} lies below zero"
         )
+
+
+@app.command()
+def duel(
+    a: Annotated[str, typer.Argument(help="a directory, hub name, URL#MODEL, YAML file or run", metavar="A")],
+    b: Annotated[str, typer.Argument(help="the other one", metavar="B")],
+    judge: Annotated[str, typer.Option("--judge", help="the model that judges", metavar="MODEL")],
+    prompts: Annotated[Path | None, typer.Option("--prompts", help="a file of prompts", metavar="FILE")] = None,
+    run: Annotated[Path | None, typer.Option("--run", help="the held-out problems of a run", metavar="RUN")] = None,
+    round_: Annotated[int, typer.Option("--round", min=0, help="of the run: the problems of this round; 0 is held out")] = 0,
+    domain: Annotated[
+        str | None,
+        typer.Option("--domain", help="whose prompts judge by rubrics of a file", show_default="instruction_following"),
+    ] = None,
+    samples: Annotated[int, typer.Option("--samples", min=1, help="answers of each model to each prompt")] = 1,
+    temperature: Annotated[float, typer.Option("--temperature", min=0, help="of the answers; 0 is greedy")] = 0.0,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", min=1, help="of an answer to a prompt of a file", show_default="6144")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="so many prompts, drawn by the seed")] = None,
+    out: Annotated[Path, typer.Option("--out", help="where journal, answers and figures go")] = Path("duel"),
+    seed: Seed = 42,
+    as_json: AsJson = False,
+) -> None:
+    """Let two models answer the same prompts and a judge say which answers are better."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from pop_selfplay.api import duel as play
+    from pop_selfplay.report.eval_tables import duel_tables
+    from pop_selfplay.report.format import printable
+
+    console = Console(stderr=as_json)  # standard output is for JSON then
+    with resumable(out):
+        result = play(
+            a,
+            b,
+            judge=judge,
+            prompts=prompts,
+            run=run,
+            round=round_,
+            domain=domain,
+            samples=samples,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            limit=limit,
+            out=out,
+            seed=seed,
+            tell=lambda line: console.print(Text(printable(line))),
+        )
+    console.print(duel_tables(result))
+    console.print(Text(f"figures {out}/duel.json\nanswers {out}/items.jsonl"), soft_wrap=True)
+    if as_json:
+        typer.echo(json.dumps(result, indent=1, ensure_ascii=False))
+
+
+@app.command()
+def audit(
+    directory: Directory,
+    judge: Annotated[
+        str | None,
+        typer.Option("--judge", help="a second judge: model.yaml, URL#MODEL, a directory or hub name", metavar="MODEL"),
+    ] = None,
+    sample: Annotated[int, typer.Option(min=4, help="problems that are played again")] = 64,
+    round_: Annotated[int, typer.Option("--round", min=0, help="the round to audit; 0: the last one with scores")] = 0,
+    modes: Annotated[str, typer.Option(help="other ways of scoring to compare, by commas")] = "",
+    against: Annotated[
+        Path | None, typer.Option(help="another run on the same documents, to compare the problems with", metavar="DIR")
+    ] = None,
+    no_play: Annotated[bool, typer.Option("--no-play", help="only what the journal tells: call no model")] = False,
+    threshold: Annotated[
+        list[str] | None, typer.Option("--threshold", help="another limit for a figure", metavar="NAME=VALUE")
+    ] = None,
+    fail_on_warning: Annotated[bool, typer.Option("--fail-on-warning", help="exit with 3 when a figure warns")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ask whether a run's signal can be trusted: figures with intervals, what they mean, and limits that warn."""
+    from rich.console import Console
+
+    from pop_selfplay.api import audit as audit_run
+    from pop_selfplay.report.eval_tables import audit_tables
+    from pop_selfplay.report.live import LiveView
+
+    console = Console(stderr=as_json)  # standard output is for JSON then
+    run = quoted(directory)
+    going_on = resumable(directory, f"pop audit {run}, with the same options", raising=f"pop run {run}")
+    with going_on, LiveView(console) as view:
+        result = audit_run(
+            directory,
+            judge=judge,
+            sample=sample,
+            round=round_,
+            modes=[mode.strip() for mode in modes.split(",") if mode.strip()],
+            against=against,
+            play=not no_play,
+            thresholds=threshold or (),
+            observer=view,
+        )
+    console.print(audit_tables(result))
+    if as_json:
+        typer.echo(json.dumps(result, indent=1, ensure_ascii=False))
+    if fail_on_warning and result["warnings"]:
+        raise GateFailed(f"{len(result['warnings'])} figures are beyond their limits: {', '.join(result['warnings'])}")

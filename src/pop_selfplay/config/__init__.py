@@ -15,11 +15,18 @@ A field here is a promise to users: one name, one meaning, a one-line descriptio
 Everybody imports from the room, not from its files.
 """
 
-from pop_selfplay.config.base import Config
-from pop_selfplay.config.complaints import complaints
-from pop_selfplay.config.corpus import CorpusConfig, DocumentFilter, FilesCorpus, HuggingFaceCorpus, PocketCorpus
+from pop_selfplay.config.corpus import (
+    CorpusConfig,
+    DocumentFilter,
+    ExamMeasure,
+    FilesCorpus,
+    HuggingFaceCorpus,
+    MeasureConfig,
+    NoMeasure,
+    PocketCorpus,
+    SelfJudgedMeasure,
+)
 from pop_selfplay.config.files import dump_config, load_config, parse_config, read_yaml
-from pop_selfplay.config.measure import ExamMeasure, MeasureConfig, NoMeasure, SelfJudgedMeasure
 from pop_selfplay.config.models import (
     OPERATIONAL,
     EndpointModel,
@@ -33,8 +40,7 @@ from pop_selfplay.config.models import (
     capacity_of,
     prices_of,
 )
-from pop_selfplay.config.rounds import StopRules
-from pop_selfplay.config.run import Budget, RunConfig
+from pop_selfplay.config.run import Budget, RunConfig, StopRules
 from pop_selfplay.config.synthesis import (
     EarlyStop,
     Frontier,
@@ -48,6 +54,7 @@ from pop_selfplay.config.synthesis import (
     Synthesis,
 )
 from pop_selfplay.config.training import DPOTraining, GRPOTraining, LoRA, NoTraining, TrainingConfig
+from pop_selfplay.config.validation import Config, complaints
 
 __all__ = [
     "OPERATIONAL",

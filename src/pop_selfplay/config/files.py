@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from pop_selfplay.config.complaints import complaints
 from pop_selfplay.config.run import RunConfig
+from pop_selfplay.config.validation import complaints
 from pop_selfplay.errors import ConfigError
 
 

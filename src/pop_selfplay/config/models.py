@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
-from pop_selfplay.config.base import Config
+from pop_selfplay.config.validation import Config
 
 
 class Prices(Config):

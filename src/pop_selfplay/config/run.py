@@ -1,17 +1,48 @@
-"""The config of one run: the root of the tree, and what its parts demand of each other."""
+"""What may change between rounds: when to end early, and which roles do not follow the policy.
+
+The config of one run: the root of the tree, and what its parts demand of each other.
+"""
 
 from typing import Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from pop_selfplay.config.base import Config
-from pop_selfplay.config.corpus import CorpusConfig, DocumentFilter, PocketCorpus
-from pop_selfplay.config.measure import ExamMeasure, MeasureConfig, NoMeasure, SelfJudgedMeasure
+from pop_selfplay.config.corpus import (
+    CorpusConfig,
+    DocumentFilter,
+    ExamMeasure,
+    MeasureConfig,
+    NoMeasure,
+    PocketCorpus,
+    SelfJudgedMeasure,
+)
 from pop_selfplay.config.models import OPERATIONAL, EndpointModel, ModelConfig, SimulatedModel
-from pop_selfplay.config.rounds import StopRules
 from pop_selfplay.config.synthesis import Pairing, Synthesis
 from pop_selfplay.config.training import DPOTraining, GRPOTraining, NoTraining, TrainingConfig
+from pop_selfplay.config.validation import Config
 from pop_selfplay.records import Role
+
+
+class StopRules(Config):
+    """When a run of several rounds ends early. A rule that is null never ends it."""
+
+    min_gain: float | None = Field(
+        None, description="a round helps when its measured gain over the best model before it is at least this"
+    )
+    gain_by: Literal["mean", "low", "high"] = Field(
+        "mean", description="what is held against min_gain: the gain's mean, or an end of its 95 % interval"
+    )
+    patience: int = Field(1, ge=1, description="rounds in a row that must fail to help before the run ends")
+    min_diversity: float | None = Field(
+        None, gt=0, le=1, description="end before training when the problems are less diverse than this share of round 1's"
+    )
+    min_agreement: float | None = Field(
+        None, ge=0, le=1, description="end before training when fewer pairs than this share agree with the truth"
+    )
+
+    @property
+    def any_set(self) -> bool:
+        return (self.min_gain, self.min_diversity, self.min_agreement) != (None, None, None)
 
 
 class Budget(Config):

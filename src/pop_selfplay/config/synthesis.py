@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from pop_selfplay.config.base import Config
+from pop_selfplay.config.validation import Config
 from pop_selfplay.records import Role
 
 

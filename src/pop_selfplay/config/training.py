@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pop_selfplay.config.base import Config
 from pop_selfplay.config.models import ModelConfig
+from pop_selfplay.config.validation import Config
 
 
 class LoRA(Config):
@@ -44,7 +44,7 @@ class DPOTraining(Config):
 class GRPOTraining(Config):
     """Online RL with TRL's GRPO: the model answers the round's problems, a frozen judge scores each answer by the rubric.
 
-    Not in the paper, which trains offline. What the fields of `grpo` start from, and why, is in `training/grpo_settings.py`.
+    Not in the paper, which trains offline. What the fields of `grpo` start from, and why, is in `training/grpo_config.py`.
     """
 
     type: Literal["grpo"] = "grpo"

@@ -12,9 +12,9 @@ dropping a document goes into `sampling.py`, its arithmetic into `core/`.
 """
 
 from pop_selfplay.corpus.benchmarks import read_benchmarks
-from pop_selfplay.corpus.dividing import Division, divide
 from pop_selfplay.corpus.reader import read_documents
 from pop_selfplay.corpus.rows import Entry, Skipped
 from pop_selfplay.corpus.sampling import Choice, choose
+from pop_selfplay.corpus.split import Division, divide
 
 __all__ = ["Choice", "Division", "Entry", "Skipped", "choose", "divide", "read_benchmarks", "read_documents"]

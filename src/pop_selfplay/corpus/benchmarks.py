@@ -8,10 +8,9 @@ at half of a benchmark would be worse than none.
 import json
 from collections.abc import Iterator, Sequence
 
-from pop_selfplay.core.contamination import NO_BENCHMARKS, WORDS, BenchmarkIndex, index_benchmarks
-from pop_selfplay.corpus.compression import UNREADABLE
-from pop_selfplay.corpus.finding import File, find_files
+from pop_selfplay.corpus.discovery import UNREADABLE, File, find_files
 from pop_selfplay.errors import CorpusError
+from pop_selfplay.text.overlap import CONTAMINATION_WORDS, NO_BENCHMARKS, BenchmarkIndex, index_benchmarks
 
 
 def read_benchmarks(paths: Sequence[str]) -> BenchmarkIndex:
@@ -24,7 +23,7 @@ def read_benchmarks(paths: Sequence[str]) -> BenchmarkIndex:
     index = index_benchmarks(text for file in find_files(list(paths), "filter.benchmarks") for text in _texts(file))
     if not index.hashes.size:
         raise CorpusError(
-            f"the benchmarks {list(paths)} hold no text of {WORDS} words or more, so nothing could be found: "
+            f"the benchmarks {list(paths)} hold no text of {CONTAMINATION_WORDS} words or more, so nothing could be found: "
             "correct filter.benchmarks"
         )
     return index

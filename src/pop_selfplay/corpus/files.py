@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from pop_selfplay.config import FilesCorpus
-from pop_selfplay.corpus.compression import UNREADABLE
-from pop_selfplay.corpus.finding import File, find_files
+from pop_selfplay.corpus.discovery import UNREADABLE, File, find_files
 from pop_selfplay.corpus.rows import Entry, Skipped, to_entry
 
 _ROWS_AT_ONCE: Final = 1024

@@ -23,14 +23,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from pop_selfplay.config import DocumentFilter
-from pop_selfplay.core.contamination import BenchmarkIndex, contaminated
-from pop_selfplay.core.filtering import cut_words, has_words
-from pop_selfplay.core.near_duplicates import NearDuplicates
-from pop_selfplay.core.seeds import derive_seed
 from pop_selfplay.corpus.benchmarks import read_benchmarks
 from pop_selfplay.corpus.rows import Entry, Skipped
 from pop_selfplay.errors import CorpusError
 from pop_selfplay.records import Document
+from pop_selfplay.seeds import derive_seed
+from pop_selfplay.text.overlap import BenchmarkIndex, NearDuplicates, contaminated
+from pop_selfplay.text.words import cut_words, has_words
 
 Ground = Literal["duplicate_id", "contaminated", "near_duplicate"]
 

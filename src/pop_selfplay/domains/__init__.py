@@ -28,9 +28,9 @@ from typing import Final
 from pydantic import Field, ValidationError
 
 from pop_selfplay.config import complaints, read_yaml
-from pop_selfplay.core.fencing import fence
 from pop_selfplay.errors import ConfigError, DomainError
 from pop_selfplay.records import Message, Record
+from pop_selfplay.text.fencing import fence
 
 PLACES: Final[dict[str, frozenset[str]]] = {
     "propose": frozenset({"document", "title"}),

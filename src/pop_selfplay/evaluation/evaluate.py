@@ -16,18 +16,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from pop_selfplay.core.seeds import derive_seed
 from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.evaluation.benchmarks import load_tasks
 from pop_selfplay.evaluation.benchmarks.base import Item, Row, Setup, Tasks, Value
 from pop_selfplay.evaluation.benchmarks.data import SUFFIXES, baseline_answers, read_rows
-from pop_selfplay.evaluation.contestants import Contestant
-from pop_selfplay.evaluation.outcome import Measured, evaluation_result
-from pop_selfplay.evaluation.recorded import RecordedModel
+from pop_selfplay.evaluation.cached_model import RecordedModel
+from pop_selfplay.evaluation.eval_dir import Workplace, open_workplace, reporting
+from pop_selfplay.evaluation.model_spec import Contestant
+from pop_selfplay.evaluation.result import Measured, evaluation_result
 from pop_selfplay.evaluation.suites import Choice
-from pop_selfplay.evaluation.workplace import Workplace, open_workplace, reporting
-from pop_selfplay.journal.rundir import write_atomically
+from pop_selfplay.journal.directory import write_atomically
 from pop_selfplay.records import Role
+from pop_selfplay.seeds import derive_seed
 
 Tell = Callable[[str], None]
 
@@ -145,7 +145,7 @@ async def _measure_all(
 
 
 async def _measure(work: _Work, ready: _Prepared, model: RecordedModel, baseline: dict[str, str] | None) -> Measured:
-    from pop_selfplay.evaluation.inspecting import build_task, inspect_model, run_task
+    from pop_selfplay.evaluation.inspect_adapter import build_task, inspect_model, run_task
 
     plan, choice = work.plan, ready.choice
     model.begin(choice.name)

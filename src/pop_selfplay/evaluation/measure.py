@@ -7,12 +7,12 @@ from functools import partial
 from typing import Any
 
 from pop_selfplay.config import ExamMeasure, MeasureConfig, NoMeasure, SelfJudgedMeasure
-from pop_selfplay.core.stats import Estimate
-from pop_selfplay.core.stopping import Climb, climb
-from pop_selfplay.evaluation import exam, self_judged
-from pop_selfplay.lineage import note_lineage
+from pop_selfplay.evaluation import closed_book, self_judged
+from pop_selfplay.method.stopping import Climb, climb
 from pop_selfplay.records import Role
-from pop_selfplay.session import Session
+from pop_selfplay.runs.lineage import note_lineage
+from pop_selfplay.runs.session import Session
+from pop_selfplay.stats.intervals import Estimate
 
 
 def measure(session: Session, round_: int) -> None:
@@ -25,10 +25,10 @@ def measure(session: Session, round_: int) -> None:
     policies = {Role.SOLVER: round_ + 1, Role.JUDGE: 1}
     judged_start = round_ == 0 and isinstance(config, SelfJudgedMeasure)
     note_lineage(session, key, dict.fromkeys(Role, 1) if judged_start else policies, measured=Role.SOLVER)
-    outcome: exam.ExamResult | self_judged.ProblemScores
+    outcome: closed_book.ExamResult | self_judged.ProblemScores
     with session.timed(f"{max(1, round_)}/measure"):
         if isinstance(config, ExamMeasure):
-            outcome = play(policies, partial(exam.sit_exam, label=label, config=config))
+            outcome = play(policies, partial(closed_book.sit_exam, label=label, config=config))
         elif round_ == 0:
             outcome = play(dict.fromkeys(Role, 1), partial(self_judged.score_start, config=config))
         else:
@@ -47,7 +47,7 @@ def between(session: Session, before: int, after: int) -> dict[str, Any]:
     old, new = (session.journal.noted(f"measure/{round_}") for round_ in (before, after))
     if old is None or new is None:
         return {}
-    compare = exam.compare if isinstance(session.config.measure, ExamMeasure) else self_judged.compare
+    compare = closed_book.compare if isinstance(session.config.measure, ExamMeasure) else self_judged.compare
     return compare(json.loads(old), json.loads(new))
 
 

@@ -2,7 +2,7 @@
 
 Two looks at a round, each with a decision that is noted in the journal once and never made again, so that a resumed run goes
 the way it went: before training (are the problems still diverse, do the pairs agree with the truth?) and after the measurement
-(has the model gained?). The rules are in `core/stopping.py`; their figures are gathered here, also where no rule asks for them,
+(has the model gained?). The rules are in `method/stopping.py`; their figures are gathered here, even where no rule asks,
 for every run of several rounds.
 """
 
@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal
 
 from pop_selfplay.config import NoTraining
-from pop_selfplay.core.agreement import best_worst
-from pop_selfplay.core.diversity import similarities, vendi
-from pop_selfplay.core.seeds import derive_seed
-from pop_selfplay.core.stats import SHARES, Estimate, clustered_mean
-from pop_selfplay.core.stopping import Climb, Stop, stop_by_agreement, stop_by_diversity, stop_by_gain
-from pop_selfplay.episode import paired
 from pop_selfplay.evaluation.measure import best_of, headline
-from pop_selfplay.evaluation.truth import knows_truth, truth_score
-from pop_selfplay.lineage import path_of
+from pop_selfplay.method.stopping import Climb, Stop, stop_by_agreement, stop_by_diversity, stop_by_gain
+from pop_selfplay.pairing import paired
+from pop_selfplay.pocket.world import knows_truth, truth_score
 from pop_selfplay.records import Episode, PreferencePair, Record
-from pop_selfplay.session import Session
+from pop_selfplay.runs.lineage import path_of
+from pop_selfplay.runs.session import Session
+from pop_selfplay.seeds import derive_seed
+from pop_selfplay.stats.agreement import best_worst
+from pop_selfplay.stats.intervals import SHARES, Estimate, clustered_mean
+from pop_selfplay.text.diversity import similarities, vendi
 
 PROBLEMS_COMPARED: Final = 500
 """Most problems of a round whose diversity is measured: it takes the cube of their number."""

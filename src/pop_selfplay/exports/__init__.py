@@ -16,15 +16,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from pop_selfplay.episode import paired
 from pop_selfplay.errors import UsageError
 from pop_selfplay.exports import grpo, openai, trl, verifiers, verl
 from pop_selfplay.exports.formats import Asked, PairFormat, ProblemFormat
 from pop_selfplay.journal import RunDirectory
-from pop_selfplay.journal.export import read_pairs, write_rows
+from pop_selfplay.journal.pairs import read_pairs, write_rows
+from pop_selfplay.pairing import paired, pairs_of
 from pop_selfplay.rewards.rubrics import sound
-from pop_selfplay.selfplay import pairs_of
-from pop_selfplay.session import Session, read_session
+from pop_selfplay.runs.session import Session, read_session
 
 FORMATS: Final[dict[str, PairFormat | ProblemFormat]] = {
     "trl": trl.FORMAT,
@@ -63,7 +62,11 @@ def export_run(directory: Path, out: Path, format_: PairFormat | ProblemFormat) 
         if not session.journal.tally.episodes:
             raise UsageError(f"{directory} has no finished episode yet: go on with `pop run {directory}`")
         if isinstance(format_, PairFormat):
-            return write_rows(map(format_.row, pairs_of(session, session.config.rounds)), out, format_.schema)
+            return write_rows(
+                map(format_.row, pairs_of(session.journal, session.domain, session.config, session.config.rounds)),
+                out,
+                format_.schema,
+            )
         return write_rows(map(format_.row, _problems(session)), out, format_.schema)
 
     return read_session(directory, write)

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 
-from pop_selfplay.journal.export import SUFFIXES, storable
+from pop_selfplay.journal.pairs import SUFFIXES, storable
 from pop_selfplay.records import Message, PreferencePair, Problem, Rubric
 
 BOTH: Final = tuple(SUFFIXES)

@@ -5,7 +5,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from pop_selfplay.exports.formats import Asked, ProblemFormat, plain, rubric_json
-from pop_selfplay.journal.export import MESSAGES, storable
+from pop_selfplay.journal.pairs import MESSAGES, storable
 
 SCHEMA: Final = pa.schema(
     [

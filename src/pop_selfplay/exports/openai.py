@@ -9,7 +9,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from pop_selfplay.exports.formats import JSON_LINES, PairFormat, plain
-from pop_selfplay.journal.export import MESSAGES
+from pop_selfplay.journal.pairs import MESSAGES
 from pop_selfplay.records import PreferencePair
 
 

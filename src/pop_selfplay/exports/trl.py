@@ -3,6 +3,6 @@
 from typing import Final
 
 from pop_selfplay.exports.formats import PairFormat
-from pop_selfplay.journal.export import SCHEMA, row_of
+from pop_selfplay.journal.pairs import SCHEMA, row_of
 
 FORMAT: Final = PairFormat(row_of, SCHEMA)

@@ -6,7 +6,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from pop_selfplay.exports.formats import Asked, ProblemFormat, plain, plain_rubric
-from pop_selfplay.journal.export import MESSAGES, storable
+from pop_selfplay.journal.pairs import MESSAGES, storable
 
 SCHEMA: Final = pa.schema(
     [("prompt", MESSAGES), ("answer", pa.string()), ("info", pa.string()), ("task", pa.string())],

@@ -15,8 +15,8 @@
 A new thing to remember gets a table in schema.py; a new file of a run gets its name in rundir.py.
 """
 
+from pop_selfplay.journal.directory import RunDirectory
 from pop_selfplay.journal.journal import CallKey, Journal, StoredCall
-from pop_selfplay.journal.rundir import RunDirectory
 from pop_selfplay.journal.tally import Spent, Tally
 
 __all__ = ["CallKey", "Journal", "RunDirectory", "Spent", "StoredCall", "Tally"]

@@ -1,7 +1,7 @@
 """Fork a run: another config, in a directory of its own, that pays again only for the calls that became different ones.
 
 All calls of the old run are copied as the new one's inheritance; whether one still is the very same request is decided by the
-digest when the new run is about to make it (stages/asking.py). Nothing else is taken over: documents are chosen again,
+digest when the new run is about to make it (stages/calls.py). Nothing else is taken over: documents are chosen again,
 episodes played again, pairs made again, models trained again, and calls of trained models made again.
 """
 

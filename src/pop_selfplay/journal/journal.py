@@ -16,11 +16,11 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
-from pop_selfplay.core.parsing import Rejection, parse_answer
+from pop_selfplay.journal.files import damaged, explain
 from pop_selfplay.journal.probabilities import decode_tokens, encode_tokens
 from pop_selfplay.journal.schema import column, connect, connect_to_read
 from pop_selfplay.journal.tally import Spent, Tally
-from pop_selfplay.journal.trouble import damaged, explain
+from pop_selfplay.method.parsing import Rejection, parse_answer
 from pop_selfplay.records import Candidate, Completion, Document, Episode
 
 R = TypeVar("R", Document, Episode)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from pop_selfplay.errors import JournalError
-from pop_selfplay.journal.trouble import explain
+from pop_selfplay.journal.files import explain
 
 SCHEMA_VERSION: Final = 3
 READABLE: Final = (2, SCHEMA_VERSION)

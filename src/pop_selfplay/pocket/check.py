@@ -13,8 +13,8 @@ from typing import Final, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from pop_selfplay.core.parsing import Parsed, parse_answer, parse_evaluation, parse_proposal, parse_rubric
 from pop_selfplay.errors import GateFailed
+from pop_selfplay.method.parsing import Parsed, parse_answer, parse_evaluation, parse_proposal, parse_rubric
 from pop_selfplay.pocket import demonstrations, wording
 from pop_selfplay.pocket.demonstrations import Demonstration, pocket_domain
 from pop_selfplay.pocket.generate import Generate, load_generator

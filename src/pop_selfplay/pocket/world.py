@@ -6,16 +6,21 @@ are the true ones. The exam asks for facts by heart, and `grade` knows the truth
 
 Four groups of plants: `self_play` (their articles are the documents of the loop), `held_out` (known just as imperfectly, never
 a document), `familiar` and `foreign` (only seen in demonstrations of the roles; everything printed about the familiar is true).
+
+This is the only world whose truth is known: another one gets a case in `knows_truth` and in `truth_score`.
 """
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Final, Literal, NamedTuple
 
+from pop_selfplay.config import CorpusConfig, PocketCorpus
 from pop_selfplay.pocket import wording
 from pop_selfplay.pocket.wording import ATTRIBUTES, EXAM_OPENING, NAME_HEADS, NAME_TAILS, Asked, asked
+from pop_selfplay.records import Problem
 
-__all__ = ["Asked", "ExamQuestion", "Outcome", "Verdict", "World", "asked", "grade"]
+__all__ = ["Asked", "ExamQuestion", "Outcome", "Verdict", "World", "asked", "grade", "knows_truth", "truth_score"]
 
 SELF_PLAY, HELD_OUT, FAMILIAR, FOREIGN = 100, 60, 80, 300
 SHARE_TRUE: Final = (0.2, 0.5)
@@ -117,3 +122,26 @@ def _fame(attribute: str, rng: random.Random, *, disputed: bool) -> _Fame:
 def _cut(names: Sequence[str], sizes: Sequence[int]) -> list[tuple[str, ...]]:
     starts = [sum(sizes[:i]) for i in range(len(sizes))]
     return [tuple(names[start : start + size]) for start, size in zip(starts, sizes, strict=True)]
+
+
+@cache
+def _world() -> World:
+    return World()
+
+
+def knows_truth(corpus: CorpusConfig) -> bool:
+    """Whether answers to problems from this corpus can be graded against the truth."""
+    return isinstance(corpus, PocketCorpus)
+
+
+def truth_score(problem: Problem, answer: str) -> float | None:
+    """Return what `answer` is worth, in [0, 2]: per asked fact 2 stated right, 1 hedged, 0 wrong or left out, by its weight.
+
+    None where `problem` is no question of the pocket world, or about a plant whose truth nobody knows.
+    """
+    question = asked(problem.text)
+    if question is None or question.entity not in _world().truth:
+        return None
+    verdicts = grade(_world(), question.entity, question.attributes, answer)
+    weights = {attribute: ATTRIBUTES[attribute].weight for attribute in question.attributes}
+    return sum(weights[attribute] * verdicts[attribute].rating for attribute in weights) / sum(weights.values())

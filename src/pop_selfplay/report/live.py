@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pop_selfplay.journal import Tally
-from pop_selfplay.report.figures import printable
+from pop_selfplay.records import OnlineStep, TrainingStep
+from pop_selfplay.report.format import printable
 from pop_selfplay.report.tables import duration_text, reasons_text
-from pop_selfplay.training import OnlineStep, TrainingStep
 
 SECONDS_BETWEEN_LINES: Final = 15.0
 

@@ -14,7 +14,7 @@ from pop_selfplay.errors import ConfigError, ModelRefused, ModelUnavailable
 from pop_selfplay.journal import Journal
 from pop_selfplay.models import open_model
 from pop_selfplay.records import Role
-from pop_selfplay.stages.asking import Cast
+from pop_selfplay.stages.calls import Cast
 
 IN_MEMORY: Final = Path(":memory:")
 """A journal that lives as long as the reward."""

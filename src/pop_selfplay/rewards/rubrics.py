@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from pop_selfplay.core.seeds import derive_seed
 from pop_selfplay.domains import Domain
 from pop_selfplay.errors import UsageError
 from pop_selfplay.records import Episode, Failure, Message, PreferencePair, Problem, Rubric
 from pop_selfplay.rewards.scoring import Graded
+from pop_selfplay.seeds import derive_seed
 
 ABOUT_THE_PAIR = ("no_spread", "length_gap")
 """Why an episode gives no pair although its problem and rubric are sound: it can still be trained on online."""

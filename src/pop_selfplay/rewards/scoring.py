@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from pop_selfplay.core.parsing import Rejection, parse_answer
-from pop_selfplay.core.rewards import INVALID_SCORE, Sample, Shaping, shaped
 from pop_selfplay.errors import UsageError
+from pop_selfplay.method.parsing import Rejection, parse_answer
+from pop_selfplay.method.rewards import INVALID_SCORE, Sample, Shaping, shaped
 from pop_selfplay.records import Candidate, Evaluation, Failure, Problem, Rubric
-from pop_selfplay.stages.asking import Cast, together
+from pop_selfplay.stages.calls import Cast, together
 from pop_selfplay.stages.rate import rate_each
 
 _COMPARED: Final = ("pairwise", "anchor")

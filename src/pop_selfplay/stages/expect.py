@@ -1,6 +1,6 @@
 """Expect: ratings as expected values over the judge's rating tokens, with no thoughts written (scoring logprob).
 
-The judge is asked for ratings alone, and for the probabilities of its tokens (core/expected_rating.py). The domain's prompt
+The judge is asked for ratings alone, and for the probabilities of its tokens (method/expected_rating.py). The domain's prompt
 says in which form: with a place for the `rubric`, one call per candidate and a JSON object of all ratings; with a place for the
 `criterion`, one call each, and a completion that ends in the rating, right before the domain's `logprob_stop`.
 """
@@ -8,12 +8,12 @@ says in which form: with a place for the `rubric`, one call per candidate and a 
 from collections.abc import Sequence
 from typing import Final
 
-from pop_selfplay.core.expected_rating import parse_last_rating, parse_ratings
-from pop_selfplay.core.parsing import Parsed, Rejection
-from pop_selfplay.core.schemas import ratings_schema
 from pop_selfplay.domains import Domain
+from pop_selfplay.method.expected_rating import parse_last_rating, parse_ratings
+from pop_selfplay.method.parsing import Parsed, Rejection
+from pop_selfplay.method.schemas import ratings_schema
 from pop_selfplay.records import Completion, Criterion, Failure, Rating
-from pop_selfplay.stages.asking import Cast, Question, ask_for_tokens
+from pop_selfplay.stages.calls import Cast, Question, ask_for_tokens
 
 PROMPT: Final = "rate_logprob"
 _TOKENS: Final = 64

@@ -1,11 +1,11 @@
 """Propose: from a document, a self-contained problem and a reference answer (method, "propose")."""
 
-from pop_selfplay.core.contamination import contaminated
-from pop_selfplay.core.parsing import Parsed, Proposal, Rejection, parse_proposal
-from pop_selfplay.core.problem_quality import points_at_text, repeats_reference
 from pop_selfplay.domains import Domain
+from pop_selfplay.method.parsing import Parsed, Proposal, Rejection, parse_proposal
+from pop_selfplay.method.problems import points_at_text, repeats_reference
 from pop_selfplay.records import Document, Failure, Message, Problem, Role
-from pop_selfplay.stages.asking import Cast, Question, ask
+from pop_selfplay.stages.calls import Cast, Question, ask
+from pop_selfplay.text.overlap import contaminated
 
 
 async def propose(cast: Cast, document: Document, round_: int, episode_id: str) -> Problem | Failure:

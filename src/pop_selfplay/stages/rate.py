@@ -6,7 +6,7 @@
 | per_criterion | once per candidate and criterion: more calls, so simple that even a very small judge gets it right | here |
 | logprob | once per candidate (or criterion), for ratings without thoughts, read off the tokens' probabilities | expect.py |
 | pairwise, anchor | two answers at a time, in both orders | compare.py |
-| verify | nobody: the boxed answer is compared with the reference's | core/verifying.py |
+| verify | nobody: the boxed answer is compared with the reference's | method/answers.py |
 
 When the judge fails, the candidate has no score; it never gets a low one for it. docs/scoring.md compares the modes.
 """
@@ -15,12 +15,12 @@ import json
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from pop_selfplay.core.parsing import parse_evaluation
-from pop_selfplay.core.schemas import evaluation_schema
-from pop_selfplay.core.scoring import mean_ratings, score
-from pop_selfplay.core.verifying import same_final_answer
+from pop_selfplay.method.answers import same_final_answer
+from pop_selfplay.method.parsing import parse_evaluation
+from pop_selfplay.method.schemas import evaluation_schema
+from pop_selfplay.method.scoring import mean_ratings, score
 from pop_selfplay.records import REFERENCE, Candidate, Criterion, Evaluation, Failure, Problem, Rating, Role, Rubric
-from pop_selfplay.stages.asking import Cast, Question, ask, together, voted
+from pop_selfplay.stages.calls import Cast, Question, ask, together, voted
 from pop_selfplay.stages.compare import Match, anchor, pairwise
 from pop_selfplay.stages.expect import PROMPT, expect, one_by_one
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from pop_selfplay.core.fencing import quote_lines
-from pop_selfplay.core.filtering import cut_words, spread
-from pop_selfplay.core.parsing import parse_rubric
-from pop_selfplay.core.schemas import rubric_schema
+from pop_selfplay.method.parsing import parse_rubric
+from pop_selfplay.method.schemas import rubric_schema
 from pop_selfplay.records import Candidate, Document, Failure, Problem, Role, Rubric
-from pop_selfplay.stages.asking import Cast, Question, ask
+from pop_selfplay.stages.calls import Cast, Question, ask
+from pop_selfplay.text.fencing import quote_lines
+from pop_selfplay.text.words import cut_words, spread
 
 
 async def write_rubric(

@@ -3,6 +3,10 @@
 Training works in a hidden directory beside `out` and gives it that name at the very end, so that `out` exists only when it is
 whole: weights in the starting model's precision, configuration, tokenizer, chat template, model card and metrics.jsonl. An
 interrupted training leaves its hidden directory, and the next one for the same request goes on from its last checkpoint.
+
+Train another model on the pairs of a run, with other settings: for sweeps, without another synthesis.
+
+The run itself stays as it is: nothing is written to it, and it may be finished. The new model goes to a directory of its own.
 """
 
 import time
@@ -12,24 +16,34 @@ from typing import Any, NamedTuple
 
 from transformers import PrinterCallback
 
-from pop_selfplay.config import DPOTraining
+from pop_selfplay.config import DPOTraining, load_config
 from pop_selfplay.errors import ModelRefused, TrainingError, UsageError
-from pop_selfplay.records import PreferencePair
-from pop_selfplay.training import processes
-from pop_selfplay.training.card import Facts, Origin
-from pop_selfplay.training.dataset import Chosen, Limits, choose_pairs, on_disk
-from pop_selfplay.training.hardware import four_bits
-from pop_selfplay.training.hub import push
-from pop_selfplay.training.keeping import KeepBest, SealCheckpoints, best_folder, read_best
-from pop_selfplay.training.lora import peft_config
-from pop_selfplay.training.outcome import HeldOut, LogProbs, TrainingResult, TrainingStep
-from pop_selfplay.training.quiet import quiet_libraries
-from pop_selfplay.training.saving import finish, save_weights
-from pop_selfplay.training.settings import MEMORY_ADVICE, Settings
-from pop_selfplay.training.starting import load_config, load_tokenizer, memory_given_back, threads_for
-from pop_selfplay.training.trainer import PairTrainer
-from pop_selfplay.training.unfinished import LAST, METRICS, last_checkpoint, publish, step_of, take_up, unfinished_directory
-from pop_selfplay.training.watch import Watch, diverged_advice
+from pop_selfplay.journal import RunDirectory
+from pop_selfplay.journal.pairs import read_pairs
+from pop_selfplay.records import PreferencePair, TrainingStep
+from pop_selfplay.runs.session import Session, read_session, weights_of
+from pop_selfplay.training import distributed
+from pop_selfplay.training.callbacks import Watch, diverged_advice
+from pop_selfplay.training.checkpoints import (
+    LAST,
+    METRICS,
+    KeepBest,
+    SealCheckpoints,
+    best_folder,
+    last_checkpoint,
+    publish,
+    read_best,
+    step_of,
+    take_up,
+    unfinished_directory,
+)
+from pop_selfplay.training.data import Chosen, Limits, choose_pairs, on_disk
+from pop_selfplay.training.dpo_config import MEMORY_ADVICE, Settings
+from pop_selfplay.training.dpo_trainer import PairTrainer
+from pop_selfplay.training.export import Facts, Origin, finish, origin_of, peft_config, push, save_weights
+from pop_selfplay.training.loading import four_bits, load_model_config, load_tokenizer, memory_given_back, threads_for
+from pop_selfplay.training.results import HeldOut, LogProbs, TrainingResult
+from pop_selfplay.training.trl_config import quiet_libraries
 
 
 class Job(NamedTuple):
@@ -72,13 +86,13 @@ def train_dpo(
     if out.exists():
         raise UsageError(f"{out} exists already: remove it, or train into another directory")
     job = Job(pairs, start, out, config, seed, origin)
-    processes.tell(job)
+    distributed.tell(job)
     return run(job, observe)
 
 
 def train_along() -> None:
     """Take part, as any process but the first, in the training that the first one begins; return when it has nothing to do."""
-    job = processes.hear()
+    job = distributed.hear()
     if job is not None:
         run(job, None)
 
@@ -91,7 +105,7 @@ def run(job: Job, observe: Callable[[TrainingStep], None] | None) -> TrainingRes
     limits = Limits(settings.max_prompt_length, settings.max_length)
     chosen = choose_pairs(job.pairs, tokenizer, limits, job.config.held_out_share, job.seed)
     directory = _directory(job, chosen)
-    watch = Watch(directory / METRICS, observe, writes=processes.is_first())
+    watch = Watch(directory / METRICS, observe, writes=distributed.is_first())
     with quiet_libraries():
         with threads_for(job.start, settings.hub), memory_given_back(MEMORY_ADVICE):
             trained = _train(chosen, job, tokenizer, settings, watch)
@@ -108,12 +122,12 @@ def run(job: Job, observe: Callable[[TrainingStep], None] | None) -> TrainingRes
             seconds=time.monotonic() - began,
             tokens=watch.tokens,
         )
-        if processes.is_first():
+        if distributed.is_first():
             finished = finish(trained.weights, job.config.lora, tokenizer, settings.hub, _facts(job, result))
             publish(directory, finished, job.out)
             if job.config.push_to_hub is not None:
                 push(job.out, job.config.push_to_hub)
-    processes.barrier()
+    distributed.barrier()
     return result
 
 
@@ -123,10 +137,10 @@ def make_trainer(chosen: Chosen, job: Job, tokenizer: Any, settings: Settings, d
     if config.run_name is None:  # the same name after an interruption, so that a tracker goes on with the same run
         config.run_name = "/".join(job.out.absolute().parts[-3:]).replace("/models/", "/")
     parts = {name: pairs for name, pairs in [("train", chosen.train), ("held_out", chosen.held_out)] if pairs}
-    if processes.is_first():
+    if distributed.is_first():
         for name, pairs in parts.items():
             on_disk(pairs, directory / "pairs" / name)
-    processes.barrier()
+    distributed.barrier()
     data = {name: on_disk(pairs, directory / "pairs" / name) for name, pairs in parts.items()}
     lora = job.config.lora
     try:
@@ -161,16 +175,16 @@ def starting_log_probs(trainer: PairTrainer) -> LogProbs | None:
 
 def _directory(job: Job, chosen: Chosen) -> Path:
     """Return the directory to work in, the same for every process."""
-    if processes.is_first():
+    if distributed.is_first():
         request = {
             "start": job.start,
             "config": job.config.model_dump(mode="json"),
             "seed": job.seed,
-            "processes": processes.count(),
+            "processes": distributed.count(),
             "pairs": [chosen.train, chosen.held_out],
         }
         take_up(job.out, request)
-    processes.barrier()
+    distributed.barrier()
     return unfinished_directory(job.out)
 
 
@@ -179,7 +193,7 @@ def _train(chosen: Chosen, job: Job, tokenizer: Any, settings: Settings, watch: 
     directory = watch.metrics.parent
     trainer = make_trainer(chosen, job, tokenizer, settings, directory)
     trainer.before = starting_log_probs(trainer)
-    dtype = load_config(job.start, settings.hub).dtype
+    dtype = load_model_config(job.start, settings.hub).dtype
 
     def save(folder: Path) -> None:
         save_weights(trainer, folder, dtype, trainer.advice)
@@ -211,3 +225,40 @@ def _facts(job: Job, result: TrainingResult) -> Facts:
     figures |= {} if result.held_out is None else result.held_out.model_dump()
     method, data = "LoRA DPO" if job.config.lora else "DPO", f"{result.pairs_trained:,} preference pairs"
     return Facts(job.start, method, data, job.config.model_dump(mode="json"), figures, job.origin)
+
+
+def train_again(
+    run: Path,
+    out: Path,
+    round_: int = 1,
+    overrides: Sequence[str] = (),
+    observe: Callable[[TrainingStep], None] | None = None,
+) -> TrainingResult:
+    """Train the policy of `round_` on that round's pairs in the run directory `run`, and save it to `out`.
+
+    `overrides` are `a.b=value` settings, of the training and the seed only. Raises ConfigError when `run` is no run, UsageError
+    when another setting is changed, the round has no policy yet or the training is not offline DPO, and whatever `train_dpo`
+    raises.
+    """
+    directory = RunDirectory.open(run)
+    if round_ > 1 and not directory.model_path(round_ - 1).is_dir():
+        raise UsageError(f"--round {round_} starts from the model of round {round_ - 1}, which the run {run} does not have")
+    config = load_config(run / "config.yaml", overrides)
+    training = config.training
+
+    def found(session: Session) -> tuple[list[PreferencePair], str, Origin]:
+        if session.config.model_copy(update={"training": training, "seed": config.seed}) != config:
+            raise UsageError(
+                f"--set {' --set '.join(overrides)} changes more than the training: the pairs of {run} are made already, so "
+                "only training.* and seed can be set; for anything else give a new run `--fork-from`"
+            )
+        start = weights_of(session.policy(round_))
+        if start is None:
+            raise UsageError(f"the model of {run} has no weights that could be trained: its model.type is simulated")
+        pairs = [pair for pair in read_pairs(session.directory.pairs_path) if pair.round == round_]
+        return pairs, start, origin_of(session, round_)
+
+    pairs, start, origin = read_session(run, found)
+    if not isinstance(training, DPOTraining):
+        raise UsageError(f"training.type {training.type} cannot be trained again on the pairs of a run: only dpo can")
+    return train_dpo(pairs, start, out, training, config.seed, observe, origin=origin)

@@ -6,7 +6,7 @@
 
 The judge is frozen: the policy that the round started with, or the teacher for the judge's role. Where it fails the answer has
 no reward: TRL leaves it out of its group's mean and spread and gives it no advantage. That holds only while the rubric is the
-one reward function, so every other term is inside it (core/rewards.py).
+one reward function, so every other term is inside it (method/rewards.py).
 
 Not in the paper. Training works in a hidden directory beside `out`, as DPO does. One that was killed goes on from its last
 checkpoint, samples the same answers again, and finds the judge's verdicts in the journal.
@@ -23,27 +23,23 @@ from transformers import PrinterCallback
 
 from pop_selfplay.config import GRPOTraining, Sampling
 from pop_selfplay.domains import Domain
-from pop_selfplay.episode import paired
 from pop_selfplay.errors import ModelRefused, TrainingError, UsageError
+from pop_selfplay.pairing import paired
+from pop_selfplay.records import OnlineStep
 from pop_selfplay.rewards.rubrics import sound
 from pop_selfplay.rewards.scoring import Graded
-from pop_selfplay.session import Session
-from pop_selfplay.training import processes
-from pop_selfplay.training.card import Facts, Origin, origin_of
-from pop_selfplay.training.dataset import DropReason
-from pop_selfplay.training.grpo_settings import MEMORY_ADVICE, OnlineSettings
-from pop_selfplay.training.grpo_trainer import OnlineTrainer, Repeatable
-from pop_selfplay.training.grpo_watch import OnlineWatch, diverged_advice, mean_reward
-from pop_selfplay.training.judging import RubricRewards, Score, judge_of
-from pop_selfplay.training.keeping import SealCheckpoints
-from pop_selfplay.training.lora import peft_config
-from pop_selfplay.training.outcome import OnlineResult, OnlineStep
-from pop_selfplay.training.quiet import quiet_libraries
-from pop_selfplay.training.rollout import Rollout
-from pop_selfplay.training.saving import finish, save_weights
-from pop_selfplay.training.starting import load_config, load_tokenizer, memory_given_back, threads_for
-from pop_selfplay.training.tokens import encode_prompt
-from pop_selfplay.training.unfinished import LAST, last_checkpoint, publish, step_of, take_up
+from pop_selfplay.runs.session import Session
+from pop_selfplay.training import distributed
+from pop_selfplay.training.callbacks import OnlineWatch, mean_reward, online_diverged_advice
+from pop_selfplay.training.checkpoints import LAST, SealCheckpoints, last_checkpoint, publish, step_of, take_up
+from pop_selfplay.training.data import DropReason, encode_prompt
+from pop_selfplay.training.export import Facts, Origin, finish, origin_of, peft_config, save_weights
+from pop_selfplay.training.grpo_config import MEMORY_ADVICE, OnlineSettings
+from pop_selfplay.training.grpo_reward import RubricRewards, Score, judge_of
+from pop_selfplay.training.grpo_trainer import OnlineTrainer, Repeatable, Rollout
+from pop_selfplay.training.loading import load_model_config, load_tokenizer, memory_given_back, threads_for
+from pop_selfplay.training.results import OnlineResult
+from pop_selfplay.training.trl_config import quiet_libraries
 
 
 class OnlineJob(NamedTuple):
@@ -120,9 +116,9 @@ def train_grpo(job: OnlineJob, score: Score, observe: Callable[[OnlineStep], Non
 
 def require_one_process() -> None:
     """Raise UsageError under a launcher of several processes: they would need a judge and a journal each."""
-    if processes.count() > 1:
+    if distributed.count() > 1:
         raise UsageError(
-            f"online RL trains in one process, not in {processes.count()}: start it by `pop train`, without accelerate launch"
+            f"online RL trains in one process, not in {distributed.count()}: start it by `pop train`, without accelerate launch"
         )
 
 
@@ -189,8 +185,8 @@ def _train(
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if not watch.steps:
         raise TrainingError("not one step was taken: raise training.grpo.num_train_epochs or training.grpo.max_steps")
-    dtype = load_config(job.start, settings.hub).dtype
-    save_weights(trainer, watch.directory / LAST, dtype, diverged_advice(watch.directory))
+    dtype = load_model_config(job.start, settings.hub).dtype
+    save_weights(trainer, watch.directory / LAST, dtype, online_diverged_advice(watch.directory))
 
 
 def result_of(watch: OnlineWatch, asked: Asked, seconds: float) -> OnlineResult:

@@ -11,16 +11,16 @@ import pytest
 from tests.unit.models.makers import make_request
 
 from pop_selfplay.config import EndpointModel, SimulatedModel
-from pop_selfplay.core.expected_rating import compact, parse_ratings
-from pop_selfplay.core.parsing import Parsed, parse_rubric
-from pop_selfplay.core.schemas import rubric_schema
 from pop_selfplay.errors import ModelRefused, ModelUnavailable
+from pop_selfplay.method.expected_rating import compact, parse_ratings
+from pop_selfplay.method.parsing import Parsed, parse_rubric
+from pop_selfplay.method.schemas import rubric_schema
 from pop_selfplay.models import open_model
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.models.simulated.server import HttpFaults, serving, simulated_app
 from pop_selfplay.records import Criterion, Role
-from pop_selfplay.stages.asking import together
+from pop_selfplay.stages.calls import together
 
 CRITERIA = [Criterion(name=name, description="d", weight=1, gold="g") for name in ("dose", "effect")]
 MODEL = SimulatedChatModel(SimulatedModel())

@@ -22,9 +22,9 @@ from pop_selfplay.models import open_model
 from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.models.simulated.server import serving, simulated_app
 from pop_selfplay.models.vllm_server import VllmChatModel
-from pop_selfplay.models.vllm_server.guard import in_group, started_at
 from pop_selfplay.models.vllm_server.process import end_leftover
-from pop_selfplay.session import open_session, weights_of
+from pop_selfplay.models.vllm_server.watchdog import in_group, started_at
+from pop_selfplay.runs.session import open_session, weights_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="leftovers are told apart by /proc")
 REQUESTS = [make_request(system="Write <answer>.", seed=seed, stop="</answer>") for seed in range(8)]

@@ -15,8 +15,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from pop_selfplay.config import DPOTraining
 from pop_selfplay.errors import ConfigError, ModelRefused, TrainingError, UsageError
 from pop_selfplay.models.chat_template import DEFAULT_TEMPLATE
-from pop_selfplay.records import PreferencePair
-from pop_selfplay.training import TrainingStep, dpo
+from pop_selfplay.records import PreferencePair, TrainingStep
+from pop_selfplay.training import dpo
 from pop_selfplay.training.dpo import train_dpo
 
 FAST = {"learning_rate": 3e-3, "beta": 0.1, "gradient_checkpointing": False}

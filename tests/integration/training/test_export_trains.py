@@ -10,9 +10,9 @@ import pytest
 from datasets import load_dataset
 from trl import DPOConfig, DPOTrainer
 
-from pop_selfplay.journal.export import COLUMNS, SUFFIXES, write_pairs
+from pop_selfplay.journal.pairs import COLUMNS, SUFFIXES, write_pairs
 from pop_selfplay.records import PreferencePair
-from pop_selfplay.training.quiet import quiet_libraries
+from pop_selfplay.training.trl_config import quiet_libraries
 
 MakePairs = Callable[[int], list[PreferencePair]]
 

@@ -12,15 +12,14 @@ from tests.integration.training.conftest import CHATML
 from transformers import AutoModelForCausalLM
 
 from pop_selfplay.config import EndpointModel, GRPOTraining, LoRA, Sampling
-from pop_selfplay.core.rewards import Sample
 from pop_selfplay.domains import load_domain
 from pop_selfplay.errors import ModelUnavailable, TrainingError, UsageError
-from pop_selfplay.records import Problem
+from pop_selfplay.method.rewards import Sample
+from pop_selfplay.records import OnlineStep, Problem
 from pop_selfplay.rewards.scoring import Graded
-from pop_selfplay.training import OnlineStep
-from pop_selfplay.training.adamw import CompensatedAdamW
 from pop_selfplay.training.grpo import OnlineJob, train_grpo
-from pop_selfplay.training.judging import Judged
+from pop_selfplay.training.grpo_reward import Judged
+from pop_selfplay.training.optimizer import CompensatedAdamW
 
 SOLVER = Sampling(max_tokens=12)
 FAST = {"learning_rate": 3e-2, "num_generations": 4, "gradient_checkpointing": False, "lr_scheduler_type": "constant"}

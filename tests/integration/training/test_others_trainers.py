@@ -9,7 +9,7 @@ from tests.integration.runs import simulated_config, write_texts
 from trl import GRPOConfig, GRPOTrainer
 
 import pop_selfplay as pop
-from pop_selfplay.training.quiet import quiet_libraries
+from pop_selfplay.training.trl_config import quiet_libraries
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from pop_selfplay.cli import run as run_command
 from pop_selfplay.config import parse_config
 from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.models.simulated.server import serving, simulated_app
+from pop_selfplay.runs.session import open_session, read_session
 from pop_selfplay.selfplay import play_synthesis
-from pop_selfplay.session import open_session, read_session
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -15,12 +15,11 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from pop_selfplay.config import DPOTraining
 from pop_selfplay.models.chat_template import ensure_template, render_prompt
 from pop_selfplay.records import PreferencePair
-from pop_selfplay.training.dataset import Limits, choose_pairs
+from pop_selfplay.training.data import Limits, choose_pairs, encode_pair
 from pop_selfplay.training.dpo import Job, make_trainer
-from pop_selfplay.training.quiet import quiet_libraries
-from pop_selfplay.training.settings import Settings
-from pop_selfplay.training.tokens import encode_pair
-from pop_selfplay.training.trainer import PairTrainer
+from pop_selfplay.training.dpo_config import Settings
+from pop_selfplay.training.dpo_trainer import PairTrainer
+from pop_selfplay.training.trl_config import quiet_libraries
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"

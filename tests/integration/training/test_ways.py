@@ -15,13 +15,13 @@ from transformers import AutoModelForCausalLM
 from pop_selfplay.config import DPOTraining, LoRA
 from pop_selfplay.errors import ConfigError, TrainingError
 from pop_selfplay.records import PreferencePair
-from pop_selfplay.training.adamw import CompensatedAdamW
-from pop_selfplay.training.dataset import Limits, choose_pairs
+from pop_selfplay.training.data import Limits, choose_pairs
 from pop_selfplay.training.dpo import Job, make_trainer, train_dpo
-from pop_selfplay.training.quiet import quiet_libraries
-from pop_selfplay.training.settings import Settings
-from pop_selfplay.training.starting import load_tokenizer
-from pop_selfplay.training.trainer import PairTrainer
+from pop_selfplay.training.dpo_config import Settings
+from pop_selfplay.training.dpo_trainer import PairTrainer
+from pop_selfplay.training.loading import load_tokenizer
+from pop_selfplay.training.optimizer import CompensatedAdamW
+from pop_selfplay.training.trl_config import quiet_libraries
 
 FAST = {"learning_rate": 3e-2, "beta": 0.1, "gradient_checkpointing": False, "per_device_train_batch_size": 8}
 MakePairs = Callable[[int], list[PreferencePair]]

@@ -4,8 +4,8 @@ import importlib.util
 from pathlib import Path
 
 from pop_selfplay.journal import Journal
-from pop_selfplay.report.standing import standing
-from pop_selfplay.session import read_session
+from pop_selfplay.report.status import standing
+from pop_selfplay.runs.session import read_session
 
 SCRIPT = Path(__file__).parents[3] / "benchmarks" / "journal.py"
 

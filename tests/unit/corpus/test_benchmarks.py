@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pop_selfplay.core.contamination import contaminated
 from pop_selfplay.corpus.benchmarks import read_benchmarks
 from pop_selfplay.errors import CorpusError
+from pop_selfplay.text.overlap import contaminated
 
 
 def sentence(name: str) -> str:

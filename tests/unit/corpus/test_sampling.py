@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pop_selfplay.config import DocumentFilter, PocketCorpus
-from pop_selfplay.core.near_duplicates import shingle_set, similarity
 from pop_selfplay.corpus import Choice, Entry, Skipped, choose, read_documents
 from pop_selfplay.errors import CorpusError
 from pop_selfplay.records import Document
+from pop_selfplay.text.overlap import shingle_set, similarity
 
 ANY_LENGTH = DocumentFilter(min_words=0, max_words=1000, near_duplicates=None)
 unhurried = settings(deadline=None)  # the first example of each test imports and warms up

@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from pop_selfplay.core.fencing import TAGS
-from pop_selfplay.core.parsing import Marks, Parsed, parse_better, parse_marks, parse_rubric
 from pop_selfplay.domains import BUILT_IN, PLACES, Domain, load_domain
+from pop_selfplay.method.parsing import Marks, Parsed, parse_better, parse_marks, parse_rubric
 from pop_selfplay.records import Message, Rubric
+from pop_selfplay.text.fencing import TAGS
 
 NAMES = ("health_care", "creative_writing", "instruction_following", "math", "knowledge")
 PROMPTS = tuple(PLACES)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 import pop_selfplay as pop
-from pop_selfplay.core.parsing import Parsed, parse_rubric
 from pop_selfplay.domains import PLACES, load_domain
+from pop_selfplay.method.parsing import Parsed, parse_rubric
 
 ROOT = Path(__file__).parents[3]
 FOLDER = "examples/recipes_domain"

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pop_selfplay.evaluation.contestants import Contestant
+from pop_selfplay.evaluation.eval_dir import open_workplace
 from pop_selfplay.evaluation.evaluate import Plan, evaluate
+from pop_selfplay.evaluation.model_spec import Contestant
 from pop_selfplay.evaluation.suites import Choice
-from pop_selfplay.evaluation.workplace import open_workplace
 from pop_selfplay.models.base import ChatRequest, Completion
 
 

@@ -11,14 +11,14 @@ import pytest
 
 from pop_selfplay.config import parse_config
 from pop_selfplay.errors import ConfigError, DomainError, ModelUnavailable, UsageError
-from pop_selfplay.evaluation.contestants import Contestant
 from pop_selfplay.evaluation.duel.judging import parse_verdict
-from pop_selfplay.evaluation.duel.playing import Duel, play_duel
+from pop_selfplay.evaluation.duel.play import Duel, play_duel
 from pop_selfplay.evaluation.duel.prompts import problems_of_run, read_prompts
 from pop_selfplay.evaluation.duel.result import duel_result, fight_row
-from pop_selfplay.evaluation.workplace import open_workplace
+from pop_selfplay.evaluation.eval_dir import open_workplace
+from pop_selfplay.evaluation.model_spec import Contestant
+from pop_selfplay.runs.session import open_session
 from pop_selfplay.selfplay import play_synthesis
-from pop_selfplay.session import open_session
 from tests.integration.runs import write_texts
 from tests.unit.evaluation.makers import Player, playing
 

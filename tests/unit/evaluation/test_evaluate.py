@@ -10,10 +10,10 @@ from inspect_ai.log import read_eval_log
 
 from pop_selfplay.config import EndpointModel
 from pop_selfplay.errors import ConfigError, ModelUnavailable, RequestRefused, UsageError
-from pop_selfplay.evaluation.contestants import contestant
+from pop_selfplay.evaluation.eval_dir import reporting
 from pop_selfplay.evaluation.evaluate import Plan, evaluate_in
+from pop_selfplay.evaluation.model_spec import contestant
 from pop_selfplay.evaluation.suites import Choice
-from pop_selfplay.evaluation.workplace import reporting
 from tests.unit.evaluation.makers import Player, playing, run, write_rows
 
 SUMS = [{"question": f"What is {n} and {n}?", "answer": f"Add them.\n#### {2 * n}"} for n in range(1, 9)]
@@ -176,7 +176,7 @@ def test_a_missing_data_file_is_named(tmp_path: Path) -> None:
 
 def test_two_processes_do_not_work_in_one_place(tmp_path: Path) -> None:
     from pop_selfplay.errors import JournalError
-    from pop_selfplay.evaluation.workplace import open_workplace
+    from pop_selfplay.evaluation.eval_dir import open_workplace
 
     with open_workplace(tmp_path), pytest.raises(JournalError, match="another process"), open_workplace(tmp_path):
         pass

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 from tests.integration.runs import simulated_config, small_run, write_texts
-from tests.unit.journal.test_export import make_pair
+from tests.unit.journal.test_pairs import make_pair
 from tests.unit.stages.scripted import RUBRIC
 
 import pop_selfplay as pop
@@ -18,7 +18,7 @@ from pop_selfplay.errors import UsageError
 from pop_selfplay.exports import FORMATS, grpo, verifiers
 from pop_selfplay.exports.formats import Asked, PairFormat, ProblemFormat
 from pop_selfplay.journal import RunDirectory
-from pop_selfplay.journal.export import row_of, write_rows
+from pop_selfplay.journal.pairs import row_of, write_rows
 from pop_selfplay.records import Message, Problem, Rubric
 
 STRANGE = 'lone \ud800, NUL \0, quote ", line \u2028 and 😀'

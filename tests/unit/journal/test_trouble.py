@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pop_selfplay.errors import JournalDamaged, JournalError, JournalStopped
-from pop_selfplay.journal.trouble import explain
+from pop_selfplay.journal.files import explain
 
 
 def sqlite_error(code: int) -> sqlite3.Error:

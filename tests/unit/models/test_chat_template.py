@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from pop_selfplay.core.fencing import fence
 from pop_selfplay.errors import ModelRefused, RequestRefused
 from pop_selfplay.models.chat_template import DEFAULT_TEMPLATE, ensure_template, render_end, render_prompt
 from pop_selfplay.records import Message
+from pop_selfplay.text.fencing import fence
 
 QUESTION = Message(role="user", content="Why?")
 SYSTEM = Message(role="system", content="Be brief.")

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from pop_selfplay.core.parsing import Parsed, parse_answer, parse_evaluation, parse_proposal, parse_rubric
+from pop_selfplay.method.parsing import Parsed, parse_answer, parse_evaluation, parse_proposal, parse_rubric
 from pop_selfplay.pocket import demonstrations, wording
 from pop_selfplay.pocket.demonstrations import pocket_domain
 from pop_selfplay.pocket.wording import Statement

@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 
 from pop_selfplay.evaluation.audit.audit import RESULT
-from pop_selfplay.report.audit_page import audit_section
-from pop_selfplay.report.audit_tables import audit_tables, limit_text, value_text
+from pop_selfplay.report.eval_tables import audit_tables, limit_text, value_text
+from pop_selfplay.report.page import audit_section
 
 EVIL = '<script>alert("x")</script>[bold]\x1b[2J\x07 name'
 

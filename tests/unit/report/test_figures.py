@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from pop_selfplay.report.duel import duel_tables
-from pop_selfplay.report.evaluation import evaluation_tables
-from pop_selfplay.report.figures import decimals, estimate_text, percent, plain, printable
+from pop_selfplay.report.eval_tables import duel_tables, evaluation_tables
+from pop_selfplay.report.format import decimals, estimate_text, percent, plain, printable
 from pop_selfplay.report.live import LiveView
 from pop_selfplay.report.tables import reasons_text
 

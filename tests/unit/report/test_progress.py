@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.console import Console
 
-from pop_selfplay.report.progress import progress_rows, progress_sentences, progress_tables
+from pop_selfplay.report.tables import progress_rows, progress_sentences, progress_tables
 
 START, FIRST, TEACHER = ({"round": number} for number in (0, 1, None))
 

@@ -3,9 +3,9 @@
 import pytest
 from tests.unit.evaluation.audit.makers import by_chance, scored
 
-from pop_selfplay.core.stats import wilson
 from pop_selfplay.records import Episode
-from pop_selfplay.report.quality import Quality
+from pop_selfplay.report.result import Quality
+from pop_selfplay.stats.intervals import wilson
 
 
 def figures(episodes: list[Episode]) -> dict[str, float]:

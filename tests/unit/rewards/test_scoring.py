@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from tests.unit.stages.scripted import PROBLEM, RUBRIC, Scripted, play
 
-from pop_selfplay.core.rewards import Sample, Shaping
+from pop_selfplay.method.rewards import Sample, Shaping
 from pop_selfplay.models.base import ChatRequest
 from pop_selfplay.records import Problem, Role
 from pop_selfplay.rewards.scoring import Graded, answer_number, score_answers
-from pop_selfplay.stages.asking import Cast
+from pop_selfplay.stages.calls import Cast
 
 GRADED = Graded(PROBLEM, RUBRIC)
 OTHER = Graded(Problem(id="1/d2/0", document_id="d2", text="Which root?", reference_answer="Valerian"), RUBRIC)

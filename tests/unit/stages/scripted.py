@@ -10,7 +10,7 @@ from pop_selfplay.domains import load_domain
 from pop_selfplay.journal import Journal
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.records import Candidate, Criterion, Document, Problem, Role, Rubric, Token
-from pop_selfplay.stages.asking import Cast
+from pop_selfplay.stages.calls import Cast
 
 T = TypeVar("T")
 

@@ -10,10 +10,10 @@ import pytest
 from pydantic import ValidationError
 
 from pop_selfplay.config import Synthesis
-from pop_selfplay.core.schemas import ratings_schema
 from pop_selfplay.domains import load_domain
 from pop_selfplay.episode import play as play_episode
 from pop_selfplay.errors import DomainError
+from pop_selfplay.method.schemas import ratings_schema
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.records import Evaluation, Failure, Role, Token
 from pop_selfplay.stages.rate import rate

@@ -10,15 +10,15 @@ from pydantic import ValidationError
 
 import pop_selfplay as pop
 from pop_selfplay.config import Pairing, Reuse, Synthesis
-from pop_selfplay.core.parsing import Parsed, parse_evaluation, parse_rubric
-from pop_selfplay.core.schemas import evaluation_schema, rubric_schema
 from pop_selfplay.domains import load_domain
-from pop_selfplay.episode import pair_of, paired
 from pop_selfplay.episode import play as play_episode
 from pop_selfplay.errors import ConfigError, DomainError
 from pop_selfplay.journal import Journal
+from pop_selfplay.method.parsing import Parsed, parse_evaluation, parse_rubric
+from pop_selfplay.method.schemas import evaluation_schema, rubric_schema
 from pop_selfplay.models.base import ChatRequest
 from pop_selfplay.models.simulated import SimulatedChatModel
+from pop_selfplay.pairing import pair_of, paired
 from pop_selfplay.records import REFERENCE, Candidate, Completion, Episode, Evaluation, Failure, Problem, Role
 from pop_selfplay.stages.propose import propose
 from pop_selfplay.stages.rate import rate

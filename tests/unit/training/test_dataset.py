@@ -9,8 +9,7 @@ from jinja2 import TemplateError
 
 from pop_selfplay.errors import TrainingError
 from pop_selfplay.records import Message, PreferencePair
-from pop_selfplay.training.dataset import DropReason, Limits, choose_pairs, on_disk, split, too_long
-from pop_selfplay.training.tokens import TokenPair, encode_pair
+from pop_selfplay.training.data import DropReason, Limits, TokenPair, choose_pairs, encode_pair, on_disk, split, too_long
 
 NO_LIMITS = Limits(None, None)
 

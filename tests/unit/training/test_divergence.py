@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from pop_selfplay.training.divergence import CHANCE, STEPS, running_backwards, under_chance
+from pop_selfplay.training.callbacks import CHANCE, STEPS, running_backwards, under_chance
 
 
 def margins(right: int, wrong: int, ties: int = 0) -> list[float]:

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from huggingface_hub.errors import HfHubHTTPError
 
-from pop_selfplay.training.hub import push
+from pop_selfplay.training.export import push
 
 
 class FakeHub:

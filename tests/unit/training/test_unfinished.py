@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pop_selfplay.training.unfinished import last_checkpoint, publish, seal, take_up, unfinished_directory
+from pop_selfplay.training.checkpoints import last_checkpoint, publish, seal, take_up, unfinished_directory
 
 
 def checkpoint(directory: Path, step: int) -> Path:

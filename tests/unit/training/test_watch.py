@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pop_selfplay.training.watch import lines_until
+from pop_selfplay.training.callbacks import lines_until
 
 ROWS = [{"step": step, "answer": answer} for step, answer in [(1, "one\u2028line\u0085of\x0cthree"), (2, "é"), (3, "later")]]
 

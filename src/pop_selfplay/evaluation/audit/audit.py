@@ -16,17 +16,17 @@ from pop_selfplay.evaluation.audit.diversity import diversity
 from pop_selfplay.evaluation.audit.findings import Family
 from pop_selfplay.evaluation.audit.gap import gap
 from pop_selfplay.evaluation.audit.hacking import hacking
-from pop_selfplay.evaluation.audit.material import Material, Options, Scored, gather, scored_episodes
 from pop_selfplay.evaluation.audit.modes import modes
-from pop_selfplay.evaluation.audit.playing import Played, play
+from pop_selfplay.evaluation.audit.probes import Played, play
+from pop_selfplay.evaluation.audit.references import Judged, Yardstick, second_judge, truth, verified
 from pop_selfplay.evaluation.audit.rubrics import rubrics
-from pop_selfplay.evaluation.audit.yardsticks import Judged, Yardstick, second_judge, truth, verified
+from pop_selfplay.evaluation.audit.sample import Material, Options, Scored, gather, scored_episodes
 from pop_selfplay.evaluation.audit.yields import yields
 from pop_selfplay.journal import Journal, RunDirectory
-from pop_selfplay.journal.lock import take_lock
-from pop_selfplay.journal.rundir import write_atomically
+from pop_selfplay.journal.directory import write_atomically
+from pop_selfplay.journal.files import take_lock
 from pop_selfplay.observer import Observer, Unwatched
-from pop_selfplay.session import Session, watch_session
+from pop_selfplay.runs.session import Session, watch_session
 
 AUDIT_SCHEMA: Final = 1
 JOURNAL: Final = "audit.db"

@@ -10,16 +10,16 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Final
 
-from pop_selfplay.core.agreement import above, best_worst, spearman
-from pop_selfplay.core.answer_faults import copies_rubric, is_refusal
-from pop_selfplay.core.filtering import count_words
-from pop_selfplay.core.stats import SIGNED
-from pop_selfplay.episode import pair_of
 from pop_selfplay.evaluation.audit.findings import Detail, Family
-from pop_selfplay.evaluation.audit.material import Material, Scored, aligned, over_problems, per_problem, share_of
-from pop_selfplay.evaluation.audit.playing import Order, Played
-from pop_selfplay.evaluation.audit.yardsticks import Yardstick
+from pop_selfplay.evaluation.audit.probes import Order, Played
+from pop_selfplay.evaluation.audit.references import Yardstick
+from pop_selfplay.evaluation.audit.sample import Material, Scored, aligned, over_problems, per_problem, share_of
+from pop_selfplay.method.answers import copies_rubric, is_refusal
+from pop_selfplay.pairing import pair_of
 from pop_selfplay.records import PreferencePair
+from pop_selfplay.stats.agreement import above, best_worst, spearman
+from pop_selfplay.stats.intervals import SIGNED
+from pop_selfplay.text.words import count_words
 
 TOP: Final[Mapping[str, float]] = {"pointwise": 2.0, "per_criterion": 2.0, "logprob": 2.0, "verify": 2.0}
 """Scoring → the highest score there is, where there is one that a good answer should reach."""

@@ -9,13 +9,13 @@ from typing import Final
 
 import numpy as np
 
-from pop_selfplay.core.diversity import Kernel, by_halves, distinct, near_duplicate_flags, tfidf, vendi
-from pop_selfplay.core.diversity import diversity as measures
 from pop_selfplay.evaluation.audit.findings import Detail, Family
-from pop_selfplay.evaluation.audit.material import Material, share_of
-from pop_selfplay.evaluation.audit.playing import Played
+from pop_selfplay.evaluation.audit.probes import Played
+from pop_selfplay.evaluation.audit.sample import Material, share_of
 from pop_selfplay.records import Document, Role
-from pop_selfplay.session import watch_session
+from pop_selfplay.runs.session import watch_session
+from pop_selfplay.text.diversity import Kernel, by_halves, distinct, near_duplicate_flags, tfidf, vendi
+from pop_selfplay.text.diversity import diversity as measures
 
 NEAR: Final = 0.8
 """Similarity of near-duplicates, where the run's pairing sets none."""

@@ -7,13 +7,13 @@ of the rubric saw. The paper's figures stand beside: its yardstick was a stronge
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from pop_selfplay.core.agreement import best_worst, spearman
-from pop_selfplay.core.stats import SIGNED
 from pop_selfplay.evaluation.audit.findings import Family
-from pop_selfplay.evaluation.audit.material import Material, over_problems, per_problem, share_of
-from pop_selfplay.evaluation.audit.playing import Played
-from pop_selfplay.evaluation.audit.yardsticks import Judged, Yardstick
+from pop_selfplay.evaluation.audit.probes import Played
+from pop_selfplay.evaluation.audit.references import Judged, Yardstick
+from pop_selfplay.evaluation.audit.sample import Material, over_problems, per_problem, share_of
 from pop_selfplay.records import Role
+from pop_selfplay.stats.agreement import best_worst, spearman
+from pop_selfplay.stats.intervals import SIGNED
 
 PAPER: Final = {"spearman": {True: "0.3424", False: "0.3301"}, "best_worst": {True: "85.14 %", False: "82.04 %"}}
 """Measure → whether the rubric's writer saw the document → the paper's figure (5.5)."""

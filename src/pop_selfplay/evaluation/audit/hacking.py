@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pop_selfplay.core.bootstrap import Indices, bootstrap
-from pop_selfplay.core.stats import SHARES, Estimate, clustered_mean
 from pop_selfplay.evaluation.audit.findings import Detail, Family
-from pop_selfplay.evaluation.audit.material import Material, Scored
-from pop_selfplay.evaluation.audit.yardsticks import Yardstick
-from pop_selfplay.session import Session
+from pop_selfplay.evaluation.audit.references import Yardstick
+from pop_selfplay.evaluation.audit.sample import Material, Scored
+from pop_selfplay.runs.session import Session
+from pop_selfplay.stats.bootstrap import Indices, bootstrap
+from pop_selfplay.stats.intervals import SHARES, Estimate, clustered_mean
 
 SCALE: float = 2.0
 """Scores of the rating modes and of yardsticks lie between 0 and this."""

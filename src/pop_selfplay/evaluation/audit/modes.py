@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pop_selfplay.core.agreement import best_worst, spearman
-from pop_selfplay.core.stats import SIGNED
 from pop_selfplay.evaluation.audit.findings import Detail, Family
-from pop_selfplay.evaluation.audit.material import Material, over_problems, per_problem, share_of
-from pop_selfplay.evaluation.audit.playing import Played
-from pop_selfplay.evaluation.audit.yardsticks import Yardstick
+from pop_selfplay.evaluation.audit.probes import Played
+from pop_selfplay.evaluation.audit.references import Yardstick
+from pop_selfplay.evaluation.audit.sample import Material, over_problems, per_problem, share_of
 from pop_selfplay.journal import Journal, Spent
 from pop_selfplay.records import Role
+from pop_selfplay.stats.agreement import best_worst, spearman
+from pop_selfplay.stats.intervals import SIGNED
 
 ByProblem = Mapping[str, Mapping[int, float]]
 

@@ -5,12 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from pop_selfplay.core.agreement import above
-from pop_selfplay.core.quality import criterion_power
-from pop_selfplay.core.rubric_faults import generic_criteria, has_gold, rating_correlations
 from pop_selfplay.evaluation.audit.findings import Detail, Family
-from pop_selfplay.evaluation.audit.material import Material, Scored, over_problems, share_of
-from pop_selfplay.evaluation.audit.playing import Played
+from pop_selfplay.evaluation.audit.probes import Played
+from pop_selfplay.evaluation.audit.sample import Material, Scored, over_problems, share_of
+from pop_selfplay.method.rubrics import criterion_power, generic_criteria, has_gold, rating_correlations
+from pop_selfplay.stats.agreement import above
 
 REDUNDANT: Final = 0.9
 """Two criteria are redundant where their ratings correlate this much or more."""

@@ -4,13 +4,13 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from pop_selfplay.core.bootstrap import bootstrap_totals, totals_by_cluster
-from pop_selfplay.core.stats import Estimate, wilson
-from pop_selfplay.episode import paired
 from pop_selfplay.evaluation.audit.findings import Detail, Family
-from pop_selfplay.evaluation.audit.material import Material, share_of
+from pop_selfplay.evaluation.audit.sample import Material, share_of
 from pop_selfplay.journal import Journal
+from pop_selfplay.pairing import paired
 from pop_selfplay.records import PreferencePair, Role
+from pop_selfplay.stats.bootstrap import bootstrap_totals, totals_by_cluster
+from pop_selfplay.stats.intervals import Estimate, wilson
 
 
 def yields(material: Material, audit_journal: Journal) -> Family:

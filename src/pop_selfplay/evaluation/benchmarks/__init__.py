@@ -4,7 +4,7 @@
 | --- | --- | --- |
 | gsm8k.py, aime.py, choices.py | gsm8k · aime2024, aime2025 · medqa, mmlu_pro, gpqa_diamond | inspect_evals |
 | math_500.py | math_500 | ours, answers checked by math-verify |
-| ifeval.py | ifeval | ours, checkers in core/instruction_checks.py |
+| ifeval.py | ifeval | ours, checkers in evaluation/benchmarks/instruction_checks.py |
 | healthbench.py, writingbench.py | healthbench · writingbench | inspect_evals' data and judge prompts, our scorers |
 | arena_hard.py | arena_hard_v0.1, arena_hard_v2 | ours |
 | eq_bench.py | eq_bench_creative | ours |

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
-from pop_selfplay.core.stats import Estimate
+from pop_selfplay.stats.intervals import Estimate
 
 Row = Mapping[str, Any]
 """One line of a data file, in the benchmark's own format."""

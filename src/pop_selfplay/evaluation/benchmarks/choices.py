@@ -23,9 +23,9 @@ from inspect_evals.mmlu_pro.mmlu_pro import USER_PROMPT_TEMPLATE as MMLU_TEMPLAT
 from inspect_evals.mmlu_pro.mmlu_pro import mmlu_pro
 from inspect_evals.mmlu_pro.mmlu_pro import record_to_sample as item_of_mmlu
 
-from pop_selfplay.core.seeds import derive_seed
 from pop_selfplay.evaluation.benchmarks.base import Setup
 from pop_selfplay.evaluation.benchmarks.parts import dataset, no_summary, right_or_wrong
+from pop_selfplay.seeds import derive_seed
 
 read, summary = right_or_wrong, no_summary
 

@@ -25,18 +25,16 @@ from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import TaskState, generate
 from inspect_evals.constants import INSPECT_EVALS_CACHE_PATH
 
-from pop_selfplay.core.bootstrap import Indices, bootstrap, bootstrap_mean
-from pop_selfplay.core.bradley_terry import Game, strengths
-from pop_selfplay.core.elo import elo
-from pop_selfplay.core.parsing import Parsed, Rejection, extract_tag
-from pop_selfplay.core.stats import Estimate
 from pop_selfplay.domains import Prompt, load_prompt
 from pop_selfplay.evaluation.benchmarks.base import Item, Setup, Value
 from pop_selfplay.evaluation.benchmarks.data import read_file, read_items
-from pop_selfplay.evaluation.benchmarks.judging import ask_judge
-from pop_selfplay.evaluation.benchmarks.parts import of_own, scored
-from pop_selfplay.journal.rundir import write_atomically
-from pop_selfplay.stages.asking import together
+from pop_selfplay.evaluation.benchmarks.parts import ask_judge, of_own, scored
+from pop_selfplay.journal.directory import write_atomically
+from pop_selfplay.method.parsing import Parsed, Rejection, extract_tag
+from pop_selfplay.stages.calls import together
+from pop_selfplay.stats.bootstrap import Indices, bootstrap, bootstrap_mean
+from pop_selfplay.stats.bradley_terry import Game, elo, strengths
+from pop_selfplay.stats.intervals import Estimate
 
 read = of_own
 

@@ -16,12 +16,11 @@ from inspect_ai.solver import TaskState, generate
 from inspect_evals.healthbench.dataset import conversation_to_input_text, load_healthbench_dataset, record_to_sample
 from inspect_evals.healthbench.scorer import GRADER_TEMPLATE, calculate_score, parse_json_to_dict
 
-from pop_selfplay.core.parsing import Parsed, Rejection
 from pop_selfplay.evaluation.benchmarks.base import Setup, Value
-from pop_selfplay.evaluation.benchmarks.judging import ask_judge
-from pop_selfplay.evaluation.benchmarks.parts import dataset, no_summary, of_own, scored
+from pop_selfplay.evaluation.benchmarks.parts import ask_judge, dataset, no_summary, of_own, scored
+from pop_selfplay.method.parsing import Parsed, Rejection
 from pop_selfplay.records import Message
-from pop_selfplay.stages.asking import together
+from pop_selfplay.stages.calls import together
 
 read, summary = of_own, no_summary
 

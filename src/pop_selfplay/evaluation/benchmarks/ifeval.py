@@ -5,7 +5,7 @@ the share of prompts all of whose instructions are followed, strictly; `instruct
 forgive an opening or closing line and asterisks.
 
 Difference: inspect_evals checks with the package instruction_following_eval, which is not on PyPI and fetches nltk data when it
-runs. `core/instruction_checks.py` says what we check differently.
+runs. `evaluation/benchmarks/instruction_checks.py` says what we check differently.
 """
 
 from typing import Any
@@ -17,8 +17,8 @@ from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import TaskState, generate
 from inspect_evals.ifeval.ifeval import DATASET_PATH, IFEVAL_DATASET_REVISION
 
-from pop_selfplay.core.instruction_checks import follow_all, follows
 from pop_selfplay.evaluation.benchmarks.base import Setup, Value
+from pop_selfplay.evaluation.benchmarks.instruction_checks import follow_all, follows
 from pop_selfplay.evaluation.benchmarks.parts import dataset, no_summary, of_own, scored
 
 read, summary = of_own, no_summary

@@ -10,10 +10,10 @@ from inspect_ai.dataset import Dataset, Sample, hf_dataset
 from inspect_ai.scorer import CORRECT, INCORRECT, Score, Scorer, Target, accuracy, scorer, stderr
 from inspect_ai.solver import TaskState, generate, prompt_template
 
-from pop_selfplay.core.seeds import derive_seed
-from pop_selfplay.core.verifying import equal_answers, final_answer
 from pop_selfplay.evaluation.benchmarks.base import Setup
 from pop_selfplay.evaluation.benchmarks.parts import dataset, no_summary, right_or_wrong
+from pop_selfplay.method.answers import equal_answers, final_answer
+from pop_selfplay.seeds import derive_seed
 
 read, summary = right_or_wrong, no_summary
 

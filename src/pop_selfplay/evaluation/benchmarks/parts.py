@@ -1,15 +1,21 @@
-"""What several tasks share: datasets from rows, and how a sample's score is read."""
+"""What several tasks share: datasets from rows, and how a sample's score is read.
+
+How our own tasks ask the judge: strictly parsed, asked again when half an answer came, and never guessed at.
+"""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from inspect_ai.dataset import Dataset, MemoryDataset, Sample
 from inspect_ai.log import EvalSample
+from inspect_ai.model import ChatMessage, ChatMessageSystem, ChatMessageUser, GenerateConfig, Model
 from inspect_ai.scorer import Score, value_to_float
 
-from pop_selfplay.core.stats import Estimate
 from pop_selfplay.evaluation.benchmarks.base import Item, Reading, Setup, Value
 from pop_selfplay.evaluation.benchmarks.data import read_items
+from pop_selfplay.method.parsing import Parsed, Rejection
+from pop_selfplay.records import Message
+from pop_selfplay.stats.intervals import Estimate
 
 _AS_FLOAT = value_to_float()
 
@@ -49,3 +55,27 @@ def of_own(sample: EvalSample) -> Reading | str:
     if "figures" not in kept:
         return str(score.reason or "no_score")
     return Reading({name: Value(*value) for name, value in kept["figures"].items()}, kept["detail"], kept["cluster"])
+
+
+T = TypeVar("T")
+
+ATTEMPTS: Final = 3
+RETRY_TEMPERATURE: Final = 0.7
+"""A greedy judge would only repeat what could not be read."""
+
+
+async def ask_judge(judge: Model, messages: Sequence[Message], parse: Callable[[str], Parsed[T] | Rejection]) -> T | Rejection:
+    """Return what the judge says, or why its last answer could not be read."""
+    rejection = Rejection("not_asked")
+    conversation = [_chat(message) for message in messages]
+    for attempt in range(ATTEMPTS):
+        config = GenerateConfig(temperature=RETRY_TEMPERATURE if attempt else 0.0)
+        parsed = parse((await judge.generate(conversation, config=config)).completion)
+        if not isinstance(parsed, Rejection):
+            return parsed.value
+        rejection = parsed
+    return rejection
+
+
+def _chat(message: Message) -> ChatMessage:
+    return (ChatMessageSystem if message.role == "system" else ChatMessageUser)(content=message.content)

@@ -21,13 +21,12 @@ from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import TaskState, generate
 from inspect_evals.writingbench.writingbench import create_scoring_prompt
 
-from pop_selfplay.core.parsing import Parsed, Rejection
 from pop_selfplay.evaluation.benchmarks.base import Setup, Value
 from pop_selfplay.evaluation.benchmarks.data import read_file
-from pop_selfplay.evaluation.benchmarks.judging import ask_judge
-from pop_selfplay.evaluation.benchmarks.parts import dataset, no_summary, of_own, scored
+from pop_selfplay.evaluation.benchmarks.parts import ask_judge, dataset, no_summary, of_own, scored
+from pop_selfplay.method.parsing import Parsed, Rejection
 from pop_selfplay.records import Message
-from pop_selfplay.stages.asking import together
+from pop_selfplay.stages.calls import together
 
 read, summary = of_own, no_summary
 

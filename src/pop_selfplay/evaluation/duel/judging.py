@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pop_selfplay.core.parsing import Parsed, Rejection, cut_reasoning, extract_tag, parse_better
 from pop_selfplay.domains import Prompt as JudgePrompt
 from pop_selfplay.domains import load_prompt
 from pop_selfplay.evaluation.duel.prompts import Prompt
+from pop_selfplay.method.parsing import Parsed, Rejection, cut_reasoning, extract_tag, parse_better
 from pop_selfplay.records import Candidate, Failure, Problem, Rating, Role
-from pop_selfplay.stages.asking import Cast, Question, ask, together
+from pop_selfplay.stages.calls import Cast, Question, ask, together
 from pop_selfplay.stages.rate import rate, rubric_json
 
 Way = Literal["compare", "rate"]

@@ -24,7 +24,7 @@ from pop_selfplay.domains import Domain
 from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.evaluation.benchmarks.data import read_file
 from pop_selfplay.records import Message, Rubric
-from pop_selfplay.session import Session, read_session
+from pop_selfplay.runs.session import Session, read_session
 
 _MESSAGES: TypeAdapter[tuple[Message, ...]] = TypeAdapter(tuple[Message, ...])
 

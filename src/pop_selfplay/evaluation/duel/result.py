@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from pop_selfplay.core.bootstrap import bootstrap_mean
-from pop_selfplay.core.length_control import length_controlled
-from pop_selfplay.core.stats import SHARES
-from pop_selfplay.evaluation.duel.playing import Duel, Fight, play_duel
-from pop_selfplay.evaluation.workplace import open_workplace, reporting
+from pop_selfplay.evaluation.duel.play import Duel, Fight, play_duel
+from pop_selfplay.evaluation.eval_dir import open_workplace, reporting
 from pop_selfplay.journal import Journal
-from pop_selfplay.journal.rundir import write_atomically
+from pop_selfplay.journal.directory import write_atomically
+from pop_selfplay.stats.bootstrap import bootstrap_mean
+from pop_selfplay.stats.intervals import SHARES
+from pop_selfplay.stats.length_control import length_controlled
 
 SCHEMA: Final = 1
 _SHOWN_CRITERIA: Final = 20

@@ -26,9 +26,9 @@ from pop_selfplay.config import EndpointModel
 from pop_selfplay.errors import ModelRefused, ModelUnavailable, RequestRefused
 from pop_selfplay.models.base import ChatRequest, Completion, Notice
 from pop_selfplay.models.endpoint.http import Dropped, HttpClient, Send
+from pop_selfplay.models.endpoint.n_support import Several
 from pop_selfplay.models.endpoint.retrying import BadRequest, Patience, Transient, failure
 from pop_selfplay.models.endpoint.servers import Server, Servers
-from pop_selfplay.models.endpoint.several import Several
 from pop_selfplay.models.endpoint.wire import Reply, payload
 from pop_selfplay.models.limits import Grant, Limits
 from pop_selfplay.models.scheduler import Places, Priority, Scheduler

@@ -32,10 +32,9 @@ import torch
 from pop_selfplay.config import LocalModel
 from pop_selfplay.errors import ModelUnavailable, RequestRefused
 from pop_selfplay.models.base import ChatRequest, Completion
+from pop_selfplay.models.local.batching import Row, cut_into_batches, encode
 from pop_selfplay.models.local.decoding import decode
 from pop_selfplay.models.local.loading import Loaded, load
-from pop_selfplay.models.local.prompts import encode
-from pop_selfplay.models.local.waves import Row, cut_into_batches
 
 _QUIET_TURNS: Final = 32  # of the event loop, without a new request; tasks within tasks take one turn per level to get here
 

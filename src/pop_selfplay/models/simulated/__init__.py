@@ -24,7 +24,7 @@ from typing import Final, Literal
 from pop_selfplay.config import SimulatedModel
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.models.simulated.drafts import Draft, draft_for
-from pop_selfplay.models.simulated.mistakes import spoil, spoiled_by
+from pop_selfplay.models.simulated.faults import spoil, spoiled_by
 from pop_selfplay.models.simulated.prefix_cache import CHARACTERS_PER_TOKEN
 from pop_selfplay.models.simulated.probable_ratings import probable_ratings
 from pop_selfplay.models.simulated.prose import LENGTHS, Lengths, prose

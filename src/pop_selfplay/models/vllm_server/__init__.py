@@ -24,8 +24,8 @@ from pop_selfplay.config import EndpointModel, VllmModel
 from pop_selfplay.errors import ModelError, ModelUnavailable
 from pop_selfplay.models.base import ChatRequest, Completion, Notice
 from pop_selfplay.models.endpoint import EndpointChatModel
+from pop_selfplay.models.vllm_server.gpu_sharing import Turn, turns_here
 from pop_selfplay.models.vllm_server.process import VllmProcess
-from pop_selfplay.models.vllm_server.turns import Turn, turns_here
 
 T = TypeVar("T")
 

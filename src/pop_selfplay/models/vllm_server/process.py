@@ -18,7 +18,7 @@ import aiohttp
 from pop_selfplay.config import VllmModel
 from pop_selfplay.errors import ModelRefused, ModelUnavailable
 from pop_selfplay.models.chat_template import DEFAULT_TEMPLATE
-from pop_selfplay.models.vllm_server import guard
+from pop_selfplay.models.vllm_server import watchdog
 
 _LOOK_S: Final = 0.25
 _STOP_S: Final = 25.0
@@ -66,7 +66,7 @@ class VllmProcess:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, self._config.gpus))
         with self.log.open("ab") as log:
             self._guard = subprocess.Popen(
-                [sys.executable, guard.__file__, str(self._state), *self.command()],
+                [sys.executable, watchdog.__file__, str(self._state), *self.command()],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -125,7 +125,7 @@ def end_leftover(state: Path) -> None:
         group, processes = 0, []  # cut short as it was written
     for pid, began in processes:
         with contextlib.suppress(ProcessLookupError):
-            if began and guard.started_at(pid) == began and os.getpgid(pid) == group:
+            if began and watchdog.started_at(pid) == began and os.getpgid(pid) == group:
                 os.killpg(group, signal.SIGTERM)
                 _wait_for_group(group)
                 break
@@ -134,7 +134,7 @@ def end_leftover(state: Path) -> None:
 
 def _wait_for_group(group: int) -> None:
     deadline = time.monotonic() + _STOP_S
-    while guard.in_group(group) and time.monotonic() < deadline:
+    while watchdog.in_group(group) and time.monotonic() < deadline:
         time.sleep(_LOOK_S)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)

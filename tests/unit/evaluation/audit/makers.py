@@ -8,11 +8,11 @@ from typing import Any
 from pop_selfplay.config import parse_config
 from pop_selfplay.domains import load_domain
 from pop_selfplay.evaluation.audit.findings import Family, Figure
-from pop_selfplay.evaluation.audit.material import Material, Options, Scored
-from pop_selfplay.evaluation.audit.yardsticks import Yardstick
+from pop_selfplay.evaluation.audit.references import Yardstick
+from pop_selfplay.evaluation.audit.sample import Material, Options, Scored
 from pop_selfplay.journal import Journal, RunDirectory
 from pop_selfplay.records import Candidate, Criterion, Document, Episode, Evaluation, Problem, Rating, Rubric
-from pop_selfplay.session import Session
+from pop_selfplay.runs.session import Session
 
 WORDS = tuple(f"{head}{tail}" for head in "bo ka li mu ne ro su ti va zo".split() for tail in "ran del fim gos hup".split())
 

@@ -4,10 +4,9 @@ import math
 
 import pytest
 
-from pop_selfplay.core.stats import Estimate
 from pop_selfplay.errors import UsageError
-from pop_selfplay.evaluation.audit.findings import Family
-from pop_selfplay.evaluation.audit.thresholds import THRESHOLDS, limits_with
+from pop_selfplay.evaluation.audit.findings import THRESHOLDS, Family, limits_with
+from pop_selfplay.stats.intervals import Estimate
 
 
 def add(mean: float, low: float, high: float, limit: str, size: bool = False) -> Family:

@@ -8,8 +8,8 @@ import pytest
 from tests.unit.models.makers import make_request
 
 from pop_selfplay.config import MistakeName, SimulatedModel
-from pop_selfplay.core.expected_rating import parse_last_rating, parse_ratings
-from pop_selfplay.core.parsing import (
+from pop_selfplay.method.expected_rating import parse_last_rating, parse_ratings
+from pop_selfplay.method.parsing import (
     Parsed,
     Rejection,
     parse_answer,
@@ -20,7 +20,8 @@ from pop_selfplay.core.parsing import (
     parse_rubric,
 )
 from pop_selfplay.models.base import ChatRequest, Completion
-from pop_selfplay.models.simulated import SimulatedChatModel, mistakes
+from pop_selfplay.models.simulated import SimulatedChatModel
+from pop_selfplay.models.simulated import faults as mistakes
 from pop_selfplay.models.simulated.drafts import Draft
 from pop_selfplay.models.simulated.server import guess_role
 from pop_selfplay.records import Criterion, Message, Role

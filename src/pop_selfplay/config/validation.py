@@ -1,0 +1,110 @@
+"""What is wrong with plain data that became no model of ours, in words for who wrote it: `complaints`.
+
+A new kind of pydantic error that reads badly gets a branch in `_words`.
+
+What every node of the config tree is made of.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Final, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+_SHOWN: Final = 120
+
+
+def complaints(error: ValidationError, kind: Any) -> list[str]:
+    """Return one line for each fault: where it is, what is wrong, what was found or is allowed.
+
+    `kind` is the type that the data was to become: a model, or any annotation made of models, unions, lists and dicts. It
+    tells the names that are allowed and keeps the tags of unions, which nobody wrote, out of the place.
+    """
+    return [_line(fault, kind) for fault in error.errors(include_url=False)]
+
+
+def _line(fault: ErrorDetails, kind: Any) -> str:
+    place, node, parent = _walk(fault["loc"], kind)
+    where = ".".join(place)
+    words = _words(fault, node, parent)
+    return f"{where}: {words}" if where else words
+
+
+def _words(fault: ErrorDetails, node: Any, parent: Any) -> str:
+    found, context = fault["input"], fault.get("ctx", {})
+    match fault["type"]:
+        case "extra_forbidden":
+            names = [name for model in _models(parent) for name in model.model_fields]
+            return "there is no such setting" + _nearest(str(fault["loc"][-1]), names)
+        case "missing":
+            return "is missing"
+        case "union_tag_not_found":
+            return f"needs a `type`, one of {', '.join(_tags(node))}"
+        case "union_tag_invalid":
+            return f"there is no type {context['tag']!r}" + _nearest(str(context["tag"]), list(_tags(node)))
+        case "value_error":
+            said = fault["msg"].removeprefix("Value error, ")
+            return said if isinstance(found, (Mapping, BaseModel)) else f"{said} (got {found!r:.{_SHOWN}})"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return f"must hold a mapping, as {{name: value}} (got {found!r:.{_SHOWN}})"
+        case "list_type":
+            return f"must hold a list, as [a, b] (got {found!r:.{_SHOWN}})"
+    return f"{fault['msg']} (got {found!r:.{_SHOWN}})"
+
+
+def _nearest(written: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(written, names, 1)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; there are {', '.join(names)}" if names else ""
+
+
+def _walk(loc: Iterable[int | str], kind: Any) -> tuple[list[str], Any, Any]:
+    """Return the place as one writes it, the type that stands there, and the type that holds it; None for no known type."""
+    place: list[str] = []
+    node, parent = kind, None
+    for step in loc:
+        if step == "[key]":  # the key of a mapping is wrong; its name is in the place already
+            continue
+        tagged = _tags(node)
+        if len(tagged) > 1 and step in tagged:
+            node = tagged[str(step)]
+            continue
+        place.append(str(step))
+        node, parent = _child(node, step), node
+    return place, node, parent
+
+
+def _child(node: Any, step: int | str) -> Any:
+    for model in _models(node):
+        if step in model.model_fields:
+            return model.model_fields[str(step)].annotation
+    for member in _members(node):
+        if get_origin(member) in (dict, list, tuple):
+            return get_args(member)[1 if get_origin(member) is dict else 0]
+    return None
+
+
+def _tags(node: Any) -> dict[str, type[BaseModel]]:
+    """Return the models of a union by the value of their `type`."""
+    return {model.model_fields["type"].default: model for model in _models(node) if "type" in model.model_fields}
+
+
+def _models(node: Any) -> list[type[BaseModel]]:
+    return [member for member in _members(node) if isinstance(member, type) and issubclass(member, BaseModel)]
+
+
+def _members(node: Any) -> list[Any]:
+    """Return the alternatives of a union, or the one type that `node` is."""
+    if get_origin(node) is Annotated:
+        return _members(get_args(node)[0])
+    if get_origin(node) in (dict, list, tuple) or not get_args(node):
+        return [node]
+    return [found for member in get_args(node) for found in _members(member)]
+
+
+class Config(BaseModel):
+    """Base of all config nodes: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -1,1 +1,0 @@
-"""Pure functions of the method: no I/O, no async, no torch. Parsing, scoring, pairing, filtering, statistics, fencing."""

@@ -1,0 +1,182 @@
+"""Files by path, folder, glob or URL: where they are, how to open them, what they hold, and how their ids begin.
+
+| name ends in | holds |
+| --- | --- |
+| .txt .text .md .markdown | text |
+| .jsonl .ndjson | lines |
+| .parquet .pq | parquet |
+
+All but Parquet, which has its own compression, may also end in .gz, .bz2, .xz or .zst. In a folder, hidden files are
+passed over, and files with other names have no kind; a file that is named, or found by a glob, is read whatever its
+name: .json as lines (some people call JSONL so), all else as text. URLs are looked up by `remote.py`.
+
+Compressed files by the end of their name: .gz .bz2 .xz .zst. A new one is a line in OPENERS.
+"""
+
+import bz2
+import glob
+import gzip
+import io
+import lzma
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, Final, Literal
+
+from pop_selfplay.errors import CorpusError
+
+Kind = Literal["text", "lines", "parquet"]
+_KINDS: Final[dict[str, Kind]] = {
+    ".txt": "text",
+    ".text": "text",
+    ".md": "text",
+    ".markdown": "text",
+    ".jsonl": "lines",
+    ".ndjson": "lines",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file to read: `place` names it for people, `id` is its part of the document ids, `open` gives its raw bytes.
+
+    `open` and what it returns raise OSError when a local file cannot be read, and CorpusError when a remote one cannot.
+    """
+
+    place: str
+    id: str
+    kind: Kind | None
+    open: Callable[[], BinaryIO]
+
+    @contextmanager
+    def decompressed(self) -> Iterator[BinaryIO]:
+        """Open the file, with the compression undone that its name tells of."""
+        with self.open() as stream:
+            opener = OPENERS.get(PurePosixPath(self.id).suffix.lower())
+            if opener is None:
+                yield stream
+            else:
+                with opener(stream) as decompressed:
+                    yield decompressed
+
+
+def find_files(paths: list[str], setting: str) -> Iterator[File]:
+    """Yield the files under `paths`, in the order of paths and names.
+
+    Raises CorpusError that names `setting`, the place in the config to correct, when a path does not exist, a glob
+    matches nothing or a URL cannot be reached.
+    """
+    from pop_selfplay.corpus.remote import find_remote, is_remote
+
+    paths = list(dict.fromkeys(paths))
+    for given, label in zip(paths, _labels(paths), strict=True):
+        yield from find_remote(given, label, setting) if is_remote(given) else _find_local(given, label, setting)
+
+
+def kind_of(name: str) -> Kind | None:
+    """Return what a file of this name holds, if its name says so."""
+    path = PurePosixPath(name)
+    suffix = path.suffix.lower()
+    if suffix in OPENERS:
+        inner = _KINDS.get(path.with_suffix("").suffix.lower())
+        return inner if inner != "parquet" else None
+    return _KINDS.get(suffix)
+
+
+def kind_of_named(name: str) -> Kind:
+    """Return what a file of this name holds that was asked for by name."""
+    return kind_of(name) or ("lines" if ".json" in PurePosixPath(name).suffixes else "text")
+
+
+def join(label: str, relative: str) -> str:
+    """Return the id of the file at `relative`, under a path with this label."""
+    return f"{label}/{relative}" if label else relative
+
+
+def without_query(path: str) -> str:
+    """Return an HTTP URL without its ?…, which is no part of the name and may hold a secret; any other path as it is."""
+    return path.split("?", 1)[0] if path.startswith(("http://", "https://")) else path
+
+
+def _labels(paths: list[str]) -> list[str]:
+    """Return what to put before the ids of each path: nothing for one path, else the shortest ends that all differ."""
+    if len(paths) == 1:
+        return [""]
+    parts = [Path(without_query(path)).parts for path in paths]
+    for length in range(1, max(map(len, parts)) + 1):
+        labels = ["/".join(own[-length:]) for own in parts]
+        if len(set(labels)) == len(labels):
+            return labels
+    return paths
+
+
+# --- on this machine --------------------------------------------------------------------------------------------------
+
+
+def _find_local(given: str, label: str, setting: str) -> Iterator[File]:
+    path = Path(given.removeprefix("file://")).expanduser()
+    if path.is_dir():
+        yield from _walk(path, path, label)
+    elif path.exists():
+        yield _local(path, label or path.name, kind_of_named(path.name))
+    elif glob.has_magic(given):
+        yield from _match(path, label, setting)
+    else:
+        raise CorpusError(f"path {given!r} does not exist: correct {setting} (now in {os.getcwd()})")
+
+
+def _match(pattern: Path, label: str, setting: str) -> Iterator[File]:
+    fixed = next(index for index, part in enumerate(pattern.parts) if glob.has_magic(part))
+    root = Path(*pattern.parts[:fixed])
+    matches = sorted(glob.iglob(str(pattern), recursive=True))
+    if not matches:
+        raise CorpusError(f"path {str(pattern)!r} matches no file: correct {setting} (now in {os.getcwd()})")
+    for path in map(Path, matches):
+        if not path.is_dir():
+            yield _local(path, join(label, path.relative_to(root).as_posix()), kind_of_named(path.name))
+        elif "**" not in pattern.parts:  # which matches the files inside, too
+            yield from _walk(path, root, label)
+
+
+def _walk(folder: Path, root: Path, label: str) -> Iterator[File]:
+    closed: list[Path] = []
+    for directory, folders, names in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                path = Path(directory, name)
+                yield _local(path, join(label, path.relative_to(root).as_posix()), kind_of(name))
+    for path in closed:  # folders that we may not enter: not a file, so counted as unreadable
+        yield _local(path, join(label, path.relative_to(root).as_posix()), "text")
+
+
+def _local(path: Path, id: str, kind: Kind | None) -> File:
+    return File(str(path), id, kind, partial(_open_local, path))
+
+
+def _open_local(path: Path) -> BinaryIO:
+    if not os.path.isfile(path):  # a pipe or a socket would be waited on for ever
+        raise OSError(f"{path} is not a plain file")
+    return path.open("rb")
+
+
+def _open_zstd(stream: BinaryIO) -> BinaryIO:
+    import pyarrow
+
+    return io.BufferedReader(pyarrow.CompressedInputStream(stream, "zstd"))
+
+
+OPENERS: Final[dict[str, Callable[[BinaryIO], Any]]] = {
+    ".gz": partial(gzip.open, mode="rb"),
+    ".bz2": partial(bz2.open, mode="rb"),
+    ".xz": partial(lzma.open, mode="rb"),
+    ".zst": _open_zstd,
+}
+# What a file can raise that is cut short, is not what its name says, or cannot be opened. bz2 and zstd raise OSError.
+UNREADABLE: Final = (OSError, EOFError, zlib.error, lzma.LZMAError)

@@ -1,0 +1,179 @@
+"""The run directory: it explains itself, belongs to one process at a time, and is only ever added to.
+
+config.yaml      the resolved config, every default written out
+domain.json      the domain's prompts and rules, as the run began with them
+versions.json    what made it: package, Python and library versions
+run.lock         held by the process that works on the run
+run.db           the journal
+pairs.parquet    the preference pairs of all rounds so far
+models/round-N/  the model trained in round N
+servers/         logs of the servers that the run started
+result.json      the figures
+report.html      the same, to look at
+"""
+
+import difflib
+import importlib.metadata
+import json
+import platform
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Final
+
+from pop_selfplay.config import RunConfig, dump_config, load_config
+from pop_selfplay.errors import ConfigError
+from pop_selfplay.journal.files import explain, is_locked, replacing, take_lock
+from pop_selfplay.journal.journal import Journal
+
+_VERSIONED: Final = ("pop-selfplay", "torch", "transformers", "trl", "datasets", "pydantic")
+
+
+class RunDirectory:
+    """One run on disk. `create` makes or reopens it for a config, `open` reopens it by its own config."""
+
+    def __init__(self, path: Path, config: RunConfig) -> None:
+        self.path = path
+        self.config = config
+        self._lock: IO[str] | None = None
+
+    @classmethod
+    def create(cls, path: Path, config: RunConfig) -> "RunDirectory":
+        """Make the directory for `config`, or reopen it when it was made for one that asks for the same work.
+
+        What `config` says about where, how fast and for how much (`RunConfig.same_work`) replaces what the run said; the whole
+        of it does while no model has answered, so that a config that could not start can be corrected.
+        Raises ConfigError with the difference when it holds a run of another config, JournalError when it cannot be written.
+        """
+        stored = path / "config.yaml"
+        if stored.exists():
+            run = cls(path, config)
+            run._refuse_other_work()
+            return run
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if any(not _ours(entry) for entry in path.iterdir()):
+                raise ConfigError(f"{path} is not empty and holds no run (no config.yaml): choose an empty or new directory")
+        except OSError as error:
+            raise explain(error, path, "make the run directory") from error
+        write_atomically(path / "versions.json", json.dumps(_versions(), indent=1) + "\n")
+        write_atomically(stored, dump_config(config))
+        return cls(path, config)
+
+    @classmethod
+    def open(cls, path: Path) -> "RunDirectory":
+        """Open an existing run. Raises ConfigError when `path` holds none."""
+        if not path.exists():
+            raise ConfigError(f"there is no run directory {path}: check the name")
+        if not (path / "config.yaml").is_file():
+            raise ConfigError(f"{path} is not a run directory: it {'has no config.yaml' if path.is_dir() else 'is a file'}")
+        return cls(path, load_config(path / "config.yaml"))
+
+    @property
+    def domain_path(self) -> Path:
+        return self.path / "domain.json"
+
+    @property
+    def pairs_path(self) -> Path:
+        return self.path / "pairs.parquet"
+
+    @property
+    def result_path(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def report_path(self) -> Path:
+        return self.path / "report.html"
+
+    def model_path(self, round_: int) -> Path:
+        """Where the model trained in `round_` lies once it is finished."""
+        return self.path / "models" / f"round-{round_}"
+
+    @property
+    def servers_path(self) -> Path:
+        """Where the logs of servers go that the run starts."""
+        return self.path / "servers"
+
+    @property
+    def journal_path(self) -> Path:
+        return self.path / "run.db"
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.path / "run.lock"
+
+    def worked_on(self) -> bool:
+        """Tell whether a process works on the run now."""
+        return is_locked(self._lock_path)
+
+    def journal(self) -> Journal:
+        """Open the journal to write; only who holds the directory may. `Journal.open_to_read` is for everybody else."""
+        return Journal.open(self.journal_path)
+
+    def begun(self) -> bool:
+        """Tell whether anything here was made by a model: calls, episodes or models. Else the config may still change."""
+        if (self.path / "models").exists():
+            return True
+        with Journal.open_to_read(self.journal_path) as journal:
+            return journal.begun
+
+    def __enter__(self) -> "RunDirectory":
+        """Take the directory for this process and store the config as it is now. Raises JournalError when another has it."""
+        self._lock = take_lock(self._lock_path)
+        try:
+            self._refuse_other_work()  # another process may have begun the run since this one looked
+            self._take_config()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _take_config(self) -> None:
+        """Store the config as it is now. For another work, other documents are to be chosen."""
+        stored = RunDirectory.open(self.path).config
+        if not stored.same_work(self.config):
+            with self.journal() as journal:
+                journal.forget_documents()
+        if stored != self.config:
+            write_atomically(self.path / "config.yaml", dump_config(self.config))
+
+    def _refuse_other_work(self) -> None:
+        stored = RunDirectory.open(self.path).config
+        if not stored.same_work(self.config) and self.begun():
+            raise ConfigError(
+                f"{self.path} holds a run with another config; give this one a directory of its own, and "
+                f"--fork-from {self.path} to take over every call that stays the same. "
+                f"The difference:\n{_difference(stored, self.config)}"
+            )
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text`, whole or not at all (`replacing`)."""
+    with replacing(path) as file:
+        file.write(text.encode("utf-8"))
+
+
+def _ours(entry: Path) -> bool:
+    """Tell whether `entry` may lie in a directory whose making was cut short."""
+    return entry.name == "versions.json" or (entry.name.startswith(".") and entry.name.endswith(".tmp"))
+
+
+def _difference(old: RunConfig, new: RunConfig) -> str:
+    lines = difflib.unified_diff(
+        dump_config(old).splitlines(), dump_config(new).splitlines(), "the run", "now", lineterm="", n=1
+    )
+    return "\n".join(lines)
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in _VERSIONED:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found

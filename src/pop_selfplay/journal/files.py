@@ -1,0 +1,143 @@
+"""Write a file whole or not at all.
+
+One process at a time works on a directory: the others are told at once, and read meanwhile.
+
+What goes wrong with a run directory, in words: what happened, where, and what to do about it.
+
+Every sqlite3.Error and OSError of this room passes through `explain`. A new kind of trouble gets a line in one of the tables.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Final
+
+from pop_selfplay.errors import JournalDamaged, JournalError, JournalStopped
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that takes the place of `path` when the block ends well; readers see the old file or the whole new one.
+
+    Raises JournalError when it cannot be written; whatever was at `path` before then stays as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise explain(error, path, "write") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+_GLANCE: Final = 0.05
+"""Seconds after which a lock that was only looked at (`is_locked`) is free again."""
+
+
+def take_lock(path: Path) -> IO[str]:
+    """Lock the file at `path`, made where it is missing, until the returned handle is closed or the process ends.
+
+    Raises JournalError when another process holds it, or the place cannot be written.
+    """
+    try:
+        lock = path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise explain(error, path, "write") from error
+    try:
+        if not _locked(lock, fcntl.LOCK_EX):
+            time.sleep(_GLANCE)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise JournalError(f"another process is working on {path.parent}: wait for it or stop it") from error
+    return lock
+
+
+def is_locked(path: Path) -> bool:
+    """Tell whether a process holds the lock at `path`. Works on a read-only disk, too."""
+    if not path.is_file():
+        return False
+    with path.open(encoding="utf-8") as lock:
+        return not _locked(lock, fcntl.LOCK_SH)
+
+
+def _locked(lock: IO[str], kind: int) -> bool:
+    """Lock and return True, unless another process is in the way."""
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+_FULL: Final = "the disk is full: free some room, then go on"
+_FAILING: Final = "the disk is full, over a quota or failing: see to it, then go on"
+_LOCKED: Final = "another program holds it locked: close it (a database shell left open, say), then go on"
+_READ_ONLY: Final = (
+    "nothing can be written there; `pop status` and `pop export` need no writing, and to go on "
+    "copy the run directory to a writable place"
+)
+_DAMAGED: Final = (
+    "it is damaged. `pop export {run} --out pairs.jsonl` saves the pairs that can still be read; "
+    "`pop run {run}/config.yaml --fork-from {run} --out NEW` goes on with every call that can still be read"
+)
+_SQLITE_STOPS: Final = {
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_IOERR: _FAILING,
+    sqlite3.SQLITE_BUSY: _LOCKED,
+    sqlite3.SQLITE_LOCKED: _LOCKED,
+}
+_SQLITE_READ_ONLY: Final = {
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_AUTH,
+}
+_SQLITE_DAMAGE: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_OS_STOPS: Final = {errno.ENOSPC: _FULL, errno.EDQUOT: _FAILING, errno.EFBIG: _FAILING, errno.EIO: _FAILING}
+_OS_READ_ONLY: Final = {errno.EROFS, errno.EACCES, errno.EPERM}
+_OS_IN_THE_WAY: Final = {errno.EEXIST, errno.ENOTDIR}
+
+
+def explain(error: sqlite3.Error | OSError, path: Path, doing: str) -> JournalError:
+    """Return the error to raise when `doing` ("open", "read", "write") failed on the file `path` of a run directory."""
+    what = f"cannot {doing} {path}: {_words(error)}"
+    if isinstance(error, OSError):
+        return _explain_os(error, what)
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the kind, the rest a detail of it
+    if code in _SQLITE_STOPS:
+        return JournalStopped(f"{what}; {_SQLITE_STOPS[code]}")
+    if code in _SQLITE_DAMAGE or "decode" in str(error):  # Python's own error for text that is no longer UTF-8 has no code
+        return damaged(path, _words(error))
+    if code in _SQLITE_READ_ONLY:
+        return JournalError(f"{what}; {_READ_ONLY}")
+    return JournalError(what)
+
+
+def damaged(path: Path, detail: str) -> JournalDamaged:
+    """Return the error for a journal at `path` that does not hold what it must; `detail` says what was found."""
+    return JournalDamaged(f"cannot read {path}: {detail}; " + _DAMAGED.format(run=path.parent))
+
+
+def _explain_os(error: OSError, what: str) -> JournalError:
+    if error.errno in _OS_STOPS:
+        return JournalStopped(f"{what}; {_OS_STOPS[error.errno]}")
+    if error.errno in _OS_READ_ONLY:
+        return JournalError(f"{what}; {_READ_ONLY}")
+    if error.errno in _OS_IN_THE_WAY:
+        return JournalError(f"{what}; a file is in the way: name another place")
+    return JournalError(what)
+
+
+def _words(error: sqlite3.Error | OSError) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)

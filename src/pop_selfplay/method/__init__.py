@@ -1,0 +1,1 @@
+"""Pure functions of the method: parsing, scoring, rewards, stopping. No I/O, no async, no torch."""

@@ -1,0 +1,238 @@
+"""What a synthesis will take, before it begins: calls, tokens, hours and money.
+
+The documents and the prompts are the real ones; how much a model will write is assumed (`WRITTEN`) or measured earlier. Each
+call is assumed to parse at the first try, and early stopping not to stop: a plan is what is paid at most when nothing has to be
+asked again. A new scoring mode gets a line in `judgements` and one in `WRITTEN`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from pop_selfplay.config import RunConfig, Synthesis, prices_of
+from pop_selfplay.corpus import divide
+from pop_selfplay.domains import Domain, load_domain
+from pop_selfplay.errors import UsageError
+from pop_selfplay.records import Document, Role
+from pop_selfplay.stages.expect import one_by_one
+from pop_selfplay.text.words import count_words
+
+TOKENS_PER_WORD: Final = 1.33
+CRITERIA: Final = 3
+"""Criteria of a rubric, as the method's 1 to 5 come out on average."""
+
+WRITTEN: Final[dict[str, int]] = {
+    "proposer": 200,  # a problem and a reference answer of about 75 words each
+    "solver": 450,  # about 340 words, thoughts included
+    "rubric_writer": 230,
+    "pointwise": 190,  # thoughts and a rating for each criterion
+    "per_criterion": 65,
+    "logprob": 30,  # ratings alone
+    "pairwise": 150,
+    "anchor": 160,
+}
+"""Tokens a 7B model writes in one call: the workload of the shipped simulated server."""
+
+WRITING_SOLVER: Final = 1000
+"""Tokens of a solver that is asked for a story of about a thousand words."""
+
+TOKENS_PER_SECOND: Final = 5600.0
+"""Generated tokens per second of one A100 serving a 7B model to 256 sequences at once: step time 20 ms + 0.1 ms a sequence."""
+
+_READ_PER_SECOND: Final = 15_000.0
+_SAMPLE: Final = 200
+
+
+class Planned(NamedTuple):
+    """What one role will take: all tokens of all its calls; `cached` is a part of `prompt`."""
+
+    role: str
+    calls: int
+    prompt: int
+    cached: int
+    generated: int
+    money: float
+
+
+class Plan(NamedTuple):
+    """The plan of one round's synthesis: of `documents` out of the `wanted` ones. `assumed` says what it rests on."""
+
+    documents: int
+    wanted: int
+    roles: tuple[Planned, ...]
+    hours: float
+    assumed: str
+
+    @property
+    def money(self) -> float:
+        return sum(role.money for role in self.roles)
+
+
+class Measured(NamedTuple):
+    """What an earlier run took: generated tokens per call of each role, and generated tokens per second of synthesis."""
+
+    source: str
+    written: Mapping[str, float]
+    tokens_per_second: float | None
+
+
+def judgements(synthesis: Synthesis, domain: Domain) -> int:
+    """Return how many calls the judge gets for one problem when nothing is asked again."""
+    n = synthesis.candidates
+    reference = int(synthesis.score_reference)
+    alone = synthesis.scoring == "logprob" and one_by_one(domain)
+    calls = {
+        "pointwise": n + reference,
+        "logprob": (CRITERIA if alone else 1) * (n + reference),
+        "per_criterion": CRITERIA * (n + reference),
+        "pairwise": n * (n - 1) + 2 * n * reference,
+        "anchor": 2 * (n - 1) + 2 * reference,
+        "verify": 0,
+    }[synthesis.scoring]
+    return calls * synthesis.votes
+
+
+def calls_per_episode(synthesis: Synthesis, domain: Domain) -> dict[Role, int]:
+    """Return how many calls each role gets for one problem when nothing is asked again."""
+    return {
+        Role.PROPOSER: 1,
+        Role.SOLVER: synthesis.candidates,
+        Role.RUBRIC_WRITER: int(synthesis.scoring != "verify"),
+        Role.JUDGE: judgements(synthesis, domain),
+    }
+
+
+def make_plan(config: RunConfig, like: Measured | None = None, tokens_per_second: float | None = None) -> Plan:
+    """Read the corpus and return the plan of the first round. Nothing is written, and no model is asked.
+
+    `like` replaces the assumed lengths and speed by measured ones, `tokens_per_second` the speed. Raises CorpusError and
+    DomainError as a run would.
+    """
+    domain = load_domain(config.domain)
+    documents = tuple(divide(config).rounds[1])
+    written = {**_assumed(config, domain), **(like.written if like else {})}
+    roles = _roles(config, domain, documents, written)
+    speed = tokens_per_second or (like.tokens_per_second if like else None) or TOKENS_PER_SECOND
+    generated = sum(role.generated for role in roles)
+    uncached = sum(role.prompt - role.cached for role in roles)
+    hours = (generated / speed + uncached / _READ_PER_SECOND) / 3600
+    speeds = f"{speed:,.0f} generated and {_READ_PER_SECOND:,.0f} read tokens per second"
+    return Plan(
+        len(documents),
+        config.synthesis.documents,
+        roles,
+        hours,
+        f"{_lengths(written, like)}; {speeds}; no call asked twice",
+    )
+
+
+def _lengths(written: Mapping[str, float], like: Measured | None) -> str:
+    """Say how long the texts of each role are taken to be, and which of these lengths nobody has measured."""
+    known = like.written if like else {}
+    lines = {
+        f"tokens per call as in {like.source if like else ''}": [role for role in Role if role in known],
+        "assumed tokens per call": [role for role in Role if role not in known],
+    }
+    said = {line: ", ".join(f"{role} {written[role]:,.0f}" for role in roles if written[role]) for line, roles in lines.items()}
+    return "; ".join(f"{line}: {shown}" for line, shown in said.items() if shown)
+
+
+def _assumed(config: RunConfig, domain: Domain) -> dict[str, float]:
+    scoring = config.synthesis.scoring
+    return {
+        Role.PROPOSER: WRITTEN["proposer"],
+        Role.SOLVER: WRITING_SOLVER if domain.name == "creative_writing" else WRITTEN["solver"],
+        Role.RUBRIC_WRITER: 0 if scoring == "verify" else WRITTEN["rubric_writer"],
+        Role.JUDGE: WRITTEN.get(scoring, 0),
+    }
+
+
+def _roles(
+    config: RunConfig, domain: Domain, documents: tuple[Document, ...], written: Mapping[str, float]
+) -> tuple[Planned, ...]:
+    problems = len(documents) * config.synthesis.problems_per_document
+    sizes = _prompt_tokens(config, domain, documents, written)
+    planned = []
+    for role, calls in calls_per_episode(config.synthesis, domain).items():
+        size, shared = sizes[role]
+        total = Planned(
+            role.value,
+            problems * calls,
+            round(problems * calls * size),
+            round(problems * max(0, calls - 1) * shared),
+            round(problems * calls * written[role]),
+            0.0,
+        )
+        prices = prices_of(config.player(role))
+        money = prices.money(total.prompt, total.cached, total.generated) if prices else 0.0
+        planned.append(total._replace(money=money))
+    return tuple(planned)
+
+
+def _prompt_tokens(
+    config: RunConfig, domain: Domain, documents: tuple[Document, ...], written: Mapping[str, float]
+) -> dict[Role, tuple[float, float]]:
+    """Return for each role the tokens of one prompt, and how many of them all its calls for one problem have in common."""
+    synthesis, filled = config.synthesis, {role: _words(tokens) for role, tokens in written.items()}
+    problem = reference = _words(written[Role.PROPOSER] / 2)
+    shown = min(domain.spread.count, synthesis.candidates)
+    answer = filled[Role.SOLVER]
+    values = {"problem": problem, "title": "", "reference_answer": reference, "candidates": " ".join([answer] * shown)}
+    judged = {"rubric": filled[Role.RUBRIC_WRITER], "criterion": _words(written[Role.RUBRIC_WRITER] / CRITERIA)}
+    document = _mean_tokens(documents)
+
+    def size(prompt: str, given: Mapping[str, str]) -> float:
+        if prompt not in domain.prompts:
+            return 0.0
+        return sum(_tokens(message.content) for message in domain.render(prompt, **{**values, **given}))
+
+    see = synthesis.document_for
+    proposed = size("propose" if Role.PROPOSER in see else "propose_without_document", {"document": ""})
+    solved = size("solve", {})
+    asked = size("rubric" if Role.RUBRIC_WRITER in see else "rubric_without_document", {"document": ""})
+    judge = {
+        "pointwise": "rate",
+        "per_criterion": "rate_criterion",
+        "logprob": "rate_logprob",
+        "pairwise": "compare",
+        "verify": "",
+    }
+    name = judge.get(synthesis.scoring, synthesis.scoring if synthesis.scoring in domain.prompts else "rate")
+    empty = {"answer": "", "answer_a": "", "answer_b": "", **judged}
+    rated = size(name, {**empty, "answer": answer, "answer_a": answer, "answer_b": answer})
+    return {
+        Role.PROPOSER: (proposed + document * (Role.PROPOSER in see), 0.0),
+        Role.SOLVER: (solved, solved),
+        Role.RUBRIC_WRITER: (asked + document * (Role.RUBRIC_WRITER in see), 0.0),
+        Role.JUDGE: (rated, size(name, empty)),
+    }
+
+
+def _mean_tokens(documents: tuple[Document, ...]) -> float:
+    sample = documents[:_SAMPLE]
+    return sum(_tokens(document.text) for document in sample) / len(sample)
+
+
+def _tokens(text: str) -> float:
+    return TOKENS_PER_WORD * count_words(text)
+
+
+def _words(tokens: float) -> str:
+    return " ".join(["word"] * round(tokens / TOKENS_PER_WORD))
+
+
+def measured(result: Mapping[str, Any], source: str) -> Measured:
+    """Return what the first round of an earlier run took, from its result (`compute_result`).
+
+    Raises UsageError when it has made no calls.
+    """
+    first = result["rounds"][0]
+    usage = first["usage"]
+    seconds = first["seconds"]["synthesis"]
+    generated = sum(role["generated"] for role in usage.values())
+    if not any(role["calls"] for role in usage.values()):
+        raise UsageError(f"--like {source}: no call of its first round is finished yet; name a run that has some")
+    return Measured(
+        source,
+        {role: used["generated"] / used["calls"] for role, used in usage.items() if used["calls"]},
+        generated / seconds if seconds else None,
+    )

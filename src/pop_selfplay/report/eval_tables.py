@@ -1,0 +1,201 @@
+"""The figures of an evaluation as a table: on the terminal, and as rows for a run's page.
+
+The figures of a duel as tables on the terminal.
+
+The findings of an audit, on the terminal and as a part of the page; both from the content of audit.json.
+
+Labels are ours, but a detail may hold what a model wrote (the name of a criterion): it is shown, never interpreted.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from pop_selfplay.evaluation.evaluate import RESULT
+from pop_selfplay.report.format import Show, decimals, escaped, estimate_text, percent, plain, printable, table
+
+EVALUATION: Final = "evaluation"
+"""The directory of a run that holds its evaluation."""
+
+COLUMNS = ("benchmark", "figure", "base", "model", "difference", "n", "lost")
+
+
+def evaluation_tables(result: dict[str, Any]) -> Group:
+    """Return the table of eval.json, with a line for what is no mean over items and one for what has regressed."""
+    against = result["against"] or "no base"
+    judged = f", judge {result['judge']}" if result["judge"] else ""
+    title = printable(f"{result['model']} against {against}{judged} [95 % interval]")
+    shown = Table(title=Text(title), title_justify="left")
+    for column in COLUMNS:
+        shown.add_column(column, justify="left" if column in ("benchmark", "figure", "lost") else "right")
+    for row in evaluation_rows(result):
+        shown.add_row(*(Text(printable(cell)) for cell in row))
+    return Group(shown, *(Text(line) for line in _remarks(result)))
+
+
+def evaluation_section(run: Path) -> str:
+    """Return the section of a run's page as HTML, "" where the run has not been evaluated."""
+    path = run / EVALUATION / RESULT
+    if not path.is_file():
+        return ""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    against, judge = result["against"] or "no base", result["judge"] or "none"
+    head = f"{result['model']} against {against}, suite {result['suite']}, judge {judge}."
+    remarks = "".join(f"<p>{escaped(remark)}</p>" for remark in _remarks(result))
+    return f"<h2>Benchmarks</h2><p>{escaped(head)}</p>{table(COLUMNS, evaluation_rows(result))}{remarks}"
+
+
+def evaluation_rows(result: dict[str, Any]) -> list[list[str]]:
+    """Return one row of texts for each figure of each benchmark, in the order of COLUMNS."""
+    rows = []
+    for benchmark in result["benchmarks"]:
+        lost, show = lost_text(benchmark["lost"]), scaled(benchmark["scale"])
+        for name, figure in benchmark["figures"].items():
+            first = name == next(iter(benchmark["figures"]))
+            count = figure["difference"] or figure["model"]
+            rows.append(
+                [
+                    benchmark["title"] if first else "",
+                    name.replace("_", " "),
+                    estimate_text(figure["base"], show),
+                    estimate_text(figure["model"], show),
+                    estimate_text(figure["difference"], scaled(benchmark["scale"], signed=True)),
+                    str(count["n"]),
+                    lost if first else "",
+                ]
+            )
+        for name, estimate in benchmark["summary"].items():
+            rows.append(["", name.replace("_", " "), "", estimate_text(estimate, show), "", str(estimate["n"]), ""])
+    return rows
+
+
+def scaled(scale: float, *, signed: bool = False) -> Show:
+    """Return how to write figures whose largest value is `scale`: in percent where that is 1."""
+    return decimals(1, scale=100, signed=signed) if scale == 1 else decimals(2, signed=signed)
+
+
+def lost_text(lost: dict[str, dict[str, int]]) -> str:
+    """Return what has no score, as "base error 2, model judge_no_tag 1"."""
+    return ", ".join(f"{side} {reason} {count}" for side, reasons in lost.items() for reason, count in reasons.items())
+
+
+def _remarks(result: dict[str, Any]) -> list[str]:
+    if not result["regressed"]:
+        return []
+    names = ", ".join(result["regressed"])
+    return [f"regressed, the whole interval of the difference below zero: {names}"]
+
+
+_PERCENT: Final = decimals(1, scale=100)
+
+
+def duel_tables(result: dict[str, Any]) -> Group:
+    """Return the tables of duel.json."""
+    title = f"{result['a']} against {result['b']}, judge {result['judge']} [95 % interval]"
+    table = Table(title=Text(printable(title)), title_justify="left")
+    table.add_column("")
+    table.add_column("", justify="right")
+    table.add_column("n", justify="right")
+    for name, text, count in _rows(result):
+        table.add_row(name, text, str(count))
+    parts: list[Table | Text] = [table]
+    if result["criteria"] is not None and result["criteria"]["by_name"]:
+        parts.append(_by_name(result["criteria"]["by_name"]))
+    if result["lost"]:
+        parts.append(Text("no verdict: " + ", ".join(f"{reason} {count}" for reason, count in result["lost"].items())))
+    return Group(*parts)
+
+
+def _rows(result: dict[str, Any]) -> list[tuple[str, str, Any]]:
+    length, words = result["length"], result["length"]["mean_words"]
+    rows = [
+        ("win rate, %", estimate_text(result["win_rate"], _PERCENT), result["win_rate"]["n"]),
+        ("length-controlled win rate, %", estimate_text(length["win_rate"], _PERCENT), length["win_rate"]["n"]),
+        ("wins / ties / losses", f"{result['wins']} / {result['ties']} / {result['losses']}", ""),
+        ("verdicts that flip with the order, %", estimate_text(result["flip_rate"], _PERCENT), result["flip_rate"]["n"]),
+        ("mean words, a and b", " and ".join("?" if words[s] is None else f"{words[s]:.0f}" for s in ("a", "b")), ""),
+        ("forfeits of a and b", f"{result['forfeits']['a']} and {result['forfeits']['b']}", ""),
+    ]
+    if result["criteria"] is not None:
+        won, lead = result["criteria"]["win_rate"], result["criteria"]["score_lead"]
+        rows.append(("criteria won, %", estimate_text(won, _PERCENT), won["n"]))
+        rows.append(("lead in the rubric's score, 0 to 2", estimate_text(lead, decimals(2, signed=True)), lead["n"]))
+    return rows
+
+
+def _by_name(criteria: dict[str, dict[str, int]]) -> Table:
+    table = Table(title="criteria, the most frequent ones", title_justify="left")
+    for column in ("criterion", "wins", "ties", "losses"):
+        table.add_column(column, justify="left" if column == "criterion" else "right")
+    for name, count in criteria.items():
+        table.add_row(Text(printable(name)), *(str(count[part]) for part in ("wins", "ties", "losses")))
+    return table
+
+
+Figures = dict[str, Any]
+
+_SHOW: Final[dict[str, Show]] = {"share": percent, "number": plain}
+
+
+def audit_tables(result: Figures) -> Group:
+    """Return one table for each family, its details below, and what warns at the end."""
+    parts: list[Any] = []
+    for family in result["families"]:
+        parts += [_family(family), *(_detail(detail) for detail in family["details"]), Text()]
+    return Group(*parts, verdict(result))
+
+
+def verdict(result: Figures) -> Text:
+    """Return the last word: how many figures warn, and which."""
+    count = len(result["warnings"])
+    figures = [figure for family in result["families"] for figure in family["figures"]]
+    measured = sum(1 for figure in figures if not figure["missing"])
+    looked_at = f"{measured} figures measured on round {result['round']}, {len(figures) - measured} could not be"
+    if not count:
+        return Text(f"{looked_at}. No figure is beyond its limit.", style="bold green")
+    return Text(f"{looked_at}. {count} beyond their limits: {', '.join(result['warnings'])}", style="bold yellow")
+
+
+def value_text(figure: Figures) -> str:
+    """Return the value with its interval, or "not measured"."""
+    return "not measured" if figure["missing"] else estimate_text(figure, _SHOW[figure["form"]])
+
+
+def limit_text(figure: Figures) -> str:
+    """Return the limit as a sign and a number, "" where there is none."""
+    if not figure["limit"]:
+        return ""
+    ((side, value),) = figure["limit"].items()
+    return f"{'≥' if side == 'at_least' else '≤'} {_SHOW[figure['form']](value)}"
+
+
+def reading_text(figure: Figures) -> str:
+    """Return what the figure means, with the paper's value, or why it is missing."""
+    if figure["missing"]:
+        return str(figure["missing"])
+    paper = f" (paper: {figure['paper']})" if figure["paper"] else ""
+    return f"{'WARNS: ' if figure['warns'] else ''}{figure['reading']}{paper}"
+
+
+def _family(family: Figures) -> Table:
+    table = Table(title=Text(f"{family['name']}: {family['question']}"), title_justify="left", title_style="bold")
+    for column in ("figure", "value [95 %]", "n", "limit", "reading"):
+        table.add_column(column, justify="right" if column in ("value [95 %]", "n", "limit") else "left")
+    for figure in family["figures"]:
+        style = "yellow" if figure["warns"] else "dim" if figure["missing"] else ""
+        cells = (figure["label"], value_text(figure), f"{figure.get('n', 0):,}", limit_text(figure), reading_text(figure))
+        table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
+    return table
+
+
+def _detail(detail: Figures) -> Table:
+    table = Table(title=Text(printable(detail["title"])), title_justify="left", box=None, padding=(0, 2))
+    for column in detail["columns"]:
+        table.add_column(Text(printable(column)), justify="left" if column == detail["columns"][0] else "right")
+    for row in detail["rows"]:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    return table

@@ -1,0 +1,82 @@
+"""Lineage: which policy wrote what. Noted in the journal for every round and role before the first call is made.
+
+The note `lineage/<round>/<role>` (`lineage/measure/<round>/<role>` for a measurement) is a list of `Ancestor`s, the model that
+plays now at its end. There is more than one only where the model was exchanged in the middle, as by training a round again.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from pop_selfplay.config import ModelConfig, PocketModel
+from pop_selfplay.records import Record, Role
+from pop_selfplay.runs.session import Session, weights_of
+
+_DECIDES: Final = {".safetensors", ".bin", ".json", ".jinja", ".model"}
+"""Suffixes of the files of a model directory that decide what the model writes."""
+
+
+class Ancestor(Record):
+    """One model that played a role. `round` is the round that trained it, 0 the starting model, None a teacher.
+
+    `parent` is the round whose model it was trained from. `path` is relative for a model of this run, None where it is only
+    served. `weights` is a hash of the model directory's weights and settings, None where they are not on this disk.
+    """
+
+    model: str
+    round: int | None
+    parent: int | None
+    path: str | None
+    weights: str | None
+
+
+def note_lineage(session: Session, what: str, policies: Mapping[Role, int], *, measured: Role | None = None) -> None:
+    """Note who plays each role of `what`, a round's number or measure/<round>; arguments as for `Session.play`."""
+    hashes: dict[str, str | None] = {}
+    for role, player in session.players(policies, measured=measured).items():
+        weights = weights_of(player.model)
+        if weights is not None and weights not in hashes:
+            hashes[weights] = weights_hash(Path(weights))
+        trained_in = None if player.policy is None else player.policy - 1
+        ancestor = Ancestor(
+            model=player.name,
+            round=trained_in,
+            parent=trained_in - 1 if trained_in else None,
+            path=_path(player.model) if trained_in is None else path_of(session, trained_in),
+            weights=None if weights is None else hashes[weights],
+        ).model_dump()
+        key = f"lineage/{what}/{role}"
+        known = json.loads(session.journal.noted(key) or "[]")
+        if not known or known[-1] != ancestor:
+            session.journal.note(key, json.dumps([*known, ancestor]))
+
+
+def path_of(session: Session, round_: int) -> str | None:
+    """Return where the model that came out of `round_` lies, in the run directory from 1 on; None where it is only served."""
+    if round_:
+        return str(session.directory.model_path(round_).relative_to(session.directory.path))
+    return _path(session.config.model)
+
+
+def _path(model: ModelConfig) -> str | None:
+    return "pocket" if isinstance(model, PocketModel) else weights_of(model)
+
+
+def lineage_of(session: Session, round_: int) -> dict[str, list[dict[str, object]]]:
+    """Return role → the models that played it in `round_`, the latest at the end; empty before the round began."""
+    noted = {role.value: session.journal.noted(f"lineage/{round_}/{role}") for role in Role}
+    return {role: json.loads(note) for role, note in noted.items() if note is not None}
+
+
+def weights_hash(directory: Path) -> str | None:
+    """Return a hash of the files that decide what the model in `directory` writes; None where there is no such directory."""
+    if not directory.is_dir():
+        return None
+    digest = hashlib.sha256()
+    for path in sorted(path for path in directory.iterdir() if path.suffix in _DECIDES and path.is_file()):
+        digest.update(path.name.encode() + b"\0")
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,1 @@
+"""Pure statistics: intervals, bootstraps, agreement, comparisons. No I/O, no async, no torch."""

@@ -1,0 +1,116 @@
+"""Bradley-Terry: the strength of each player from who beat whom, with features of the games held constant where they are given.
+
+    logit P(a beats b) = strength(a) − strength(b) + effects · features of the game
+
+With features of style this is the style control of Chatbot Arena and Arena-Hard: what is left of a lead when the answers of
+both sides are equally long and equally decorated. `elo.py` shows strengths on the scale of chess.
+
+Logistic regression by Newton's method: what comparisons of answers say once something else is held constant.
+
+The models that are built on it: `bradley_terry.py` (players, and features of their answers) and `length_control.py`.
+
+Strengths on the Elo scale: 400 points are odds of ten to one.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+RIDGE: Final = 0.01
+"""Keeps the strength of a player finite that won or lost everything."""
+_ALIKE: Final = 1e-9
+"""A feature that varies less is the same in all games, and cannot be told from a strength."""
+
+
+class Game(NamedTuple):
+    """One comparison: `score` in [0, 1] is 1 where `a` won, 0.5 for a draw; `weight` ≥ 0 is how much it counts."""
+
+    a: str
+    b: str
+    score: float
+    weight: float = 1.0
+
+
+class Strengths(NamedTuple):
+    """`by_player` in logits, 0 for the anchor; `effects` in logits for one standard deviation of each feature."""
+
+    by_player: dict[str, float]
+    effects: tuple[float, ...]
+
+
+def strengths(games: Sequence[Game], anchor: str, features: Sequence[Sequence[float]] | None = None) -> Strengths:
+    """Return the strengths of all players of `games`, that of `anchor` being 0.
+
+    `features` holds one row for each game, the same length everywhere: a's side minus b's. Columns are divided by their
+    standard deviation, not centred, so that an effect is 0 where both sides are alike.
+    """
+    players = sorted({player for game in games for player in (game.a, game.b)} - {anchor})
+    place = {player: number for number, player in enumerate(players)}
+    design = np.zeros((len(games), len(players)))
+    for row, game in enumerate(games):
+        for player, sign in ((game.a, 1.0), (game.b, -1.0)):
+            if player in place:
+                design[row, place[player]] += sign
+    if features is not None and len(games):
+        columns = np.array(features, dtype=np.float64).reshape(len(games), -1)
+        spread = columns.std(axis=0)
+        design = np.hstack([design, np.divide(columns, spread, out=np.zeros_like(columns), where=spread > _ALIKE)])
+    targets, weights = np.array([game.score for game in games]), np.array([game.weight for game in games])
+    found = fit_logistic(design, targets, weights, np.full(design.shape[1], RIDGE)).tolist()
+    return Strengths({anchor: 0.0, **dict(zip(players, found, strict=False))}, tuple(found[len(players) :]))
+
+
+Array = npt.NDArray[np.float64]
+
+_STEPS: Final = 100
+_TOLERANCE: Final = 1e-9
+
+
+def sigmoid(x: Array) -> Array:
+    """Return 1 / (1 + e^−x), without overflow."""
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * x)), dtype=np.float64)
+
+
+def fit_logistic(design: Array, targets: Array, weights: Array, ridge: Array) -> Array:
+    """Return the coefficients, shape (k,), that best explain `targets` by sigmoid(design @ coefficients).
+
+    `design` has shape (n, k), `targets` shape (n,) with values in [0, 1] (a draw is 0.5), `weights` shape (n,) with values ≥ 0.
+    `ridge`, shape (k,), is the penalty on half the square of each coefficient: above 0, it keeps a coefficient finite that the
+    data would drive to infinity, and makes one that the data says nothing about 0.
+    """
+    coefficients = np.zeros(design.shape[1])
+    objective = _objective(design, targets, weights, ridge, coefficients)
+    for _ in range(_STEPS):
+        expected = sigmoid(design @ coefficients)
+        gradient = design.T @ (weights * (targets - expected)) - ridge * coefficients
+        curvature = (design * (weights * expected * (1 - expected))[:, None]).T @ design + np.diag(ridge)
+        step = np.linalg.lstsq(curvature, gradient, rcond=None)[0]
+        scale, better = 1.0, objective
+        while scale > 1e-6:  # a full step may overshoot far from the optimum
+            better = _objective(design, targets, weights, ridge, coefficients + scale * step)
+            if better <= objective:
+                break
+            scale /= 2
+        coefficients = coefficients + scale * step
+        objective = min(objective, better)
+        if np.max(np.abs(scale * step), initial=0.0) < _TOLERANCE:
+            break
+    return coefficients
+
+
+def _objective(design: Array, targets: Array, weights: Array, ridge: Array, coefficients: Array) -> float:
+    scores = design @ coefficients
+    loss = np.logaddexp(0, scores) - targets * scores
+    return float(weights @ loss + 0.5 * ridge @ coefficients**2)
+
+
+ANCHOR: Final = 1000.0
+POINTS_PER_LOGIT: Final = 400 / math.log(10)
+
+
+def elo(strength: float, anchor: float = ANCHOR) -> float:
+    """Return the rating of a strength in logits, where strength 0 has the rating `anchor`."""
+    return anchor + POINTS_PER_LOGIT * strength

@@ -1,0 +1,1 @@
+"""Pure functions on texts: words, fencing, overlap, diversity. No I/O, no async, no torch."""

@@ -1,0 +1,219 @@
+"""Parsing is strict and total: never an exception, never half an answer."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pop_selfplay.method.parsing import (
+    MAX_JSON_CHARACTERS,
+    Marks,
+    Parsed,
+    Rejection,
+    cut_reasoning,
+    extract_tag,
+    parse_answer,
+    parse_better,
+    parse_evaluation,
+    parse_marks,
+    parse_proposal,
+    parse_rubric,
+    valid_unicode,
+)
+from pop_selfplay.records import Criterion
+
+CRITERIA = (
+    Criterion(name="dose", description="states the dose", weight=3, gold="two drops"),
+    Criterion(name="risk", description="names the risk", weight=1, gold="dizziness"),
+)
+PIECES = (
+    "<answer> </answer> <problem> </problem> <rubric> </rubric> <evaluation> </evaluation> <think> </think> ... ``` { } [ ] , "
+    ': NaN 1e999 "name" "weight" "gold" "description" "rating" "criterion_1" dose 2 -1 null " ```json'
+).split()
+TAGS = st.sampled_from([*PIECES, "\ud800", "\x00", "\n", " "])
+SOUP = st.lists(st.one_of(TAGS, st.text(max_size=20)), max_size=40).map("".join)
+
+
+def rubric_of(*criteria: dict[str, Any]) -> str:
+    return f"<rubric>{json.dumps({f'criterion_{n}': c for n, c in enumerate(criteria, 1)})}</rubric>"
+
+
+def criterion(**changes: Any) -> dict[str, Any]:
+    return {"name": "dose", "description": "states the dose", "weight": 3, "gold": "two drops"} | changes
+
+
+def reason_of(parsed: Any) -> str:
+    assert isinstance(parsed, Rejection), parsed
+    return parsed.reason
+
+
+@given(SOUP)
+def test_no_text_makes_any_parser_raise(text: str) -> None:
+    outcomes = [parse(text) for parse in (parse_proposal, parse_answer, parse_rubric, parse_better, parse_marks)]
+    for outcome in (*outcomes, parse_evaluation(text, CRITERIA), parse_evaluation(text, CRITERIA, bare=True)):
+        assert isinstance(outcome, Parsed) or outcome.reason
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=8),
+        lambda x: st.lists(x) | st.dictionaries(st.text(max_size=8), x),
+    )
+)
+def test_any_json_is_parsed_or_refused_with_a_reason(data: Any) -> None:
+    for tag, parse in (("rubric", parse_rubric), ("evaluation", lambda text: parse_evaluation(text, CRITERIA))):
+        outcome = parse(f"<{tag}>{json.dumps(data)}</{tag}>")
+        assert isinstance(outcome, Parsed) or outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("no tags at all", "no_tag"),
+        ("<answer>never closed", "unclosed_tag"),
+        ("</answer> before <answer>", "unclosed_tag"),
+        ("<answer>one</answer><answer>two</answer>", "repeated_tag"),
+        ("<answer>one</answer></answer>", "repeated_tag"),
+        ("<answer> \n </answer>", "empty_tag"),
+        ("<answer>...</answer>", "placeholder"),
+        ("<think>still thinking <answer>x</answer>", "unclosed_reasoning"),
+    ],
+)
+def test_an_answer_that_is_not_exactly_one_filled_tag_is_refused(text: str, reason: str) -> None:
+    assert reason_of(parse_answer(text)) == reason
+
+
+def test_reasoning_is_cut_up_to_its_last_end() -> None:
+    text = "<think><answer>draft</answer></think> hm </think><answer>final</answer>"
+    assert parse_answer(text) == Parsed("final")
+    assert cut_reasoning("plain") == "plain"
+
+
+def test_a_proposal_needs_both_tags_once() -> None:
+    parsed = parse_proposal("Sure.\n<problem>What?</problem>\n<answer>That.</answer>")
+    assert parsed == Parsed(("What?", "That."))
+    assert reason_of(parse_proposal("<problem>What?</problem>")) == "no_tag"
+    assert reason_of(parse_proposal("<problem>...</problem><answer>That.</answer>")) == "placeholder"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        json.dumps({"criterion_1": criterion(), "criterion_2": criterion(name="risk")}),
+        json.dumps([criterion(), criterion(name="risk")]),
+        json.dumps({"criteria": [criterion(), criterion(name="risk")]}),
+        "```json\n" + json.dumps([criterion(), criterion(name="risk")]) + "\n```",
+    ],
+)
+def test_every_accepted_shape_of_a_rubric_gives_the_same_criteria(body: str) -> None:
+    parsed = parse_rubric(f"Thinking.\n<rubric>\n{body}\n</rubric>")
+    assert isinstance(parsed, Parsed) and not parsed.repaired
+    assert [(c.name, c.weight, c.gold) for c in parsed.value.criteria] == [("dose", 3, "two drops"), ("risk", 3, "two drops")]
+
+
+def test_broken_json_is_mended_once_and_the_mending_is_recorded() -> None:
+    body = json.dumps([criterion()])[:-1] + ",]"
+    parsed = parse_rubric(f"<rubric>{body}</rubric>")
+    assert isinstance(parsed, Parsed) and parsed.repaired
+
+
+@pytest.mark.parametrize(
+    ("criteria", "reason"),
+    [
+        ([], "no_criteria"),
+        ([criterion(name=f"c{n}") for n in range(6)], "too_many_criteria"),
+        ([criterion(), criterion(name=" DOSE ")], "duplicate_name"),
+        ([criterion(weight=0)], "bad_weight"),
+        ([criterion(weight=-1)], "bad_weight"),
+        ([criterion(weight=float("nan"))], "bad_weight"),
+        ([criterion(weight=float("inf"))], "bad_weight"),
+        ([criterion(weight=10**400)], "bad_weight"),
+        ([criterion(weight="3")], "bad_weight"),
+        ([criterion(weight=True)], "bad_weight"),
+        ([criterion(name=7)], "wrong_type"),
+        ([{"name": "dose", "weight": 1, "gold": ""}], "missing_key"),
+    ],
+)
+def test_a_rubric_that_breaks_a_rule_is_refused(criteria: list[dict[str, Any]], reason: str) -> None:
+    assert reason_of(parse_rubric(rubric_of(*criteria))) == reason
+
+
+def test_a_key_that_appears_twice_is_refused_and_not_overwritten() -> None:
+    one = json.dumps(criterion())
+    assert reason_of(parse_rubric(f'<rubric>{{"criterion_1": {one}, "criterion_1": {one}}}</rubric>')) == "duplicate_name"
+
+
+def test_a_megabyte_of_json_is_refused_at_once() -> None:
+    assert reason_of(parse_rubric("<rubric>" + "[" * (MAX_JSON_CHARACTERS + 1) + "</rubric>")) == "too_long"
+    assert reason_of(parse_answer("x" * 2**20)) == "no_tag"
+    assert isinstance(extract_tag("<answer>" + "y" * 2**20 + "</answer>", "answer"), str)
+
+
+@pytest.mark.parametrize(
+    "evaluation",
+    [
+        {"criterion_1": {"name": "dose", "thoughts": "t", "rating": 2}, "criterion_2": {"name": "Risk ", "rating": 0}},
+        {"criterion_1": {"rating": 2}, "criterion_2": {"rating": 0}},
+        {"dose": {"rating": 2.0}, "risk": {"rating": 0}},
+        [{"name": "risk", "rating": 0}, {"name": "dose", "rating": 2}],
+    ],
+)
+def test_ratings_come_in_the_order_of_the_criteria(evaluation: Any) -> None:
+    parsed = parse_evaluation(f"<evaluation>{json.dumps(evaluation)}</evaluation>", CRITERIA)
+    assert isinstance(parsed, Parsed)
+    assert [(r.criterion, r.rating) for r in parsed.value] == [("dose", 2), ("risk", 0)]
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "reason"),
+    [
+        ([{"name": "dose", "rating": 2}], "missing_rating"),
+        ([{"name": "dose", "rating": 2}, {"name": "taste", "rating": 2}], "unknown_criterion"),
+        ([{"name": "dose", "rating": 2}, {"name": "dose", "rating": 0}], "duplicate_rating"),
+        ([{"name": "dose", "rating": 3}, {"name": "risk", "rating": 0}], "bad_rating"),
+        ([{"name": "dose", "rating": 0.5}, {"name": "risk", "rating": 0}], "bad_rating"),
+        ([{"name": "dose", "rating": "2"}, {"name": "risk", "rating": 0}], "bad_rating"),
+        ([{"name": "dose"}, {"name": "risk", "rating": 0}], "missing_key"),
+        ("good", "wrong_shape"),
+        ([2, 0], "wrong_shape"),
+    ],
+)
+def test_half_an_evaluation_is_no_evaluation(evaluation: Any, reason: str) -> None:
+    assert reason_of(parse_evaluation(f"<evaluation>{json.dumps(evaluation)}</evaluation>", CRITERIA)) == reason
+
+
+@given(st.text(st.characters(), max_size=50))
+def test_any_text_becomes_storable(text: str) -> None:
+    valid_unicode(text + "\ud800").encode("utf-8")
+
+
+def test_escaped_surrogates_inside_json_become_storable() -> None:
+    parsed = parse_rubric('<rubric>[{"name":"\\ud800","description":"d","weight":1,"gold":"\\udfff"}]</rubric>')
+    assert isinstance(parsed, Parsed)
+    parsed.value.model_dump_json()
+
+
+def test_a_comparison_names_one_answer_and_nothing_else() -> None:
+    assert parse_better("B is worse.\n<better_answer> A </better_answer>") == Parsed("A")
+    assert parse_better("<think><better_answer>A</better_answer></think><better_answer>B</better_answer>") == Parsed("B")
+    for verdict, reason in {"C": "bad_verdict", "A or B": "bad_verdict", "a": "bad_verdict", "": "empty_tag"}.items():
+        assert reason_of(parse_better(f"<better_answer>{verdict}</better_answer>")) == reason
+    assert reason_of(parse_better("<better_answer>A</better_answer><better_answer>B</better_answer>")) == "repeated_tag"
+
+
+def test_marks_are_plain_numbers_from_0_to_10() -> None:
+    assert parse_marks("<rating_A>10</rating_A>\n<rating_B>7.5</rating_B>") == Parsed(Marks(10, 7.5))
+    for mark in ("11", "-1", "7/10", "1e1", "nan", "ten"):
+        assert reason_of(parse_marks(f"<rating_A>3</rating_A><rating_B>{mark}</rating_B>")) == "bad_rating"
+    assert reason_of(parse_marks("<rating_A>3</rating_A>")) == "no_tag"
+
+
+def test_bare_json_parses_only_where_it_is_asked_for() -> None:
+    body = json.dumps({"thoughts": "t", "criteria": [criterion()]})
+    assert isinstance(parse_rubric(body, bare=True), Parsed)
+    assert reason_of(parse_rubric(body)) == "no_tag"
+    assert isinstance(parse_rubric("<think>hm</think>" + body, bare=True), Parsed)
+    ratings = json.dumps({f"criterion_{n}": {"name": c.name, "thoughts": "", "rating": 2} for n, c in enumerate(CRITERIA, 1)})
+    assert isinstance(parse_evaluation(ratings, CRITERIA, bare=True), Parsed)

@@ -1,0 +1,64 @@
+"""A problem stands on its own and gives nothing away; honest problems pass."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pop_selfplay.method.problems import points_at_text, repeats_reference
+
+POINTING = [
+    "According to the passage, what dose is safe?",
+    "Based on the text, explain why the dose matters.",
+    "What is the main point of the passage above?",
+    "Which of the drugs mentioned in the document lowers blood pressure?",
+    "The provided article names three causes. Which is the rarest?",
+    "Using the given text, list two side effects.",
+    "What does the study show? Answer according to the study.",
+    "The document states that valerian calms. Why?",
+    "As described in the excerpt, how is the root prepared?",
+    "ACCORDING TO THE TEXT, who was first?",
+    "Based upon this document: which plant is meant?",
+    "In the light of the information given in the source material, what follows?",
+]
+STANDING = [
+    "How much valerian calms the heart of an adult of 70 kg?",
+    "I read an article on valerian in a magazine. According to the article, two drops are enough. Is that right?",
+    "Write a scene in which Anna finds a letter in the document folder and reads the passage on her mother.",
+    "My doctor gave me a report. What does it mean that, according to the report, my ferritin is 12?",
+    "Which text messages should a clinic never send?",
+    "Describe the passage of food through the gut.",
+    "Nerve impulses travel along the passage between two vertebrae. What presses on them there?",
+    "Summarise what follows according to the text. “Two drops of valerian calm the heart, says the herbalist, but not more than"
+    " three should ever be taken by anyone at all.”",
+    "Explain how a document database differs from a relational one, based on the access patterns of a shop.",
+    "The author of a novel wants to show grief without naming it. How?",
+    "In a text-based game, the player types commands. Design the parser.",
+    "A hospital writes a source document for each trial. Who signs it?",
+]
+
+
+@pytest.mark.parametrize("problem", POINTING)
+def test_a_problem_that_points_at_a_hidden_text_is_found(problem: str) -> None:
+    assert points_at_text(problem)
+
+
+@pytest.mark.parametrize("problem", STANDING)
+def test_a_problem_that_stands_on_its_own_passes(problem: str) -> None:
+    assert points_at_text(problem) == ""
+
+
+@given(st.text())
+def test_no_text_makes_the_checks_raise(text: str) -> None:
+    assert points_at_text(text) in (text, points_at_text(text))
+    assert isinstance(repeats_reference(text, text), bool)
+
+
+def test_a_problem_that_holds_the_reference_answer_is_found_in_other_dress() -> None:
+    answer = "Two drops of valerian, taken at night, calm the heart."
+    assert repeats_reference(f"We know: two drops of VALERIAN taken at night calm the heart. Why? {'x ' * 50}", answer)
+    assert not repeats_reference("How much valerian, taken at night, calms the heart?", answer)
+
+
+def test_a_short_answer_may_occur_among_the_options_or_the_given_numbers() -> None:
+    assert not repeats_reference("Is it valerian root, mint or sage? There are 12 drops.", "valerian root")
+    assert not repeats_reference("Is it 12 or 13?", "\\boxed{12}")
