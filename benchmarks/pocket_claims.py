@@ -31,9 +31,10 @@ from pop_selfplay.pocket.quickstart import quickstart_config
 from pop_selfplay.pocket.world import truth_score
 from pop_selfplay.records import Document, Episode, PreferencePair, Problem, Role
 from pop_selfplay.runs.session import Session, watch_session
-from pop_selfplay.stages.calls import Cast, together
+from pop_selfplay.stages.calls import Cast
 from pop_selfplay.stages.propose import propose
 from pop_selfplay.stats.agreement import all_pairs, best_worst, spearman
+from pop_selfplay.tasks import together
 
 ARMS: Final = {"both": [Role.PROPOSER, Role.RUBRIC_WRITER], "proposer": [Role.PROPOSER], "none": []}
 SEEDS: Final = "1,2,3,4,5"

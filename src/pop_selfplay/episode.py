@@ -22,11 +22,12 @@ from pop_selfplay.records import (
     Problem,
     Rubric,
 )
-from pop_selfplay.stages.calls import Cast, together
+from pop_selfplay.stages.calls import Cast
 from pop_selfplay.stages.propose import propose
 from pop_selfplay.stages.rate import rate, rate_reference
 from pop_selfplay.stages.solve import solve
 from pop_selfplay.stages.write_rubric import write_rubric
+from pop_selfplay.tasks import together
 
 
 def episode_id(round_: int, document_id: str, number: int) -> str:

@@ -10,6 +10,7 @@ import pop_selfplay
 SRC = Path(pop_selfplay.__file__).parent
 LAYERS = (
     {"errors", "records", "seeds"},
+    {"tasks"},
     {"stats"},
     {"text"},
     {"method"},

@@ -10,8 +10,9 @@ from pop_selfplay.config import ExamMeasure
 from pop_selfplay.method.parsing import parse_answer
 from pop_selfplay.pocket.world import ExamQuestion, World, grade
 from pop_selfplay.records import Failure, Role
-from pop_selfplay.stages.calls import Cast, Question, ask, together
+from pop_selfplay.stages.calls import Cast, Question, ask
 from pop_selfplay.stats.intervals import SHARES, SIGNED, clustered_mean, paired_difference
+from pop_selfplay.tasks import together
 
 EXAM_SEED: Final = 77  # the questions are the same in every run, so that runs can be compared
 MEASURE_ROUND: Final = 0

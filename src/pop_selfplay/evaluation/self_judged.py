@@ -13,10 +13,11 @@ from typing import Any, Final
 from pop_selfplay.config import SelfJudgedMeasure
 from pop_selfplay.episode import play_all, unfinished
 from pop_selfplay.records import Episode, Evaluation, Failure
-from pop_selfplay.stages.calls import Cast, together
+from pop_selfplay.stages.calls import Cast
 from pop_selfplay.stages.rate import rate
 from pop_selfplay.stages.solve import solve
 from pop_selfplay.stats.intervals import clustered_mean, paired_difference
+from pop_selfplay.tasks import together
 
 HELD_OUT_ROUND: Final = 0
 

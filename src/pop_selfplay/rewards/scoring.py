@@ -13,8 +13,9 @@ from pop_selfplay.errors import UsageError
 from pop_selfplay.method.parsing import Rejection, parse_answer
 from pop_selfplay.method.rewards import INVALID_SCORE, Sample, Shaping, shaped
 from pop_selfplay.records import Candidate, Evaluation, Failure, Problem, Rubric
-from pop_selfplay.stages.calls import Cast, together
+from pop_selfplay.stages.calls import Cast
 from pop_selfplay.stages.rate import rate_each
+from pop_selfplay.tasks import together
 
 _COMPARED: Final = ("pairwise", "anchor")
 

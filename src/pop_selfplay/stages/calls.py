@@ -1,17 +1,16 @@
 """How every stage calls its model: one seed per call, several attempts, strict parsing, everything in the journal."""
 
-import asyncio
 import hashlib
 import json
 import math
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
 from pop_selfplay.config import Synthesis
 from pop_selfplay.domains import Domain
-from pop_selfplay.errors import PopError, RequestRefused
+from pop_selfplay.errors import RequestRefused
 from pop_selfplay.journal import CallKey, Journal, StoredCall
 from pop_selfplay.method.expected_rating import compact
 from pop_selfplay.method.parsing import Parsed, Rejection, valid_unicode
@@ -19,6 +18,7 @@ from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, complet
 from pop_selfplay.records import Failure, Message, Role
 from pop_selfplay.seeds import derive_seed
 from pop_selfplay.stages.reuse import Earlier
+from pop_selfplay.tasks import together
 from pop_selfplay.text.overlap import NO_BENCHMARKS, BenchmarkIndex
 
 T = TypeVar("T")
@@ -261,27 +261,3 @@ def _digest(cast: Cast, request: ChatRequest) -> str:
     if request.top_logprobs:
         text += f"\0top_logprobs\0{request.top_logprobs}"
     return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
-
-
-async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run all coroutines at once and return their results in order.
-
-    The first error cancels the rest. One PopError is raised out of the group: a dead server fails every call in flight with the
-    same words, and one of them is enough.
-    """
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(coroutine) for coroutine in work]
-    except BaseExceptionGroup as errors:
-        ours, others = errors.split(PopError)
-        if ours is None or others is not None:
-            raise
-        raise _first(ours) from None
-    return [task.result() for task in tasks]
-
-
-def _first(errors: BaseExceptionGroup[PopError]) -> PopError:
-    error: PopError | BaseExceptionGroup[PopError] = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

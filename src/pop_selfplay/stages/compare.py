@@ -14,7 +14,8 @@ from typing import Final, Generic, NamedTuple, TypeVar
 from pop_selfplay.method.parsing import Marks, Parsed, Rejection, Side, parse_better, parse_marks
 from pop_selfplay.method.scoring import comparison_score, lead, win
 from pop_selfplay.records import Candidate, Comparison, Evaluation, Failure, Problem, Role
-from pop_selfplay.stages.calls import Cast, Question, ask, together, voted
+from pop_selfplay.stages.calls import Cast, Question, ask, voted
+from pop_selfplay.tasks import together
 from pop_selfplay.text.words import spread
 
 V = TypeVar("V")

@@ -20,9 +20,10 @@ from pop_selfplay.method.parsing import parse_evaluation
 from pop_selfplay.method.schemas import evaluation_schema
 from pop_selfplay.method.scoring import mean_ratings, score
 from pop_selfplay.records import REFERENCE, Candidate, Criterion, Evaluation, Failure, Problem, Rating, Role, Rubric
-from pop_selfplay.stages.calls import Cast, Question, ask, together, voted
+from pop_selfplay.stages.calls import Cast, Question, ask, voted
 from pop_selfplay.stages.compare import Match, anchor, pairwise
 from pop_selfplay.stages.expect import PROMPT, expect, one_by_one
+from pop_selfplay.tasks import together
 
 _Ratings = tuple[Rating, ...] | Failure
 

@@ -18,7 +18,8 @@ from pop_selfplay.rewards.bridge import Bridge
 from pop_selfplay.rewards.rubric_reward import text_of
 from pop_selfplay.rewards.scoring import Graded, score_answers
 from pop_selfplay.runs.session import Session
-from pop_selfplay.stages.calls import Cast, together
+from pop_selfplay.stages.calls import Cast
+from pop_selfplay.tasks import together
 from pop_selfplay.training.callbacks import OnlineWatch, Sampled
 
 SECOND_JUDGE: Final = "second_judge"

@@ -20,7 +20,7 @@ from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.models.simulated.server import HttpFaults, serving, simulated_app
 from pop_selfplay.records import Criterion, Role
-from pop_selfplay.stages.calls import together
+from pop_selfplay.tasks import together
 
 CRITERIA = [Criterion(name=name, description="d", weight=1, gold="g") for name in ("dose", "effect")]
 MODEL = SimulatedChatModel(SimulatedModel())

@@ -21,11 +21,12 @@ from pop_selfplay.evaluation.audit.sample import Material, Scored, scores_of
 from pop_selfplay.method.parsing import Side
 from pop_selfplay.records import Candidate, Document, Evaluation, Failure, Problem, Role, Rubric
 from pop_selfplay.runs.session import Session, prompts_needed
-from pop_selfplay.stages.calls import Cast, together
+from pop_selfplay.stages.calls import Cast
 from pop_selfplay.stages.compare import Match, both_orders
 from pop_selfplay.stages.propose import propose
 from pop_selfplay.stages.rate import rate, rate_reference, rubric_json
 from pop_selfplay.stages.write_rubric import write_rubric
+from pop_selfplay.tasks import together
 from pop_selfplay.text.words import spread
 
 T = TypeVar("T")

@@ -24,8 +24,9 @@ from pop_selfplay.method.scoring import score
 from pop_selfplay.pocket.world import knows_truth, truth_score
 from pop_selfplay.records import Candidate, Criterion, Failure, Role, Rubric
 from pop_selfplay.runs.session import Session
-from pop_selfplay.stages.calls import Cast, Question, ask, together
+from pop_selfplay.stages.calls import Cast, Question, ask
 from pop_selfplay.stages.rate import rubric_json
+from pop_selfplay.tasks import together
 from pop_selfplay.text.words import spread
 
 MOST_MARKED: Final = 16

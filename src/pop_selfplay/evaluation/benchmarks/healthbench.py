@@ -20,7 +20,7 @@ from pop_selfplay.evaluation.benchmarks.base import Setup, Value
 from pop_selfplay.evaluation.benchmarks.parts import ask_judge, dataset, no_summary, of_own, scored
 from pop_selfplay.method.parsing import Parsed, Rejection
 from pop_selfplay.records import Message
-from pop_selfplay.stages.calls import together
+from pop_selfplay.tasks import together
 
 read, summary = of_own, no_summary
 

@@ -18,8 +18,9 @@ from pop_selfplay.domains import load_prompt
 from pop_selfplay.evaluation.duel.prompts import Prompt
 from pop_selfplay.method.parsing import Parsed, Rejection, cut_reasoning, extract_tag, parse_better
 from pop_selfplay.records import Candidate, Failure, Problem, Rating, Role
-from pop_selfplay.stages.calls import Cast, Question, ask, together
+from pop_selfplay.stages.calls import Cast, Question, ask
 from pop_selfplay.stages.rate import rate, rubric_json
+from pop_selfplay.tasks import together
 
 Way = Literal["compare", "rate"]
 ROUND: Final = 0

@@ -14,7 +14,8 @@ from pop_selfplay.journal import Journal
 from pop_selfplay.method.parsing import Parsed, Rejection, cut_reasoning, parse_answer
 from pop_selfplay.models.base import ChatModel, Notice
 from pop_selfplay.records import Failure, Role
-from pop_selfplay.stages.calls import NO_STOP, Cast, Question, ask, together
+from pop_selfplay.stages.calls import NO_STOP, Cast, Question, ask
+from pop_selfplay.tasks import together
 
 REFUSED = "refused"
 """The reason of a request that a server did not take: not the model's fault, and no forfeit."""
