@@ -30,6 +30,7 @@ from pop_selfplay.pairing import pair_of
 from pop_selfplay.pocket.quickstart import quickstart_config
 from pop_selfplay.pocket.world import truth_score
 from pop_selfplay.records import Document, Episode, PreferencePair, Problem, Role
+from pop_selfplay.runs.casting import Casting
 from pop_selfplay.runs.session import Session, watch_session
 from pop_selfplay.stages.calls import Cast
 from pop_selfplay.stages.propose import propose
@@ -151,8 +152,8 @@ def unprompted(seed: int, work: Path) -> dict[str, Any]:
     def play() -> dict[str, Any]:
         config = quickstart_config(seed=seed)
         with Journal.open(Path(":memory:")) as journal:
-            session = Session(RunDirectory(work, config), journal, load_domain("pocket"))
-            made = session.play({Role.PROPOSER: 1}, lambda cast: _proposals(cast, config))
+            casting = Casting(RunDirectory(work, config), journal, load_domain("pocket"))
+            made = casting.play({Role.PROPOSER: 1}, lambda cast: _proposals(cast, config))
         return {"seed": seed, "problems": [problem.text for problem in made]}
 
     return once(work / f"unprompted-{seed}.json", play)

@@ -28,8 +28,9 @@ from pop_selfplay.journal.pairs import read_pairs, write_pairs
 from pop_selfplay.pairing import pairs_of
 from pop_selfplay.plan import calls_per_episode
 from pop_selfplay.report.result import write_result
+from pop_selfplay.runs.casting import weights_of
 from pop_selfplay.runs.lineage import note_lineage
-from pop_selfplay.runs.session import Session, weights_of
+from pop_selfplay.runs.session import Session
 
 
 def play_rounds(session: Session) -> dict[str, Any]:
@@ -73,10 +74,10 @@ def synthesise(session: Session, round_: int) -> None:
     calls = sum(calls_per_episode(session.config.synthesis, session.domain).values())
     session.observer.phase(f"round {round_}: synthesis", len(todo), calls * len(todo))
     if todo:
-        policies = session.policies(round_)
+        policies = session.casting.policies(round_)
         note_lineage(session, str(round_), policies)
-        with session.timed(f"{round_}/synthesis"):
-            session.play(policies, lambda cast: play_all(cast, todo, round_))
+        with session.account.timed(f"{round_}/synthesis"):
+            session.casting.play(policies, lambda cast: play_all(cast, todo, round_))
 
 
 def left_to_play(session: Session, round_: int) -> list[ToPlay]:
@@ -95,7 +96,7 @@ def train(session: Session, round_: int) -> None:
     training, out = session.config.training, session.directory.model_path(round_)
     if out.exists() or isinstance(training, NoTraining):
         return
-    start = weights_of(session.policy(round_))
+    start = weights_of(session.casting.policy(round_))
     assert start is not None  # RunConfig refuses to train a model without weights
     by_method = _train_online if isinstance(training, GRPOTraining) else _train_on_pairs
     session.journal.note(f"training/{round_}", by_method(session, round_, start, out))
@@ -110,7 +111,7 @@ def _train_on_pairs(session: Session, round_: int, start: str, out: Path) -> str
     assert isinstance(config.training, DPOTraining)
     pairs = [pair for pair in read_pairs(session.directory.pairs_path) if pair.round == round_]
     session.observer.phase(f"round {round_}: training on {len(pairs)} pairs")
-    with session.timed(f"{round_}/training"):
+    with session.account.timed(f"{round_}/training"):
         observe, origin = session.observer.training_step, origin_of(session, round_)
         trained = train_dpo(pairs, start, out, config.training, config.seed, observe, origin=origin)
     return trained.model_dump_json()
@@ -121,7 +122,7 @@ def _train_online(session: Session, round_: int, start: str, out: Path) -> str:
     from pop_selfplay.training.grpo import train_round
 
     session.observer.phase(f"round {round_}: online training")
-    with session.timed(f"{round_}/training"):
+    with session.account.timed(f"{round_}/training"):
         return train_round(session, round_, start, out).model_dump_json()
 
 

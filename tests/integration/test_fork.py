@@ -167,8 +167,8 @@ def test_calls_of_a_model_that_a_run_trained_belong_to_that_run_wherever_it_move
     names = {}
     for name in ("one", "two"):
         with open_session(tmp_path / name, config) as session:
-            names[name] = [session._name_of(session.policy(round_), round_) for round_ in (1, 2)]
+            names[name] = [session.casting.name_of(session.casting.policy(round_), round_) for round_ in (1, 2)]
     (tmp_path / "one").rename(tmp_path / "moved")
     with open_session(tmp_path / "moved") as session:
-        assert [session._name_of(session.policy(round_), round_) for round_ in (1, 2)] == names["one"]
+        assert [session.casting.name_of(session.casting.policy(round_), round_) for round_ in (1, 2)] == names["one"]
     assert names["one"][0] == names["two"][0] and names["one"][1] != names["two"][1]

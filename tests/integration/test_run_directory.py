@@ -102,7 +102,7 @@ def test_documents_are_chosen_anew_for_a_config_that_is_corrected_before_any_mod
     few, many = simulated_config(write_texts(tmp_path / "few", 3)), simulated_config(write_texts(tmp_path / "many", 12))
     with open_session(tmp_path / "run", few) as session:
         choose_documents(session)
-        note_lineage(session, "1", session.policies(1))
+        note_lineage(session, "1", session.casting.policies(1))
     assert pop.run(many, tmp_path / "run")["rounds"][0]["documents"] == 12
     pop.run(many, tmp_path / "undisturbed")
     with watch_session(tmp_path / "run") as run, watch_session(tmp_path / "undisturbed") as undisturbed:

@@ -310,9 +310,7 @@ def test_every_reason_is_documented() -> None:
     sources = [*package.glob("method/*.py"), package / "pairing.py", *package.glob("stages/*.py")]
     reasons = {reason for path in sources for reason in said.findall(path.read_text(encoding="utf-8"))} - {"not_asked"}
     reasons |= {*typing.get_args(Reason), "too_short", "duplicate_text", "duplicate_id"}
-    reasons |= set(
-        re.findall(r"^    [A-Z_]+ = \"(\w+)\"", (package / "training" / "data.py").read_text("utf-8"), re.MULTILINE)
-    )
+    reasons |= set(re.findall(r"^    [A-Z_]+ = \"(\w+)\"", (package / "training" / "data.py").read_text("utf-8"), re.MULTILINE))
     assert [reason for reason in sorted(reasons) if f"`{reason}`" not in RUN_DIRECTORY] == []
     assert len(reasons) > 30
 

@@ -21,12 +21,12 @@ def measure(session: Session, round_: int) -> None:
     if isinstance(config, NoMeasure) or session.journal.noted(key) is not None:
         return
     session.observer.phase("measuring the starting model" if round_ == 0 else f"round {round_}: measuring the trained model")
-    play = partial(session.play, measured=Role.SOLVER)
+    play = partial(session.casting.play, measured=Role.SOLVER)
     policies = {Role.SOLVER: round_ + 1, Role.JUDGE: 1}
     judged_start = round_ == 0 and isinstance(config, SelfJudgedMeasure)
     note_lineage(session, key, dict.fromkeys(Role, 1) if judged_start else policies, measured=Role.SOLVER)
     outcome: closed_book.ExamResult | self_judged.ProblemScores
-    with session.timed(f"{max(1, round_)}/measure"):
+    with session.account.timed(f"{max(1, round_)}/measure"):
         if isinstance(config, ExamMeasure):
             outcome = play(policies, partial(closed_book.sit_exam, label=label, config=config))
         elif round_ == 0:

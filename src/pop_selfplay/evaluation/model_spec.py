@@ -36,7 +36,8 @@ from pop_selfplay.evaluation.rounds import best_model
 from pop_selfplay.journal import RunDirectory
 from pop_selfplay.models import open_model
 from pop_selfplay.models.base import ChatModel, Notice
-from pop_selfplay.runs.session import settings_name, watch_session, weights_of
+from pop_selfplay.runs.casting import settings_name, weights_of
+from pop_selfplay.runs.session import watch_session
 from pop_selfplay.seeds import derive_seed
 
 _SHIPPED: Final[dict[str, ModelConfig]] = {"pocket": PocketModel(), "simulated": SimulatedModel()}
@@ -130,7 +131,7 @@ def _of_run(path: Path, number: str) -> tuple[str, ModelConfig]:
                 raise UsageError(f"the run {path} trains no model (training.type is none): name its starting model, {path}#0")
             asked = f"no model of round {number}" if number else "no trained model yet"
             raise UsageError(f"the run {path} has {asked}: go on with `pop run {path}`, or name another round")
-        return f"{path.name}#{round_}", session.policy(round_ + 1)
+        return f"{path.name}#{round_}", session.casting.policy(round_ + 1)
 
 
 def _fingerprint(config: ModelConfig) -> str:

@@ -101,7 +101,7 @@ def _usage(session: Session) -> list[dict[str, Any]]:
             **{what: getattr(used, what) for what in ("prompt", "cached", "generated")},
             "money": round(used.money, 6),
         }
-        for used in session.usage(tally)
+        for used in session.account.usage(tally)
     ]
 
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from pop_selfplay.config import ModelConfig, Synthesis
 from pop_selfplay.domains import load_domain
+from pop_selfplay.domains.requirements import prompts_needed
 from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.method.rewards import Sample, Shaping
 from pop_selfplay.pairing import paired
@@ -21,7 +22,7 @@ from pop_selfplay.rewards.bridge import Bridge
 from pop_selfplay.rewards.judges import IN_MEMORY, Judging, judge_config, open_judge
 from pop_selfplay.rewards.rubrics import Rubrics, sound
 from pop_selfplay.rewards.scoring import Graded, score_answers
-from pop_selfplay.runs.session import Session, prompts_needed, read_session
+from pop_selfplay.runs.session import Session, read_session
 from pop_selfplay.stages.calls import Cast
 
 GENERAL_DOMAIN: Final = "instruction_following"

@@ -1,1 +1,7 @@
-"""A run directory as a whole: open, watch and read it (`session.py`), and which policy wrote what (`lineage.py`)."""
+"""A run directory as a whole.
+
+    session.py      open it to work on it, watch it, read it
+    casting.py      role → model: who plays, under which name, and how they are opened
+    accounting.py   what was spent: tokens, money, hours
+    lineage.py      which policy wrote what
+"""

@@ -12,7 +12,8 @@ from typing import Final
 
 from pop_selfplay.config import ModelConfig, PocketModel
 from pop_selfplay.records import Record, Role
-from pop_selfplay.runs.session import Session, weights_of
+from pop_selfplay.runs.casting import weights_of
+from pop_selfplay.runs.session import Session
 
 _DECIDES: Final = {".safetensors", ".bin", ".json", ".jinja", ".model"}
 """Suffixes of the files of a model directory that decide what the model writes."""
@@ -33,9 +34,9 @@ class Ancestor(Record):
 
 
 def note_lineage(session: Session, what: str, policies: Mapping[Role, int], *, measured: Role | None = None) -> None:
-    """Note who plays each role of `what`, a round's number or measure/<round>; arguments as for `Session.play`."""
+    """Note who plays each role of `what`, a round's number or measure/<round>; arguments as for `Casting.play`."""
     hashes: dict[str, str | None] = {}
-    for role, player in session.players(policies, measured=measured).items():
+    for role, player in session.casting.players(policies, measured=measured).items():
         weights = weights_of(player.model)
         if weights is not None and weights not in hashes:
             hashes[weights] = weights_hash(Path(weights))

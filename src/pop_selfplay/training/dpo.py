@@ -21,7 +21,8 @@ from pop_selfplay.errors import ModelRefused, TrainingError, UsageError
 from pop_selfplay.journal import RunDirectory
 from pop_selfplay.journal.pairs import read_pairs
 from pop_selfplay.records import PreferencePair, TrainingStep
-from pop_selfplay.runs.session import Session, read_session, weights_of
+from pop_selfplay.runs.casting import weights_of
+from pop_selfplay.runs.session import Session, read_session
 from pop_selfplay.training import distributed
 from pop_selfplay.training.callbacks import Watch, diverged_advice
 from pop_selfplay.training.checkpoints import (
@@ -252,7 +253,7 @@ def train_again(
                 f"--set {' --set '.join(overrides)} changes more than the training: the pairs of {run} are made already, so "
                 "only training.* and seed can be set; for anything else give a new run `--fork-from`"
             )
-        start = weights_of(session.policy(round_))
+        start = weights_of(session.casting.policy(round_))
         if start is None:
             raise UsageError(f"the model of {run} has no weights that could be trained: its model.type is simulated")
         pairs = [pair for pair in read_pairs(session.directory.pairs_path) if pair.round == round_]

@@ -6,7 +6,6 @@ reward. Another audit of the scores is one more entry in `Judged.audits`.
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -95,7 +94,7 @@ def judge_of(session: Session, round_: int, config: GRPOTraining) -> Iterator[Sc
 
     def score(asked: Sequence[Graded], completions: Sequence[str]) -> Judged:
         judged = bridge.run(partial(_score, asked, completions, round_, shaping))
-        session.refresh()
+        session.casting.refresh()
         if knows_truth(session.config.corpus):
             pairs = zip(asked, judged.samples, strict=True)
             judged.audits[TRUTH] = [truth_score(graded.problem, sample.answer or "") for graded, sample in pairs]
@@ -111,12 +110,12 @@ def judge_of(session: Session, round_: int, config: GRPOTraining) -> Iterator[Sc
 async def _judges(session: Session, round_: int, config: GRPOTraining) -> AsyncIterator[dict[str, Cast]]:
     """Yield the casts of all judges, by what their scores are called; the one that makes the reward is "judge"."""
     with session.directory.journal() as journal:  # a journal belongs to the thread that opened it
-        own = replace(session, journal=journal)
-        policies, meter = {Role.JUDGE: own.policies(round_)[Role.JUDGE]}, own.meter()
+        own = session.casting.copy(journal=journal)
+        policies, meter = {Role.JUDGE: own.policies(round_)[Role.JUDGE]}, own.account.meter()
         async with contextlib.AsyncExitStack() as stack:
-            casts = {Role.JUDGE.value: await stack.enter_async_context(own.cast(policies, meter=meter))}
+            casts = {Role.JUDGE.value: await stack.enter_async_context(own.open(policies, meter=meter))}
             if config.second_judge is not None:
-                second = own.cast(policies, teachers={Role.JUDGE: config.second_judge}, meter=meter)
+                second = own.open(policies, teachers={Role.JUDGE: config.second_judge}, meter=meter)
                 casts[SECOND_JUDGE] = await stack.enter_async_context(second)
             yield casts
 

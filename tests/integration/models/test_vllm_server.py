@@ -24,7 +24,8 @@ from pop_selfplay.models.simulated.server import serving, simulated_app
 from pop_selfplay.models.vllm_server import VllmChatModel
 from pop_selfplay.models.vllm_server.process import end_leftover
 from pop_selfplay.models.vllm_server.watchdog import in_group, started_at
-from pop_selfplay.runs.session import open_session, weights_of
+from pop_selfplay.runs.casting import weights_of
+from pop_selfplay.runs.session import open_session
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="leftovers are told apart by /proc")
 REQUESTS = [make_request(system="Write <answer>.", seed=seed, stop="</answer>") for seed in range(8)]
@@ -160,8 +161,8 @@ def test_the_policy_of_a_later_round_is_served_like_the_first_one(tmp_path: Path
     config = simulated_config(tmp_path).model_dump() | {"model": model.model_dump(), "training": {"type": "dpo"}, "rounds": 2}
     with open_session(tmp_path / "run", RunConfig.model_validate(config)) as session:
         trained = str(tmp_path / "run" / "models" / "round-1")
-        assert session.policy(2) == model.model_copy(update={"path": trained})
-        assert weights_of(session.policy(1)) == "some/model" and weights_of(session.policy(2)) == trained
+        assert session.casting.policy(2) == model.model_copy(update={"path": trained})
+        assert weights_of(session.casting.policy(1)) == "some/model" and weights_of(session.casting.policy(2)) == trained
 
 
 def test_a_leftover_is_ended_by_its_number_group_and_start_and_a_stranger_is_not(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ from pop_selfplay.journal import Journal, RunDirectory
 from pop_selfplay.journal.directory import write_atomically
 from pop_selfplay.journal.files import take_lock
 from pop_selfplay.observer import Observer, Unwatched
-from pop_selfplay.runs.session import Session, watch_session
+from pop_selfplay.runs.casting import Casting
+from pop_selfplay.runs.session import watch_session
 
 AUDIT_SCHEMA: Final = 1
 JOURNAL: Final = "audit.db"
@@ -45,33 +46,33 @@ def audit_run(path: Path, options: Options, observer: Observer | None = None) ->
         RunDirectory.open(options.against)  # it is read last, and a mistyped one should not cost the audit
     with watch_session(path) as session:
         material = gather(session, options)
-        with _workshop(session, observer or Unwatched()) as workshop:
+        with _apart(session.casting, observer or Unwatched()) as casting:
             rounds = _rounds(material)
             graded = {one.id: one for sample in rounds.values() for one in sample}
             try:
-                played = play(material, workshop)
-                judged = second_judge(material, workshop, list(graded.values())) if options.play else None
+                played = play(material, casting)
+                judged = second_judge(material, casting, list(graded.values())) if options.play else None
             except ModelError as error:
                 error.add_note("what needs no model can be audited without: pop audit … --no-play")
                 raise
             known = truth(material, [*material.scored, *graded.values()])
-            workshop.observer.phase("audit: figures")
+            casting.observer.phase("audit: figures")
             by_verify = session.config.synthesis.scoring == "verify"
             right = None if by_verify else verified(list(graded.values()))  # they would agree with themselves
-            families = _families(material, played, rounds, (known, right), judged, workshop.journal)
+            families = _families(material, played, rounds, (known, right), judged, casting.journal)
     result = _result(material, families)
     write_atomically(path / RESULT, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     return result
 
 
 @contextmanager
-def _workshop(session: Session, observer: Observer) -> Iterator[Session]:
-    """Open a session of the same run whose calls go into the audit's own journal, without its budget and its reuse."""
-    config = session.config
+def _apart(casting: Casting, observer: Observer) -> Iterator[Casting]:
+    """Yield the run's casting with its calls in the audit's own journal, without the run's budget and reuse."""
+    config, path = casting.config, casting.directory.path
     synthesis = config.synthesis.model_copy(update={"reuse": None})
-    directory = RunDirectory(session.directory.path, config.model_copy(update={"synthesis": synthesis, "budget": Budget()}))
-    with take_lock(directory.path / LOCK), Journal.open(directory.path / JOURNAL) as journal:
-        yield Session(directory, journal, session.domain, observer)
+    with take_lock(path / LOCK), Journal.open(path / JOURNAL) as journal:
+        changed = config.model_copy(update={"synthesis": synthesis, "budget": Budget()})
+        yield casting.copy(config=changed, journal=journal, observer=observer)
 
 
 def _rounds(material: Material) -> dict[int, tuple[Scored, ...]]:

@@ -17,10 +17,11 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, TypeVar
 
 from pop_selfplay.config import Synthesis
+from pop_selfplay.domains.requirements import prompts_needed
 from pop_selfplay.evaluation.audit.sample import Material, Scored, scores_of
 from pop_selfplay.method.parsing import Side
 from pop_selfplay.records import Candidate, Document, Evaluation, Failure, Problem, Role, Rubric
-from pop_selfplay.runs.session import Session, prompts_needed
+from pop_selfplay.runs.casting import Casting
 from pop_selfplay.stages.calls import Cast
 from pop_selfplay.stages.compare import Match, both_orders
 from pop_selfplay.stages.propose import propose
@@ -78,8 +79,8 @@ class Played:
 Part = tuple[str, Callable[[Cast, Material, Played], Awaitable[None]]]
 
 
-def play(material: Material, workshop: Session) -> Played:
-    """Play every part that this run allows. `workshop` is a session of the run over the journal of the audit."""
+def play(material: Material, casting: Casting) -> Played:
+    """Play every part that this run allows. `casting` is the run's, over the journal of the audit."""
     played = Played()
     if not material.options.play:
         for part, _ in _PARTS:
@@ -92,10 +93,10 @@ def play(material: Material, workshop: Session) -> Played:
             if why:
                 played.unplayable[part] = why
                 continue
-            workshop.observer.phase(f"audit: {part}")
+            casting.observer.phase(f"audit: {part}")
             await act(cast, material, played)
 
-    workshop.play(workshop.policies(material.round), work)
+    casting.play(casting.policies(material.round), work)
     return played
 
 

@@ -18,12 +18,11 @@ from typing import Final
 from pop_selfplay.config import JudgeSampling
 from pop_selfplay.domains import Prompt, load_prompt
 from pop_selfplay.evaluation.audit.sample import Material, Scored
-from pop_selfplay.journal import RunDirectory
 from pop_selfplay.method.parsing import parse_evaluation
 from pop_selfplay.method.scoring import score
 from pop_selfplay.pocket.world import knows_truth, truth_score
 from pop_selfplay.records import Candidate, Criterion, Failure, Role, Rubric
-from pop_selfplay.runs.session import Session
+from pop_selfplay.runs.casting import Casting
 from pop_selfplay.stages.calls import Cast, Question, ask
 from pop_selfplay.stages.rate import rubric_json
 from pop_selfplay.tasks import together
@@ -112,13 +111,12 @@ def verified(scored: Sequence[Scored]) -> Yardstick | None:
     return found if found.scores else None
 
 
-def second_judge(material: Material, workshop: Session, scored: Sequence[Scored]) -> Judged | None:
+def second_judge(material: Material, casting: Casting, scored: Sequence[Scored]) -> Judged | None:
     """Let the judge of the options grade the answers of `scored`; None where the options name none."""
     judge, name = material.options.judge, material.options.judge_name
     if judge is None:
         return None
-    config = workshop.config.model_copy(update={"teachers": {Role.JUDGE: judge}})
-    session = Session(RunDirectory(workshop.directory.path, config), workshop.journal, workshop.domain, workshop.observer)
+    judges = casting.copy(config=casting.config.model_copy(update={"teachers": {Role.JUDGE: judge}}))
     judged = Judged(Yardstick(name, {}), Yardstick(f"{name}, by the run's rubric", {}))
 
     async def work(cast: Cast) -> None:
@@ -133,8 +131,8 @@ def second_judge(material: Material, workshop: Session, scored: Sequence[Scored]
 
         await together(worker() for _ in range(cast.episodes_at_once))
 
-    workshop.observer.phase(f"audit: {name} grades {len(scored)} problems")
-    session.play({Role.JUDGE: material.round}, work)
+    casting.observer.phase(f"audit: {name} grades {len(scored)} problems")
+    judges.play({Role.JUDGE: material.round}, work)
     return judged
 
 

@@ -46,7 +46,7 @@ def yields(material: Material, audit_journal: Journal) -> Family:
 
 def _cost(family: Family, material: Material, kept: dict[str, float], clusters: list[str]) -> None:
     spent = material.session.journal.spent_by_episode(material.round)
-    prices = {role.value: material.session.prices(material.round, role) for role in Role}
+    prices = {role.value: material.session.casting.prices(material.round, role) for role in Role}
     generated = [float(sum(of.generated for of in spent.get(id_, {}).values())) for id_ in kept]
     read = [float(sum(of.prompt for of in spent.get(id_, {}).values())) for id_ in kept]
     money = [

@@ -16,7 +16,7 @@ from pop_selfplay.evaluation.audit.sample import Material, Options, Scored
 from pop_selfplay.journal import Journal
 from pop_selfplay.models.base import ChatRequest
 from pop_selfplay.records import Document, Role
-from pop_selfplay.runs.session import Session
+from pop_selfplay.runs.casting import Casting
 
 
 def write(request: ChatRequest) -> str:
@@ -49,8 +49,8 @@ def titled(made: list[Scored]) -> list[Scored]:
     return [Scored(one.episode, Document(id=one.document.id, text=one.document.text, title="Valerian")) for one in made]
 
 
-def workshop(looked_at: Material, journal: Journal) -> Session:
-    return Session(looked_at.session.directory, journal, looked_at.session.domain)
+def casting(looked_at: Material, journal: Journal) -> Casting:
+    return looked_at.session.casting.copy(journal=journal)
 
 
 def played(
@@ -58,11 +58,11 @@ def played(
 ) -> tuple[Played, Scripted, Material]:
     """Play everything with the scripted model in all roles."""
     model = Scripted(write)
-    monkeypatch.setattr("pop_selfplay.runs.session.open_model", lambda *_, **__: model)
+    monkeypatch.setattr("pop_selfplay.runs.casting.open_model", lambda *_, **__: model)
     base = material(tmp_path, made, **config)
     looked_at = Material(base.session, options or Options(), base.round, base.scored)
     with Journal.open(Path(":memory:")) as journal:
-        return play(looked_at, workshop(looked_at, journal)), model, looked_at
+        return play(looked_at, casting(looked_at, journal)), model, looked_at
 
 
 def shown(model: Scripted, role: Role) -> list[str]:
@@ -152,19 +152,19 @@ def test_failures_are_counted_by_stage_and_reason(tmp_path: Path, monkeypatch: p
     silent = Scripted(lambda request: "…")
     made = scored(fair, problems=2)
     looked_at = material(tmp_path, made)
-    monkeypatch.setattr("pop_selfplay.runs.session.open_model", lambda *_, **__: silent)
+    monkeypatch.setattr("pop_selfplay.runs.casting.open_model", lambda *_, **__: silent)
     with Journal.open(Path(":memory:")) as journal:
-        found = play(looked_at, workshop(looked_at, journal))
+        found = play(looked_at, casting(looked_at, journal))
     assert found.lost["rubrics"] == {"rubric_writer.no_tag": 2} and found.rubrics == {}
     assert "rubric_writer.no_tag 2" in found.why_missing("rubrics")
 
 
 def judged_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: list[Scored], model: Scripted) -> Judged:
-    monkeypatch.setattr("pop_selfplay.runs.session.open_model", lambda *_, **__: model)
+    monkeypatch.setattr("pop_selfplay.runs.casting.open_model", lambda *_, **__: model)
     base = material(tmp_path, made)
     looked_at = Material(base.session, Options(judge=SimulatedModel(), judge_name="j"), 1, base.scored)
     with Journal.open(Path(":memory:")) as journal:
-        found = second_judge(looked_at, workshop(looked_at, journal), made)
+        found = second_judge(looked_at, casting(looked_at, journal), made)
     assert found is not None
     return found
 
@@ -195,4 +195,4 @@ def test_without_a_judge_in_the_options_nobody_is_asked(tmp_path: Path) -> None:
     made = scored(fair, problems=1)
     looked_at = material(tmp_path, made)
     with Journal.open(Path(":memory:")) as journal:
-        assert second_judge(looked_at, workshop(looked_at, journal), made) is None
+        assert second_judge(looked_at, casting(looked_at, journal), made) is None
