@@ -1,0 +1,91 @@
+"""Accounting: what a run has used, in tokens, money and hours, over all processes that ever worked on it.
+
+Everything is computed from the journal, so nothing is counted twice or lost in a kill. A new kind of expense is a field of
+`Usage`; a new limit belongs to `Budget` in config/ and to `Meter` in models/metered.py.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from pop_selfplay.config import Budget, Prices
+from pop_selfplay.journal import Journal, Tally
+from pop_selfplay.models.metered import Meter
+from pop_selfplay.records import Role
+
+
+class Usage(NamedTuple):
+    """What one role used in one round: tokens, `cached` being a part of `prompt`, and money."""
+
+    round: int
+    role: str
+    prompt: int
+    cached: int
+    generated: int
+    money: float
+
+
+PriceOf = Callable[[int, Role], Prices | None]
+"""(round, role) → what the tokens of the model that plays it cost, None where that is not known. Round 0 is the measurement."""
+
+
+class Account:
+    """What the run of `journal` has spent of `budget`, by the prices of the models that play."""
+
+    def __init__(self, journal: Journal, budget: Budget, price_of: PriceOf) -> None:
+        self._journal, self._budget, self._price_of = journal, budget, price_of
+        self._note_seconds: Callable[[], None] | None = None
+
+    def usage(self, tally: Tally) -> list[Usage]:
+        """Return what each role used in each round, and what it cost. 0 where the model that played has no prices.
+
+        The tally does not tell a trained model's answers to held-out problems from the starting model's, so that both count at
+        the starting model's prices.
+        """
+        used = []
+        for round_, role, prompt, cached, generated in tally.tokens_by_role():
+            prices = self._price_of(round_, Role(role))
+            money = 0.0 if prices is None else prices.money(prompt, cached, generated)
+            used.append(Usage(round_, role, prompt, cached, generated, money))
+        return used
+
+    def money(self, tally: Tally) -> float:
+        """Return what the calls of `tally` cost by the config's prices."""
+        return sum(usage.money for usage in self.usage(tally))
+
+    def meter(self) -> Meter:
+        """Return a meter that begins with what the run has spent so far, over all sessions."""
+        tally = self._journal.tally
+        seconds = sum(float(value) for value in self._journal.noted_under("seconds/").values())
+        return Meter(
+            self._budget,
+            tokens=tally.total_tokens("prompt") + tally.total_tokens("generated"),
+            money=self.money(tally),
+            hours=seconds / 3600,
+        )
+
+    @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Add the seconds this takes to the note `seconds/<what>`, over all sessions; a killed one has noted all but the last.
+
+        Raises BudgetSpent, before it begins, when a limit of the budget is reached.
+        """
+        self.meter().check()
+        key, start = f"seconds/{what}", time.monotonic()
+        before = float(self._journal.noted(key) or 0.0)
+
+        def note() -> None:
+            self._journal.note(key, repr(before + time.monotonic() - start))
+
+        self._note_seconds = note
+        try:
+            yield
+        finally:
+            self._note_seconds = None
+            note()
+
+    def note_seconds(self) -> None:
+        """Note the seconds of what is timed so far. To be called now and then while it goes on."""
+        if self._note_seconds is not None:
+            self._note_seconds()
