@@ -48,7 +48,7 @@ async def play(cast: Cast, document: Document, round_: int, id_: str) -> Episode
         return episode.model_copy(update={"failure": candidates})
     episode = episode.model_copy(update={"candidates": candidates})
     rubric = None
-    if cast.synthesis.scoring != "verify":
+    if cast.synthesis.mode.needs_rubric:
         written = await write_rubric(cast, document, problem, candidates, round_)
         if isinstance(written, Failure):
             return episode.model_copy(update={"failure": written})

@@ -2,7 +2,7 @@
 
 The documents and the prompts are the real ones; how much a model will write is assumed (`WRITTEN`) or measured earlier. Each
 call is assumed to parse at the first try, and early stopping not to stop: a plan is what is paid at most when nothing has to be
-asked again. A new scoring mode gets a line in `judgements` and one in `WRITTEN`.
+asked again. A scoring mode says itself how many calls it makes, and how long they are (judging/).
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,6 @@ from pop_selfplay.corpus import divide
 from pop_selfplay.domains import Domain, load_domain
 from pop_selfplay.errors import UsageError
 from pop_selfplay.records import Document, Role
-from pop_selfplay.stages.expect import one_by_one
 from pop_selfplay.text.words import count_words
 
 TOKENS_PER_WORD: Final = 1.33
@@ -24,11 +23,6 @@ WRITTEN: Final[dict[str, int]] = {
     "proposer": 200,  # a problem and a reference answer of about 75 words each
     "solver": 450,  # about 340 words, thoughts included
     "rubric_writer": 230,
-    "pointwise": 190,  # thoughts and a rating for each criterion
-    "per_criterion": 65,
-    "logprob": 30,  # ratings alone
-    "pairwise": 150,
-    "anchor": 160,
 }
 """Tokens a 7B model writes in one call: the workload of the shipped simulated server."""
 
@@ -77,17 +71,7 @@ class Measured(NamedTuple):
 
 def judgements(synthesis: Synthesis, domain: Domain) -> int:
     """Return how many calls the judge gets for one problem when nothing is asked again."""
-    n = synthesis.candidates
-    reference = int(synthesis.score_reference)
-    alone = synthesis.scoring == "logprob" and one_by_one(domain)
-    calls = {
-        "pointwise": n + reference,
-        "logprob": (CRITERIA if alone else 1) * (n + reference),
-        "per_criterion": CRITERIA * (n + reference),
-        "pairwise": n * (n - 1) + 2 * n * reference,
-        "anchor": 2 * (n - 1) + 2 * reference,
-        "verify": 0,
-    }[synthesis.scoring]
+    calls = synthesis.mode.calls(synthesis.candidates, reference=synthesis.score_reference, criteria=CRITERIA, uses=domain.uses)
     return calls * synthesis.votes
 
 
@@ -96,7 +80,7 @@ def calls_per_episode(synthesis: Synthesis, domain: Domain) -> dict[Role, int]:
     return {
         Role.PROPOSER: 1,
         Role.SOLVER: synthesis.candidates,
-        Role.RUBRIC_WRITER: int(synthesis.scoring != "verify"),
+        Role.RUBRIC_WRITER: int(synthesis.mode.needs_rubric),
         Role.JUDGE: judgements(synthesis, domain),
     }
 
@@ -137,12 +121,12 @@ def _lengths(written: Mapping[str, float], like: Measured | None) -> str:
 
 
 def _assumed(config: RunConfig, domain: Domain) -> dict[str, float]:
-    scoring = config.synthesis.scoring
+    mode = config.synthesis.mode
     return {
         Role.PROPOSER: WRITTEN["proposer"],
         Role.SOLVER: WRITING_SOLVER if domain.name == "creative_writing" else WRITTEN["solver"],
-        Role.RUBRIC_WRITER: 0 if scoring == "verify" else WRITTEN["rubric_writer"],
-        Role.JUDGE: WRITTEN.get(scoring, 0),
+        Role.RUBRIC_WRITER: WRITTEN["rubric_writer"] if mode.needs_rubric else 0,
+        Role.JUDGE: mode.tokens,
     }
 
 
@@ -189,16 +173,10 @@ def _prompt_tokens(
     proposed = size("propose" if Role.PROPOSER in see else "propose_without_document", {"document": ""})
     solved = size("solve", {})
     asked = size("rubric" if Role.RUBRIC_WRITER in see else "rubric_without_document", {"document": ""})
-    judge = {
-        "pointwise": "rate",
-        "per_criterion": "rate_criterion",
-        "logprob": "rate_logprob",
-        "pairwise": "compare",
-        "verify": "",
-    }
-    name = judge.get(synthesis.scoring, synthesis.scoring if synthesis.scoring in domain.prompts else "rate")
-    empty = {"answer": "", "answer_a": "", "answer_b": "", **judged}
-    rated = size(name, {**empty, "answer": answer, "answer_a": answer, "answer_b": answer})
+    name, places = next(((file.name, file.places) for file in synthesis.mode.prompts), ("", frozenset()))
+    empty = {**dict.fromkeys(places - values.keys(), ""), **judged}
+    answers = dict.fromkeys(("answer", "answer_a", "answer_b"), answer)
+    rated = size(name, {**empty, **answers})
     return {
         Role.PROPOSER: (proposed + document * (Role.PROPOSER in see), 0.0),
         Role.SOLVER: (solved, solved),

@@ -24,8 +24,7 @@ from pop_selfplay import errors
 from pop_selfplay.cli import app
 from pop_selfplay.config import RunConfig, parse_config
 from pop_selfplay.corpus.rows import Reason
-from pop_selfplay.domains import PLACES as PROMPT_PLACES
-from pop_selfplay.domains import Domain
+from pop_selfplay.domains import Domain, prompt_files
 from pop_selfplay.errors import PopError
 from pop_selfplay.evaluation.audit.audit import JOURNAL, LOCK, RESULT
 from pop_selfplay.evaluation.audit.findings import THRESHOLDS
@@ -324,7 +323,9 @@ def test_exit_codes_are_those_of_the_errors() -> None:
 def test_the_table_of_prompts_says_which_places_each_may_use() -> None:
     text = (ROOT / "docs" / "domains.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)\.md` \| [^|]* \| ([^|]*) \|", text, re.MULTILINE)
-    assert {name: frozenset(re.findall(r"`(\w+)`", places)) for name, places in rows} == PROMPT_PLACES
+    assert {name: frozenset(re.findall(r"`(\w+)`", places)) for name, places in rows} == {
+        name: file.places for name, file in prompt_files().items()
+    }
 
 
 def test_the_example_domain_is_shown_as_it_is() -> None:

@@ -111,7 +111,7 @@ class RunConfig(Config):
         twice = sorted(role for role in self.frozen_roles if role in self.teachers)
         if twice:
             raise ValueError(f"frozen_roles: a teacher plays the {twice[0]} in every round already; take it out of one of them")
-        if (self.pairing.frontier or self.pairing.proposer) and self.synthesis.scoring in ("pairwise", "anchor"):
+        if (self.pairing.frontier or self.pairing.proposer) and self.synthesis.mode.score_range is None:
             raise ValueError(
                 f"pairing.frontier and pairing.proposer need scores that stand by themselves: with scoring "
                 f"{self.synthesis.scoring} those of a group say nothing about its problem; use pointwise, say"

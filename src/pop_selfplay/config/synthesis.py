@@ -1,11 +1,13 @@
 """Documents to scored candidates, and scored candidates to pairs."""
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pop_selfplay.config.validation import Config
+from pop_selfplay.errors import ConfigError
+from pop_selfplay.judging import DEFAULT, ScoringMode, find_mode
 from pop_selfplay.records import Role
 
 
@@ -63,6 +65,13 @@ class Reuse(Config):
         return self
 
 
+def _known_mode(name: str) -> str:
+    try:
+        return find_mode(name).name
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+
+
 class Synthesis(Config):
     """Documents to scored candidates (method, "One episode")."""
 
@@ -70,8 +79,8 @@ class Synthesis(Config):
     problems_per_document: int = Field(1, ge=1)
     candidates: int = Field(32, ge=2, description="answers per problem, n")
     min_valid_share: float = Field(0.25, ge=0, le=1, description="of n: this many answers must parse and be scored")
-    scoring: Literal["pointwise", "per_criterion", "pairwise", "anchor", "logprob", "verify"] = Field(
-        "pointwise", description="how candidates are scored; docs/scoring.md compares the modes"
+    scoring: Annotated[str, AfterValidator(_known_mode)] = Field(
+        DEFAULT, description="how candidates are scored; docs/scoring.md compares the modes"
     )
     logprob: Logprob = Logprob()
     votes: int = Field(1, ge=1, description="judgements per candidate or comparison; the score is their mean")
@@ -91,6 +100,11 @@ class Synthesis(Config):
     solver: Sampling = Sampling()
     rubric_writer: RubricWriterSampling = RubricWriterSampling()
     judge: JudgeSampling = JudgeSampling()
+
+    @property
+    def mode(self) -> ScoringMode:
+        """The scoring mode that `scoring` names."""
+        return find_mode(self.scoring)
 
     @property
     def candidates_at_once(self) -> int:
@@ -114,17 +128,17 @@ class Synthesis(Config):
     def _scoring_fits_together(self) -> "Synthesis":
         if self.votes > 1 and self.judge.temperature == 0:
             raise ValueError(f"votes: {self.votes} of a greedy judge would all be alike: set judge.temperature, 0.7 say")
-        if self.votes > 1 and self.scoring == "logprob":
+        if self.votes > 1 and not self.mode.takes_votes:
             raise ValueError(
-                f"votes: {self.votes} make no sense with scoring logprob: its ratings are means over all votes already"
+                f"votes: {self.votes} make no sense with scoring {self.scoring}: its ratings are means over all votes already"
             )
-        if self.early_stop is not None and self.scoring in ("pairwise", "anchor"):
+        if self.early_stop is not None and self.mode.score_range is None:
             raise ValueError(
                 f"early_stop needs scores that stand by themselves: scoring {self.scoring} compares the whole group"
             )
-        if self.score_reference and self.scoring == "verify":
+        if self.score_reference and not self.mode.needs_rubric:
             raise ValueError(
-                "score_reference makes no sense with scoring verify: the reference answer is what is verified against"
+                f"score_reference makes no sense with scoring {self.scoring}: the reference answer is what is verified against"
             )
         return self
 

@@ -7,7 +7,7 @@ What every node of the config tree is made of.
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Final, get_args, get_origin
+from typing import Annotated, Any, Final, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -108,3 +108,10 @@ class Config(BaseModel):
     """Base of all config nodes: immutable, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def changed(self, changes: Mapping[str, object]) -> Self:
+        """Return a copy with other settings, as if it had been written so.
+
+        Raises ValidationError where they make no sense together: pydantic's `model_copy` would take anything.
+        """
+        return type(self).model_validate({**self.model_dump(), **changes})

@@ -12,16 +12,13 @@ in one pass and every filled value is fenced, so nothing inside a document or an
 | solve.md | problem |
 | rubric.md | document, problem, reference_answer, candidates |
 | rubric_without_document.md | problem, candidates |
-| rate.md | problem, rubric, answer |
-| rate_criterion.md | problem, criterion, answer |
-| rate_logprob.md | problem, answer, and rubric or criterion |
-| compare.md, anchor.md | problem, rubric, answer_a, answer_b |
+| the judge's | as the scoring modes declare (judging/): rate.md, rate_criterion.md, rate_logprob.md, compare.md, anchor.md |
 
 Besides these, every key under `values:` in domain.yaml can be used in every prompt.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +26,7 @@ from pydantic import Field, ValidationError
 
 from pop_selfplay.config import complaints, read_yaml
 from pop_selfplay.errors import ConfigError, DomainError
+from pop_selfplay.judging import MODES, PromptFile
 from pop_selfplay.records import Message, Record
 from pop_selfplay.text.fencing import fence
 
@@ -38,12 +36,8 @@ PLACES: Final[dict[str, frozenset[str]]] = {
     "solve": frozenset({"problem"}),
     "rubric": frozenset({"document", "problem", "reference_answer", "candidates"}),
     "rubric_without_document": frozenset({"problem", "candidates"}),
-    "rate": frozenset({"problem", "rubric", "answer"}),
-    "rate_criterion": frozenset({"problem", "criterion", "answer"}),
-    "rate_logprob": frozenset({"problem", "rubric", "criterion", "answer"}),
-    "compare": frozenset({"problem", "rubric", "answer_a", "answer_b"}),
-    "anchor": frozenset({"problem", "rubric", "answer_a", "answer_b"}),
 }
+"""Prompt → its places, for the roles that make what is judged. `prompt_files` adds the judge's."""
 BUILT_IN: Final = Path(__file__).parent
 _PLACE: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _PART: Final = re.compile(r"^<!-- (system|user) -->[ \t]*\n", re.MULTILINE)
@@ -55,6 +49,11 @@ class Prompt(Record):
     name: str
     system: str
     user: str
+
+    @property
+    def places(self) -> frozenset[str]:
+        """The places that are open in it."""
+        return frozenset(match[1] for match in _PLACE.finditer(self.system + self.user))
 
     def fill(self, values: Mapping[str, str], trusted: Mapping[str, str]) -> tuple[Message, ...]:
         """Return the conversation with every place filled: `values` are fenced, `trusted` ones (the domain's own) are not."""
@@ -89,7 +88,7 @@ class Domain(Record):
     prompts: dict[str, Prompt] = Field(default_factory=dict)
 
     def render(self, prompt: str, **values: str) -> tuple[Message, ...]:
-        """Return the messages of `prompt` (a name of PLACES) filled with `values`.
+        """Return the messages of `prompt` (a name of `prompt_files`) filled with `values`.
 
         Raises DomainError when the domain has no such prompt file, KeyError (our bug) when a place gets no value.
         """
@@ -99,8 +98,7 @@ class Domain(Record):
     def uses(self, prompt: str, place: str) -> bool:
         """Return whether `prompt` has the place `{{place}}`. Raises DomainError when the domain has no such prompt file."""
         self.require([prompt])
-        parts = self.prompts[prompt]
-        return any(match[1] == place for match in _PLACE.finditer(parts.system + parts.user))
+        return place in self.prompts[prompt].places
 
     def require(self, prompts: Iterable[str]) -> None:
         """Raise DomainError unless the domain has every one of `prompts`."""
@@ -127,20 +125,30 @@ def load_domain(name_or_path: str) -> Domain:
         raise DomainError(str(error)) from error
     except ValidationError as error:
         raise DomainError(f"{settings} is not a valid domain:\n  " + "\n  ".join(complaints(error, Domain))) from error
-    prompts = {
-        name: load_prompt(folder / f"{name}.md", PLACES[name] | frozenset(domain.values))
-        for name in PLACES
-        if (folder / f"{name}.md").is_file()
-    }
+    prompts = dict(_prompts(folder, frozenset(domain.values)))
     for needed in ("propose", "solve", "rubric"):
         if needed not in prompts:
             raise DomainError(f"domain folder {folder} has no {needed}.md: add the file")
-    domain = domain.model_copy(update={"prompts": prompts})
-    if "rate_logprob" in prompts and domain.uses("rate_logprob", "rubric") == domain.uses("rate_logprob", "criterion"):
-        raise DomainError(
-            f"{folder / 'rate_logprob.md'} must have a place for either the rubric or one criterion, not for both"
-        )
-    return domain
+    return domain.model_copy(update={"prompts": prompts})
+
+
+def prompt_files() -> dict[str, PromptFile]:
+    """Return every prompt that a domain may have: those of `PLACES`, and those that a scoring mode asks the judge by."""
+    by_mode = {file.name: file for mode in MODES.values() for file in mode.prompts}
+    return by_mode | {name: PromptFile(name, places) for name, places in PLACES.items()}
+
+
+def _prompts(folder: Path, own: frozenset[str]) -> Iterator[tuple[str, Prompt]]:
+    """Yield the prompts of a domain by name; `own` are the places that the domain itself fills."""
+    for name, file in prompt_files().items():
+        path = folder / f"{name}.md"
+        if path.is_file():
+            prompt = load_prompt(path, file.places | own)
+            if file.either and len(file.either & prompt.places) != 1:
+                raise DomainError(f"{path} must have a place for either {' or '.join(sorted(file.either))}, for one of them")
+            yield name, prompt
+        elif file.text:
+            yield name, _prompt(Path(f"{name}.md"), file.text, file.places)
 
 
 def load_prompt(path: Path, allowed: frozenset[str]) -> Prompt:
@@ -149,6 +157,11 @@ def load_prompt(path: Path, allowed: frozenset[str]) -> Prompt:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise DomainError(f"{path} is not UTF-8 text ({error}): save it as UTF-8") from error
+    return _prompt(path, text, allowed)
+
+
+def _prompt(path: Path, text: str, allowed: frozenset[str]) -> Prompt:
+    """Return the prompt that `text` holds; `path` is what it is called."""
     pieces = _PART.split(text)
     parts = {pieces[i]: pieces[i + 1].strip() for i in range(1, len(pieces), 2)}
     if pieces[0].strip() or "user" not in parts or len(pieces) != 1 + 2 * len(parts):

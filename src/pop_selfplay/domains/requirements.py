@@ -3,14 +3,15 @@
 from pop_selfplay.config import PocketCorpus, RunConfig, Synthesis
 from pop_selfplay.domains import Domain
 from pop_selfplay.errors import ConfigError, DomainError
+from pop_selfplay.judging import ScoringMode, prompts_of
 from pop_selfplay.records import Role
 
 
 def check_domain(config: RunConfig, domain: Domain) -> None:
     """Raise DomainError or ConfigError for a config that needs what its domain does not have."""
     domain.require(prompts_needed(config.synthesis))
-    if config.synthesis.scoring == "verify" and not domain.boxed:
-        raise DomainError(f"scoring verify needs final answers in a box, and domain {domain.name!r} asks for none: use another")
+    if lacking := unfit_domain(config.synthesis.mode, domain):
+        raise DomainError(f"{lacking}: use another")
     if config.stop.min_agreement is not None and not domain.boxed and not isinstance(config.corpus, PocketCorpus):
         raise ConfigError(
             f"stop.min_agreement {config.stop.min_agreement} needs a known truth: corpus.type pocket, or a domain with boxed "
@@ -20,14 +21,13 @@ def check_domain(config: RunConfig, domain: Domain) -> None:
 
 def prompts_needed(synthesis: Synthesis) -> tuple[str, ...]:
     """Return the names of the domain's prompts that a run with these settings uses."""
-    judged_by = {
-        "pointwise": ("rate",),
-        "per_criterion": ("rate_criterion",),
-        "pairwise": ("compare", "rate"),  # the self-judged measure rates: comparisons within a group say nothing on its level
-        "anchor": ("anchor", "rate"),
-        "logprob": ("rate_logprob",),
-        "verify": (),
-    }
     propose = "propose" if Role.PROPOSER in synthesis.document_for else "propose_without_document"
     rubric = "rubric" if Role.RUBRIC_WRITER in synthesis.document_for else "rubric_without_document"
-    return propose, "solve", *(() if synthesis.scoring == "verify" else (rubric,)), *judged_by[synthesis.scoring]
+    return propose, "solve", *((rubric,) if synthesis.mode.needs_rubric else ()), *prompts_of(synthesis.mode)
+
+
+def unfit_domain(mode: ScoringMode, domain: Domain) -> str:
+    """Return why candidates cannot be scored by `mode` in this domain, prompts aside; "" where they can."""
+    if mode.needs_boxed and not domain.boxed:
+        return f"scoring {mode.name} needs final answers in a box, and domain {domain.name!r} asks for none"
+    return ""

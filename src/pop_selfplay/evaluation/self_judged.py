@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from pop_selfplay.config import SelfJudgedMeasure
 from pop_selfplay.episode import play_all, unfinished
+from pop_selfplay.judging import by_itself
 from pop_selfplay.records import Episode, Evaluation, Failure
 from pop_selfplay.stages.calls import Cast
 from pop_selfplay.stages.rate import rate
@@ -57,10 +58,13 @@ def compare(before: ProblemScores, after: ProblemScores) -> dict[str, Any]:
 
 def _with_samples(cast: Cast, config: SelfJudgedMeasure) -> Cast:
     """Every answer is needed and rated by itself: a win rate within a group says nothing about the group's level."""
-    changed: dict[str, Any] = {"candidates": config.samples, "early_stop": None, "score_reference": False}
-    if cast.synthesis.scoring in ("pairwise", "anchor"):
-        changed["scoring"] = "pointwise"
-    return replace(cast, synthesis=cast.synthesis.model_copy(update=changed))
+    changes = {
+        "candidates": config.samples,
+        "early_stop": None,
+        "score_reference": False,
+        "scoring": by_itself(cast.synthesis.mode).name,
+    }
+    return replace(cast, synthesis=cast.synthesis.changed(changes))
 
 
 async def _answer_again(cast: Cast, episode: Episode, label: str) -> float | None:

@@ -4,15 +4,16 @@ Thoughts come first: a schema leaves no room to think before the JSON. The parse
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from pop_selfplay.method.parsing import MAX_CRITERIA
 from pop_selfplay.records import Criterion
 
-_TEXT: Final[dict[str, Any]] = {"type": "string"}
+JsonSchema: TypeAlias = dict[str, Any]  # as the standard has it: any JSON
+_TEXT: Final[JsonSchema] = {"type": "string"}
 
 
-def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
+def _object(properties: Mapping[str, Any]) -> JsonSchema:
     return {
         "type": "object",
         "properties": dict(properties),
@@ -21,7 +22,7 @@ def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def rubric_schema() -> dict[str, Any]:
+def rubric_schema() -> JsonSchema:
     """Return the schema of a rubric: thoughts, then 1 to 5 criteria with whole weights from 1 to 5."""
     weight = {"type": "integer", "minimum": 1, "maximum": 5}
     criterion = _object({"name": _TEXT, "gold": _TEXT, "description": _TEXT, "weight": weight})
@@ -29,7 +30,7 @@ def rubric_schema() -> dict[str, Any]:
     return _object({"thoughts": _TEXT, "criteria": criteria})
 
 
-def evaluation_schema(criteria: Sequence[Criterion]) -> dict[str, Any]:
+def evaluation_schema(criteria: Sequence[Criterion]) -> JsonSchema:
     """Return the schema of an evaluation: for each of `criteria` its exact name, thoughts, and a rating of 0, 1 or 2."""
     return _object(
         {
@@ -41,6 +42,6 @@ def evaluation_schema(criteria: Sequence[Criterion]) -> dict[str, Any]:
     )
 
 
-def ratings_schema(count: int) -> dict[str, Any]:
+def ratings_schema(count: int) -> JsonSchema:
     """Return the schema of bare ratings: for each criterion's number, 1 to `count`, a rating of 0, 1 or 2."""
     return _object({str(number): {"enum": [0, 1, 2]} for number in range(1, count + 1)})

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from pop_selfplay.config import ModelConfig, Synthesis
 from pop_selfplay.domains import load_domain
-from pop_selfplay.domains.requirements import prompts_needed
 from pop_selfplay.errors import ConfigError, UsageError
+from pop_selfplay.judging import by_itself, find_mode
 from pop_selfplay.method.rewards import Sample, Shaping
 from pop_selfplay.pairing import paired
 from pop_selfplay.records import Role
@@ -123,6 +123,8 @@ def reward(
     for name, weight in (("format_reward", format_reward), ("length_penalty", length_penalty)):
         if not (math.isfinite(weight) and weight >= 0):
             raise UsageError(f"{name} {weight} must be a finite number of at least 0")
+    if scoring is not None:
+        find_mode(scoring)  # before any domain is read: the mode of an installed package brings its prompts
     known: Iterable[Graded] = ()
     judging: Judging | None = None
     if isinstance(rubrics, Mapping):
@@ -159,7 +161,7 @@ def _with(
         raise UsageError("who judges? Give judge: a model config, the address of a server up to /v1, or the path of a model")
     synthesis = _synthesis(Synthesis() if run is None else run.synthesis, scoring, max_tokens)
     judged_by = load_domain(domain or GENERAL_DOMAIN) if run is None or domain is not None else run.domain
-    judged_by.require([prompt for prompt in prompts_needed(synthesis) if prompt.startswith("rate")])
+    judged_by.require(prompt.name for prompt in by_itself(synthesis.mode).prompts)
     return Judging(
         judge=run.judge if judge is None and run is not None else judge_config(judge or ""),
         domain=judged_by,

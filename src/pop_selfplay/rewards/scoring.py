@@ -7,17 +7,16 @@ the same answer to the same problem again, in a later step or after a kill, gets
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from pop_selfplay.errors import UsageError
+from pop_selfplay.judging import by_itself
 from pop_selfplay.method.parsing import Rejection, parse_answer
 from pop_selfplay.method.rewards import INVALID_SCORE, Sample, Shaping, shaped
 from pop_selfplay.records import Candidate, Evaluation, Failure, Problem, Rubric
 from pop_selfplay.stages.calls import Cast
 from pop_selfplay.stages.rate import rate_each
 from pop_selfplay.tasks import together
-
-_COMPARED: Final = ("pairwise", "anchor")
 
 
 class Graded(NamedTuple):
@@ -48,7 +47,7 @@ async def score_answers(
     answers = [parse_answer(completion) for completion in completions]
     wanted: dict[str, tuple[Graded, set[str]]] = {}
     for graded, answer in zip(asked, answers, strict=True):
-        if graded.rubric is None and cast.synthesis.scoring != "verify":
+        if graded.rubric is None and cast.synthesis.mode.needs_rubric:
             raise UsageError(
                 f"problem {graded.problem.id} has no rubric to score by: give it one, or verify the answers (scoring verify)"
             )
@@ -90,6 +89,7 @@ async def _scores(
 
 
 def _by_itself(cast: Cast) -> Cast:
-    if cast.synthesis.scoring not in _COMPARED:
+    mode = by_itself(cast.synthesis.mode)
+    if mode is cast.synthesis.mode:
         return cast
-    return replace(cast, synthesis=cast.synthesis.model_copy(update={"scoring": "pointwise"}))
+    return replace(cast, synthesis=cast.synthesis.changed({"scoring": mode.name, "early_stop": None}))

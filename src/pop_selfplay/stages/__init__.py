@@ -3,10 +3,8 @@
     propose.py        document → problem with a reference answer
     solve.py          problem → candidates (the solver never sees the document)
     write_rubric.py   document, problem, candidates → rubric
-    rate.py           problem, rubric, candidate → evaluation (the judge never sees the document)
-    expect.py         rate, by the probabilities of the judge's tokens: logprob
-    compare.py        rate, by comparing two candidates at a time: pairwise, anchor
-    asking.py         how every stage calls its model: seeds, attempts, parsing, the journal
+    rate.py           problem, rubric, candidates → evaluations (the judge never sees the document); how: judging/
+    calls.py          how every stage calls its model: seeds, attempts, parsing, the journal
     reuse.py          calls of another run in the place of a model's
 
 A stage returns its value or a `Failure`, never a sentinel, and raises nothing for bad model output. The next stage goes into a

@@ -14,6 +14,7 @@ from pop_selfplay.errors import RequestRefused
 from pop_selfplay.journal import CallKey, Journal, StoredCall
 from pop_selfplay.method.expected_rating import compact
 from pop_selfplay.method.parsing import Parsed, Rejection, valid_unicode
+from pop_selfplay.method.schemas import JsonSchema
 from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, complete_many
 from pop_selfplay.records import Failure, Message, Role
 from pop_selfplay.seeds import derive_seed
@@ -79,14 +80,9 @@ class Question(NamedTuple):
     item: str
     messages: tuple[Message, ...]
     stop: str = ""
-    schema: dict[str, Any] | None = None
+    schema: JsonSchema | None = None
     max_tokens: int = 0
     top_logprobs: int = 0
-
-
-def voted(item: str, vote: int) -> str:
-    """Return the item of the `vote`-th judgement of `item`; the first one is the item itself."""
-    return f"{item}#{vote}" if vote else item
 
 
 async def ask(

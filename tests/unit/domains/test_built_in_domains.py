@@ -5,12 +5,13 @@ import re
 
 import pytest
 
-from pop_selfplay.domains import BUILT_IN, PLACES, Domain, load_domain
+from pop_selfplay.domains import BUILT_IN, Domain, load_domain, prompt_files
 from pop_selfplay.method.parsing import Marks, Parsed, parse_better, parse_marks, parse_rubric
 from pop_selfplay.records import Message, Rubric
 from pop_selfplay.text.fencing import TAGS
 
 NAMES = ("health_care", "creative_writing", "instruction_following", "math", "knowledge")
+PLACES = {name: file.places for name, file in prompt_files().items()}
 PROMPTS = tuple(PLACES)
 TAG = re.compile(r"</?(?:" + "|".join(TAGS) + r")>", re.IGNORECASE)
 HOSTILE = (

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 import pop_selfplay as pop
-from pop_selfplay.domains import PLACES, load_domain
+from pop_selfplay.domains import load_domain, prompt_files
 from pop_selfplay.method.parsing import Parsed, parse_rubric
 
 ROOT = Path(__file__).parents[3]
+PLACES = {name: file.places for name, file in prompt_files().items()}
 FOLDER = "examples/recipes_domain"
 TEXTS = {
     "beans": "Soak dried beans for a night in three times their volume of water. Salt the water: the skins stay whole.",

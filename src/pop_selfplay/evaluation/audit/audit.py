@@ -57,7 +57,7 @@ def audit_run(path: Path, options: Options, observer: Observer | None = None) ->
                 raise
             known = truth(material, [*material.scored, *graded.values()])
             casting.observer.phase("audit: figures")
-            by_verify = session.config.synthesis.scoring == "verify"
+            by_verify = not session.config.synthesis.mode.needs_rubric
             right = None if by_verify else verified(list(graded.values()))  # they would agree with themselves
             families = _families(material, played, rounds, (known, right), judged, casting.journal)
     result = _result(material, families)
@@ -69,10 +69,9 @@ def audit_run(path: Path, options: Options, observer: Observer | None = None) ->
 def _apart(casting: Casting, observer: Observer) -> Iterator[Casting]:
     """Yield the run's casting with its calls in the audit's own journal, without the run's budget and reuse."""
     config, path = casting.config, casting.directory.path
-    synthesis = config.synthesis.model_copy(update={"reuse": None})
+    changes = {"synthesis": config.synthesis.changed({"reuse": None}), "budget": Budget()}
     with take_lock(path / LOCK), Journal.open(path / JOURNAL) as journal:
-        changed = config.model_copy(update={"synthesis": synthesis, "budget": Budget()})
-        yield casting.copy(config=changed, journal=journal, observer=observer)
+        yield casting.copy(config=config.changed(changes), journal=journal, observer=observer)
 
 
 def _rounds(material: Material) -> dict[int, tuple[Scored, ...]]:

@@ -6,7 +6,7 @@ deserve.
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Final
 
@@ -20,9 +20,6 @@ from pop_selfplay.records import PreferencePair
 from pop_selfplay.stats.agreement import above, best_worst, spearman
 from pop_selfplay.stats.intervals import SIGNED
 from pop_selfplay.text.words import count_words
-
-TOP: Final[Mapping[str, float]] = {"pointwise": 2.0, "per_criterion": 2.0, "logprob": 2.0, "verify": 2.0}
-"""Scoring → the highest score there is, where there is one that a good answer should reach."""
 
 SAME: Final = 0.05
 """Scores that differ by no more count as the same where it is about a judge's word: expected values are never quite equal."""
@@ -190,16 +187,19 @@ def _spread(family: Family, material: Material) -> None:
         good="scores tell candidates apart",
         bad="scores are coarse: which candidate is best or worst is often left to chance",
     )
-    top = TOP.get(material.config.synthesis.scoring)
-    if top is None:
+    if material.mode.score_range is None:
         family.missing(
             "top_score", "candidates with the highest score there is", "scores of this mode are relative to the group"
         )
     else:
+        _, best = material.mode.score_range
         family.measured(
             "top_score",
             "candidates with the highest score there is",
-            share_of({one.id: [float(score >= top - SAME) for score in one.scores.values()] for one in material.scored}, seed),
+            share_of(
+                {one.id: [float(score >= best - SAME) for score in one.scores.values()] for one in material.scored},
+                seed,
+            ),
             limit="bias.top_score",
             good="there is room above most candidates",
             bad="the rubric is easy: most candidates get full marks, and nothing is left to learn",

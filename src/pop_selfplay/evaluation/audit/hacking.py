@@ -13,20 +13,18 @@ import numpy as np
 from pop_selfplay.evaluation.audit.findings import Detail, Family
 from pop_selfplay.evaluation.audit.references import Yardstick
 from pop_selfplay.evaluation.audit.sample import Material, Scored
+from pop_selfplay.judging import SCORES
 from pop_selfplay.runs.session import Session
 from pop_selfplay.stats.bootstrap import Indices, bootstrap
 from pop_selfplay.stats.intervals import SHARES, Estimate, clustered_mean
-
-SCALE: float = 2.0
-"""Scores of the rating modes and of yardsticks lie between 0 and this."""
 
 
 def hacking(material: Material, rounds: Mapping[int, Sequence[Scored]], yardsticks: Sequence[Yardstick]) -> Family:
     """Return the family of reward hacking. `rounds` holds the sampled episodes of every round that has any."""
     family = Family("hacking", "Do self-made scores and real quality part over the rounds?", material.options.limits)
     _exam(family, material.session)
-    if not material.rates:
-        why = f"scores by {material.config.synthesis.scoring} are relative to their group and say nothing on its level"
+    if material.mode.score_range is None:
+        why = f"scores by {material.mode.name} are relative to their group and say nothing on its level"
         family.missing("drift", "rise of self-made scores beyond the yardstick's", why)
         return family
     if not yardsticks:
@@ -71,10 +69,11 @@ def _levels(sample: Sequence[Scored], yardstick: Yardstick) -> dict[str, tuple[f
     for one in sample:
         both = sorted(one.scores.keys() & yardstick.scores.get(one.id, {}).keys())
         if both:
+            _, best = SCORES
             own, real = one.scores, yardstick.scores[one.id]
             found[one.id] = (
-                statistics.fmean(own[index] for index in both) / SCALE,
-                statistics.fmean(real[index] for index in both) / SCALE,
+                statistics.fmean(own[index] for index in both) / best,
+                statistics.fmean(real[index] for index in both) / best,
             )
     return found
 

@@ -8,6 +8,7 @@ from pop_selfplay.evaluation.audit.probes import Played
 from pop_selfplay.evaluation.audit.references import Yardstick
 from pop_selfplay.evaluation.audit.sample import Material, over_problems, per_problem, share_of
 from pop_selfplay.journal import Journal, Spent
+from pop_selfplay.judging import DEFAULT
 from pop_selfplay.records import Role
 from pop_selfplay.stats.agreement import best_worst, spearman
 from pop_selfplay.stats.intervals import SIGNED
@@ -33,7 +34,8 @@ def modes(material: Material, played: Played, yardsticks: Sequence[Yardstick], j
             family.missing(name.removeprefix("modes "), f"{name.removeprefix('modes ')} against the others", why)
     own = material.config.synthesis.scoring
     all_modes = {own: {one.id: one.scores for one in material.sample}} | played.modes
-    base = _Beside("pointwise", all_modes["pointwise"]) if all_modes.get("pointwise") else _Beside(own, all_modes[own])
+    name = DEFAULT if all_modes.get(DEFAULT) else own
+    base = _Beside(name, all_modes[name])
     for name, scores in all_modes.items():
         if name != base.name and not scores:
             family.missing(name, f"{name} against {base.name}", played.why_missing(f"modes {name}"))

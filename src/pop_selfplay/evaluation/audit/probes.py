@@ -12,20 +12,22 @@ on there and repeats no finished call. The next thing to play is an async functi
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, TypeVar
 
-from pop_selfplay.config import Synthesis
-from pop_selfplay.domains.requirements import prompts_needed
+from pop_selfplay.domains import Domain
+from pop_selfplay.domains.requirements import unfit_domain
 from pop_selfplay.evaluation.audit.sample import Material, Scored, scores_of
+from pop_selfplay.judging import DEFAULT, find_mode
+from pop_selfplay.judging.comparing import match_for
+from pop_selfplay.judging.pairwise import Pairwise, better_in_both_orders
 from pop_selfplay.method.parsing import Side
 from pop_selfplay.records import Candidate, Document, Evaluation, Failure, Problem, Role, Rubric
 from pop_selfplay.runs.casting import Casting
 from pop_selfplay.stages.calls import Cast
-from pop_selfplay.stages.compare import Match, both_orders
 from pop_selfplay.stages.propose import propose
-from pop_selfplay.stages.rate import rate, rate_reference, rubric_json
+from pop_selfplay.stages.rate import judge_of, rate, rate_reference
 from pop_selfplay.stages.write_rubric import write_rubric
 from pop_selfplay.tasks import together
 from pop_selfplay.text.words import spread
@@ -104,12 +106,12 @@ def _cannot(part: str, material: Material) -> str:
     """Return why `part` cannot be played for this run, "" where it can."""
     synthesis, domain = material.config.synthesis, material.session.domain
     by_rubric = {"rubrics", "references", "repeats", "orders", "modes"}
-    if part in by_rubric and synthesis.scoring == "verify":
+    if part in by_rubric and not material.mode.needs_rubric:
         return "the run scores by verified answers, without rubric and judge"
     needed = {
         "rubrics": ("rubric", "rubric_without_document"),
         "proposals": ("propose", "propose_without_document"),
-        "orders": ("compare",),
+        "orders": tuple(prompt.name for prompt in Pairwise.prompts),
     }
     lacking = [f"{name}.md" for name in needed.get(part, ()) if name not in domain.prompts]
     if lacking:
@@ -124,7 +126,7 @@ def _cannot(part: str, material: Material) -> str:
 async def _rubrics(cast: Cast, material: Material, played: Played) -> None:
     shown = cast.sees_document(Role.RUBRIC_WRITER)
     roles = [Role.PROPOSER] if shown else [Role.PROPOSER, Role.RUBRIC_WRITER]
-    other = _with(cast, document_for=roles, early_stop=None)
+    other = _with(cast, {"document_for": roles, "early_stop": None})
 
     async def one(scored: Scored) -> Rewritten | Failure:
         problem, candidates = _renamed(scored, "rubrics"), scored.episode.candidates
@@ -144,7 +146,7 @@ async def _proposals(cast: Cast, material: Material, played: Played) -> None:
         variants["without document and title"] = False
     for name, with_document in variants.items():
         roles = [Role.PROPOSER] if with_document else []
-        other = _with(cast, document_for=roles)
+        other = _with(cast, {"document_for": roles})
 
         async def one(scored: Scored, other: Cast = other, name: str = name) -> Problem | Failure:
             document = scored.document
@@ -169,11 +171,11 @@ async def _references(cast: Cast, material: Material, played: Played) -> None:
 
 async def _repeats(cast: Cast, material: Material, played: Played) -> None:
     for name, temperature in (("greedy", 0.0), ("greedy again", 0.0), ("sampled", 1.0)):
-        judge = cast.synthesis.judge.model_copy(update={"temperature": temperature})
-        other = _with(cast, judge=judge, votes=1, early_stop=None)
+        judge = cast.synthesis.judge.changed({"temperature": temperature})
+        other = _with(cast, {"judge": judge, "votes": 1, "early_stop": None})
 
         async def one(scored: Scored, other: Cast = other, name: str = name) -> Scores | Failure:
-            few = spread(_those_scored(scored), REPEATED if material.rates else REPEATED // 2)
+            few = spread(_those_scored(scored), REPEATED if material.mode.score_range is not None else REPEATED // 2)
             return await _scores(other, scored, f"repeats {name}", few, material.round)
 
         played.repeats[name] = await _each(cast, "repeats", material.sample, one, played)
@@ -182,12 +184,13 @@ async def _repeats(cast: Cast, material: Material, played: Played) -> None:
 async def _orders(cast: Cast, material: Material, played: Played) -> None:
     async def one(scored: Scored) -> list[Order] | Failure:
         assert scored.rubric is not None  # all modes but verify have one
-        match = Match(cast, _renamed(scored, "orders"), rubric_json(scored.rubric), material.round)
+        problem = _renamed(scored, "orders")
+        match = match_for(judge_of(cast, problem, material.round), problem, scored.rubric)
         ranked = sorted(_those_scored(scored), key=lambda candidate: (scored.scores[candidate.index], candidate.index))
         best, middle, worst = ranked[-1], ranked[len(ranked) // 2], ranked[0]
         pairs = {(a.index, b.index): (a, b) for a, b in ((best, worst), (best, middle), (middle, worst))}
         told_apart = [(a, b) for a, b in pairs.values() if a.answer != b.answer]
-        outcomes = await together(both_orders(match, a, b) for a, b in told_apart)
+        outcomes = await together(better_in_both_orders(match, a, b) for a, b in told_apart)
         found = [Order(*outcome) for outcome in outcomes if not isinstance(outcome, Failure)]
         failed = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
         return failed[-1] if failed and not found else found
@@ -197,22 +200,27 @@ async def _orders(cast: Cast, material: Material, played: Played) -> None:
 
 async def _modes(cast: Cast, material: Material, played: Played) -> None:
     asked = list(dict.fromkeys(material.options.modes))
-    own = material.config.synthesis.scoring
-    if own != "pointwise" and "pointwise" not in asked:
-        asked.insert(0, "pointwise")  # what all others are compared with
+    own = material.mode.name
+    if own != DEFAULT and DEFAULT not in asked:
+        asked.insert(0, DEFAULT)  # what all others are compared with
     for mode in asked:
-        other = _with(cast, scoring=mode, early_stop=None, votes=1)
-        lacking = [f"{name}.md" for name in prompts_needed(other.synthesis) if name not in cast.domain.prompts]
         if mode == own:
             played.modes[mode] = {scored.id: scored.scores for scored in material.sample}
-        elif lacking:
-            played.unplayable[f"modes {mode}"] = f"the domain {cast.domain.name} has no {', '.join(lacking)}"
+        elif why := _unfit(mode, cast.domain):
+            played.unplayable[f"modes {mode}"] = why
         else:
+            other = _with(cast, {"scoring": mode, "early_stop": None, "votes": 1, "score_reference": False})
 
             async def one(scored: Scored, other: Cast = other, mode: str = mode) -> Scores | Failure:
                 return await _scores(other, scored, f"modes {mode}", _those_scored(scored), material.round)
 
             played.modes[mode] = await _each(cast, f"modes {mode}", material.sample, one, played)
+
+
+def _unfit(mode: str, domain: Domain) -> str:
+    """Return why candidates cannot be scored by this mode in the run's domain, "" where they can."""
+    lacking = [f"{prompt.name}.md" for prompt in find_mode(mode).prompts if prompt.name not in domain.prompts]
+    return f"the domain {domain.name} has no {', '.join(lacking)}" if lacking else unfit_domain(find_mode(mode), domain)
 
 
 _PARTS: Final[tuple[Part, ...]] = (
@@ -250,10 +258,9 @@ async def _each(
     return {scored.id: found[scored.id] for scored in sample if scored.id in found}
 
 
-def _with(cast: Cast, **changes: object) -> Cast:
+def _with(cast: Cast, changes: Mapping[str, object]) -> Cast:
     """Return the cast with other settings of the synthesis. Nothing is taken over from another run's calls."""
-    synthesis: Synthesis = cast.synthesis.model_copy(update=changes)
-    return replace(cast, synthesis=synthesis)
+    return replace(cast, synthesis=cast.synthesis.changed(changes))
 
 
 def _renamed(scored: Scored, part: str) -> Problem:

@@ -18,13 +18,13 @@ from typing import Final
 from pop_selfplay.config import JudgeSampling
 from pop_selfplay.domains import Prompt, load_prompt
 from pop_selfplay.evaluation.audit.sample import Material, Scored
+from pop_selfplay.judging.rating import rubric_json
 from pop_selfplay.method.parsing import parse_evaluation
 from pop_selfplay.method.scoring import score
 from pop_selfplay.pocket.world import knows_truth, truth_score
 from pop_selfplay.records import Candidate, Criterion, Failure, Role, Rubric
 from pop_selfplay.runs.casting import Casting
 from pop_selfplay.stages.calls import Cast, Question, ask
-from pop_selfplay.stages.rate import rubric_json
 from pop_selfplay.tasks import together
 from pop_selfplay.text.words import spread
 
@@ -116,11 +116,12 @@ def second_judge(material: Material, casting: Casting, scored: Sequence[Scored])
     judge, name = material.options.judge, material.options.judge_name
     if judge is None:
         return None
-    judges = casting.copy(config=casting.config.model_copy(update={"teachers": {Role.JUDGE: judge}}))
+    frozen = [role for role in casting.config.frozen_roles if role != Role.JUDGE]  # a teacher cannot be frozen, too
+    judges = casting.copy(config=casting.config.changed({"teachers": {Role.JUDGE: judge}, "frozen_roles": frozen}))
     judged = Judged(Yardstick(name, {}), Yardstick(f"{name}, by the run's rubric", {}))
 
     async def work(cast: Cast) -> None:
-        careful = replace(cast, synthesis=cast.synthesis.model_copy(update={"judge": JudgeSampling(), "votes": 1}))
+        careful = replace(cast, synthesis=cast.synthesis.changed({"judge": JudgeSampling(), "votes": 1}))
         waiting = iter(scored)
 
         async def worker() -> None:

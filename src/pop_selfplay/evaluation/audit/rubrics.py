@@ -69,8 +69,8 @@ def _contents(family: Family, having: Sequence[Scored], seed: int) -> None:
 
 def _separation(family: Family, having: Sequence[Scored], material: Material) -> None:
     seed = material.config.seed
-    if not material.rates:
-        why = f"scoring {material.config.synthesis.scoring} gives no ratings by criterion"
+    if not material.mode.rates_criteria:
+        why = f"scoring {material.mode.name} gives no ratings by criterion"
         family.missing("separation", "separation by each criterion", why)
         family.missing("redundant", "redundant pairs of criteria", why)
         return

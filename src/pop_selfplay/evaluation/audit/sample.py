@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final
 
-from pop_selfplay.config import ModelConfig, RunConfig, Synthesis
+from pop_selfplay.config import ModelConfig, RunConfig
 from pop_selfplay.errors import UsageError
 from pop_selfplay.evaluation.audit.findings import THRESHOLDS, Limits
+from pop_selfplay.judging import ScoringMode, find_mode
 from pop_selfplay.records import Document, Episode, Evaluation, Problem, Rubric
 from pop_selfplay.runs.session import Session
 from pop_selfplay.seeds import derive_seed
@@ -22,20 +23,11 @@ MOST_EPISODES: Final = 2000
 """Of a round, this many scored episodes at most are read for figures that need no model call."""
 
 SAMPLE: Final = 64
-RATING_MODES: Final = ("pointwise", "per_criterion", "logprob")
-"""Ways of scoring that rate each candidate by itself, on a scale that means the same for every problem."""
-
-
-SCORING: Final[tuple[str, ...]] = get_args(Synthesis.model_fields["scoring"].annotation)
-"""Every way of scoring there is."""
 
 
 def modes_of(names: Sequence[str]) -> tuple[str, ...]:
-    """Return ways of scoring by their names. Raises UsageError for one that does not exist."""
-    unknown = [name for name in names if name not in SCORING]
-    if unknown:
-        raise UsageError(f"no way of scoring is called {', '.join(unknown)}: there are {', '.join(SCORING)}")
-    return tuple(names)
+    """Return scoring modes by their names. Raises ConfigError, a UsageError, for one that does not exist."""
+    return tuple(find_mode(name).name for name in names)
 
 
 @dataclass(frozen=True)
@@ -100,9 +92,9 @@ class Material:
         return self.scored[: self.options.sample]
 
     @property
-    def rates(self) -> bool:
-        """Whether scores mean the same for every problem."""
-        return self.config.synthesis.scoring in RATING_MODES
+    def mode(self) -> ScoringMode:
+        """How the run scored."""
+        return self.config.synthesis.mode
 
 
 def gather(session: Session, options: Options) -> Material:

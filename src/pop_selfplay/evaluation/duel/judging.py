@@ -11,15 +11,17 @@ When the judge's answer does not parse in one of the orders, there is no verdict
 import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from pop_selfplay.domains import Prompt as JudgePrompt
 from pop_selfplay.domains import load_prompt
 from pop_selfplay.evaluation.duel.prompts import Prompt
+from pop_selfplay.judging import find_rating_mode
+from pop_selfplay.judging.rating import rubric_json
 from pop_selfplay.method.parsing import Parsed, Rejection, cut_reasoning, extract_tag, parse_better
 from pop_selfplay.records import Candidate, Failure, Problem, Rating, Role
 from pop_selfplay.stages.calls import Cast, Question, ask
-from pop_selfplay.stages.rate import rate, rubric_json
+from pop_selfplay.stages.rate import rate
 from pop_selfplay.tasks import together
 
 Way = Literal["compare", "rate"]
@@ -97,12 +99,11 @@ async def _ratings(
 
 def _rating_cast(cast: Cast) -> Cast | None:
     """Return the cast set to rate each answer by itself, with whichever prompt its domain has for that."""
-    ways = {"pointwise": "rate", "per_criterion": "rate_criterion"}
-    scoring = next((way for way, needed in ways.items() if needed in cast.domain.prompts), None)
-    if scoring is None:
+    mode = find_rating_mode(cast.domain.prompts)
+    if mode is None:
         return None
-    changed: dict[str, Any] = {"scoring": scoring, "early_stop": None, "score_reference": False}
-    return replace(cast, synthesis=cast.synthesis.model_copy(update=changed))
+    changes = {"scoring": mode.name, "early_stop": None, "score_reference": False}
+    return replace(cast, synthesis=cast.synthesis.changed(changes))
 
 
 def _by_name(ratings: tuple[Rating, ...]) -> dict[str, float]:

@@ -132,5 +132,5 @@ def test_a_prompt_must_show_either_the_rubric_or_one_criterion(places: str, tmp_
     for name in ("propose", "solve", "rubric"):
         (tmp_path / f"{name}.md").write_text("<!-- user -->\nx", encoding="utf-8")
     (tmp_path / "rate_logprob.md").write_text(f"<!-- user -->\n{places}", encoding="utf-8")
-    with pytest.raises(DomainError, match="either the rubric or one criterion"):
+    with pytest.raises(DomainError, match="a place for either criterion or rubric"):
         load_domain(str(tmp_path))

@@ -1,0 +1,98 @@
+"""What modes have in common that compare: the judge holds two answers against the rubric, in both orders.
+
+An order whose answer does not parse voids the comparison; a candidate without a valid comparison has no score. Identical
+answers tie without a call. A mode adds what is compared with what (`score`), how a reply is read (`parse`) and what both orders
+come to (`both`).
+"""
+
+import statistics
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, Generic, NamedTuple, TypeVar
+
+from pop_selfplay.judging.base import Judge, ScoringMode, voted
+from pop_selfplay.judging.rating import rubric_json
+from pop_selfplay.method.parsing import Parsed, Rejection
+from pop_selfplay.method.scoring import comparison_score
+from pop_selfplay.records import Candidate, Comparison, Evaluation, Failure, Problem, Role, Rubric
+from pop_selfplay.tasks import together
+
+V = TypeVar("V")
+
+
+class Match(NamedTuple):
+    """What is compared by what: `rubric` is the rubric as the judge reads it."""
+
+    judge: Judge
+    problem: Problem
+    rubric: str
+
+
+class ComparingMode(ScoringMode, Generic[V]):
+    """A mode that compares two answers at a time. V is what one reply of the judge says about them."""
+
+    score_range = None
+    stop: ClassVar[str]
+    """The closing tag that ends a reply."""
+    tie: ClassVar[float]
+    """What two identical answers come to."""
+
+    @abstractmethod
+    def parse(self, completion: str) -> Parsed[V] | Rejection:
+        """Read one reply."""
+
+    @abstractmethod
+    def both(self, as_a: V, as_b: V) -> float:
+        """Return what both orders come to for the answer that was shown as A first and as B then."""
+
+    async def compared(self, match: Match, one: Candidate, other: Candidate) -> float | Failure:
+        """Return what the judge makes of `one` beside `other`: the mean of the votes in which both orders are valid."""
+        if one.answer == other.answer:
+            return self.tie
+        votes = await together(self._vote(match, one, other, vote) for vote in range(match.judge.rules.votes))
+        valid = [score for score in votes if not isinstance(score, Failure)]
+        return statistics.fmean(valid) if valid else votes[-1]
+
+    async def in_both_orders(self, match: Match, one: Candidate, other: Candidate, vote: int = 0) -> tuple[V, V] | Failure:
+        """Return what the judge says with `one` as A and `other` as B, and then the other way round."""
+        first, second = self._asked(match, one, other, vote), self._asked(match, other, one, vote)
+        as_a, as_b = await together((first, second))
+        if isinstance(as_a, Failure):
+            return as_a
+        return as_b if isinstance(as_b, Failure) else (as_a, as_b)
+
+    async def _vote(self, match: Match, one: Candidate, other: Candidate, vote: int) -> float | Failure:
+        verdicts = await self.in_both_orders(match, one, other, vote)
+        return verdicts if isinstance(verdicts, Failure) else self.both(*verdicts)
+
+    async def _asked(self, match: Match, a: Candidate, b: Candidate, vote: int) -> V | Failure:
+        (prompt,) = self.prompts
+        messages = match.judge.render(
+            prompt.name, problem=match.problem.text, rubric=match.rubric, answer_a=a.answer, answer_b=b.answer
+        )
+        item = voted(f"{a.index}:{b.index}", vote)
+        return await match.judge.ask(item, messages, lambda completion: self.parse(completion.text), stop=self.stop)
+
+
+def match_for(judge: Judge, problem: Problem, rubric: Rubric | None) -> Match:
+    assert rubric is not None  # every mode that compares does so by one
+    return Match(judge, problem, rubric_json(rubric))
+
+
+def stand_ins(judge: Judge, candidates: Sequence[Candidate]) -> dict[int, Candidate]:
+    """Return index → the candidate that is asked about in its place: itself, or with `share_identical` the first like it."""
+    if not judge.rules.share_identical:
+        return {candidate.index: candidate for candidate in candidates}
+    first: dict[str, Candidate] = {}
+    for candidate in candidates:
+        first.setdefault(candidate.answer, candidate)
+    return {candidate.index: first[candidate.answer] for candidate in candidates}
+
+
+def evaluation_of(one: Candidate, outcomes: Sequence[Comparison | Failure]) -> Evaluation | Failure:
+    """Return the evaluation of a candidate by its valid comparisons, or the last failure where it has none."""
+    valid = tuple(outcome for outcome in outcomes if isinstance(outcome, Comparison))
+    if valid:
+        return Evaluation(candidate=one.index, comparisons=valid, score=comparison_score(valid))
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+    return failures[-1] if failures else Failure(stage=Role.JUDGE.value, reason="no_comparison", detail="there is no other")
