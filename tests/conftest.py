@@ -1,10 +1,13 @@
 """Tests talk to nobody but this machine: any other address is an error, not a slow test."""
 
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from tests.learning import Margins
 
 # A busy machine is no bug, and a test that passed passes again; `pytest --hypothesis-profile explore` looks for new cases.
 settings.register_profile("pop", deadline=None, derandomize=True)
@@ -26,3 +29,9 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", connect)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture
+def margins(record_property: Callable[[str, object], None]) -> Margins:
+    """Bounds that a learning test keeps, written down."""
+    return Margins(record_property)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.learning import shifted
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
@@ -39,8 +40,10 @@ def _tokenizer(template: str = CHATML, adds_bos: bool = False) -> Any:
     return tokenizer
 
 
-def _model(directory: Path, tokenizer: Any, dtype: Any = torch.float32, weight: float | None = None) -> str:
-    torch.manual_seed(0)
+def _model(
+    directory: Path, tokenizer: Any, dtype: Any = torch.float32, weight: float | None = None, spread: float = 0.02
+) -> str:
+    torch.manual_seed(shifted(0))
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=16,
@@ -49,6 +52,7 @@ def _model(directory: Path, tokenizer: Any, dtype: Any = torch.float32, weight: 
         num_attention_heads=2,
         num_key_value_heads=2,
         tie_word_embeddings=True,
+        initializer_range=spread,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -86,7 +90,7 @@ def make_tokenizer() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def make_model() -> Callable[..., str]:
-    """Save a random Llama and its tokenizer to a directory; `weight` poisons it."""
+    """Save a random Llama and its tokenizer to a directory; `weight` poisons it, `spread` is that of its weights."""
     return _model
 
 
@@ -110,3 +114,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 def weights() -> Callable[[Path], dict[str, Any]]:
     """Read the weights of a model directory by name."""
     return lambda directory: dict(load_file(directory / "model.safetensors"))
+
+
+@pytest.fixture(scope="session")
+def steerable_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The directory of a random model whose embeddings are so long that its matrices alone can make a token likely."""
+    return _model(tmp_path_factory.mktemp("steerable") / "model", _tokenizer(), spread=0.5)

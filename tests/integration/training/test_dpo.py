@@ -3,13 +3,13 @@
 import json
 import math
 import os
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.learning import Margins, shifted
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pop_selfplay.config import DPOTraining
@@ -23,25 +23,25 @@ FAST = {"learning_rate": 3e-3, "beta": 0.1, "gradient_checkpointing": False}
 MakePairs = Callable[[int], list[PreferencePair]]
 
 
+@pytest.mark.learning
 def test_training_prefers_the_chosen_answers(
-    tiny_model: str, tmp_path: Path, make_pairs: MakePairs, capfd: pytest.CaptureFixture[str]
+    tiny_model: str, tmp_path: Path, make_pairs: MakePairs, margins: Margins, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out, steps = tmp_path / "models" / "round-1", list[TrainingStep]()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        result = train_dpo(
-            make_pairs(50), tiny_model, out, DPOTraining(dpo=FAST | {"num_train_epochs": 2}), seed=1, observe=steps.append
-        )
+    config = DPOTraining(dpo=FAST | {"num_train_epochs": 2})
+    result = train_dpo(make_pairs(50), tiny_model, out, config, shifted(1), steps.append)
 
     assert (result.pairs_trained, result.pairs_held_out, result.dropped, result.steps) == (48, 2, {}, 6)
     assert math.isclose(result.first_loss, math.log(2), rel_tol=1e-5)
-    assert result.last_loss < 0.6
-    assert result.held_out is not None and result.held_out.reward_accuracy == 1 and result.held_out.reward_margin > 0
+    margins.below("loss of the last step", result.last_loss, 0.6)
+    assert result.held_out is not None
+    margins.above("share of held-out pairs in order", result.held_out.reward_accuracy, 0.9)
+    margins.above("reward margin of held-out pairs", result.held_out.reward_margin, 0.1)
     assert result.tokens > 48 * 2 * 2 * 40
     assert [step.step for step in steps] == list(range(1, 7))
     assert {step.steps for step in steps} == {6}
     assert (steps[0].loss, steps[-1].loss) == (result.first_loss, result.last_loss)
-    assert steps[-1].reward_accuracy > steps[0].reward_accuracy == 0
+    margins.above("share of trained pairs in order", steps[-1].reward_accuracy, 0.9)
     assert capfd.readouterr() == ("", "")
     assert list(out.parent.iterdir()) == [out], "nothing is left beside the model"
     logged = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]

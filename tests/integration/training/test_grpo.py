@@ -1,7 +1,7 @@
 """Online RL on a tiny random model: a reward is learned, a killed training goes on, a judge that fails moves nothing."""
 
 import json
-import warnings
+import string
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from tests.integration.training.conftest import CHATML
+from tests.learning import Margins, shifted
 from transformers import AutoModelForCausalLM
 
 from pop_selfplay.config import EndpointModel, GRPOTraining, LoRA, Sampling
@@ -42,21 +43,33 @@ def pays_for_e(asked: Sequence[Graded], completions: Sequence[str]) -> Judged:
     return Judged(samples, {"truth": [2 * score for score in scores]})
 
 
+def pays_for_letters(asked: Sequence[Graded], completions: Sequence[str]) -> Judged:
+    """The share of small letters: a random model writes one in ten, so that every group of eight answers has a spread."""
+    scores = [sum(letter in string.ascii_lowercase for letter in text) / max(1, len(text)) for text in completions]
+    return Judged([Sample(text, text, score, score) for text, score in zip(completions, scores, strict=True)], {})
+
+
+def learning_job(start: str, out: Path, **changes: Any) -> OnlineJob:
+    """A training long enough for any seed to learn from: sixteen steps of all eight answers to all eight problems."""
+    asked = job(start, out, num_train_epochs=16, num_generations=8, **changes)
+    return asked._replace(config=asked.config.model_copy(update={"batch_size": 64}), seed=shifted(1))
+
+
+@pytest.mark.learning
 def test_training_learns_what_the_judge_pays_for(
-    tiny_model: str, tmp_path: Path, weights: Weights, capfd: pytest.CaptureFixture[str]
+    steerable_model: str, tmp_path: Path, weights: Weights, margins: Margins, capfd: pytest.CaptureFixture[str]
 ) -> None:
     steps = list[OnlineStep]()
     out = tmp_path / "models" / "round-1"
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        result = train_grpo(job(tiny_model, out, num_train_epochs=6), pays_for_e, steps.append)
+    result = train_grpo(learning_job(steerable_model, out), pays_for_letters, steps.append)
     assert capfd.readouterr() == ("", "")
-    assert (result.problems, result.steps, result.samples, result.dropped) == (8, 12, 12 * 16, {})
-    assert result.first_reward is not None and result.last_reward is not None and result.kl is not None
-    assert result.last_reward > 5 * result.first_reward and result.kl > 0
-    assert [step.step for step in steps] == list(range(1, 13)) and {step.steps for step in steps} == {12}
+    assert (result.problems, result.steps, result.samples, result.dropped) == (8, 16, 16 * 64, {})
+    assert result.first_reward
+    margins.above("last reward in first rewards", (result.last_reward or 0) / result.first_reward, 4)
+    margins.above("KL from the start", result.kl, 0.5)
+    assert [step.step for step in steps] == list(range(1, 17)) and {step.steps for step in steps} == {16}
     assert list(out.parent.iterdir()) == [out], "nothing is left beside the model"
-    before = weights(Path(tiny_model))
+    before = weights(Path(steerable_model))
     assert any(not torch.equal(before[name], weight) for name, weight in weights(out).items())
     AutoModelForCausalLM.from_pretrained(out)
     assert "GRPO" in (out / "README.md").read_text(encoding="utf-8")
@@ -119,14 +132,17 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bits(
     assert (tmp_path / "a" / "samples.jsonl").read_bytes() == (tmp_path / "b" / "samples.jsonl").read_bytes()
 
 
-def test_lora_learns_too_and_is_merged_into_a_plain_model(tiny_model: str, tmp_path: Path, weights: Weights) -> None:
+@pytest.mark.learning
+def test_lora_learns_too_and_is_merged_into_a_plain_model(
+    steerable_model: str, tmp_path: Path, weights: Weights, margins: Margins
+) -> None:
     out = tmp_path / "out"
-    result = train_grpo(
-        job(tiny_model, out, lora=LoRA(r=4, keep_adapter=True), num_train_epochs=6, learning_rate=0.3), pays_for_e
-    )
-    assert result.first_reward is not None and result.last_reward is not None and result.kl is not None
-    assert result.last_reward > 2 * result.first_reward and result.kl > 0
-    before, after = weights(Path(tiny_model)), weights(out)
+    lora = LoRA(r=8, alpha=16, keep_adapter=True)
+    result = train_grpo(learning_job(steerable_model, out, lora=lora, learning_rate=0.06), pays_for_letters)
+    assert result.first_reward
+    margins.above("last reward in first rewards", (result.last_reward or 0) / result.first_reward, 2)
+    margins.above("KL from the start", result.kl, 0.5)
+    before, after = weights(Path(steerable_model)), weights(out)
     assert before.keys() == after.keys(), "no trace of LoRA"
     changed = {name.split(".")[-2] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
