@@ -118,7 +118,7 @@ class Rating(Record):
 class Comparison(Record):
     """The judge's verdict on one candidate beside another, the mean over both orders (and all votes) of what it said.
 
-    Pairwise: 1 better, 0 worse, 0.5 a draw. Anchor: the candidate's rating minus the anchor's, −10 to 10.
+    What a score means is the scoring mode's: judging/pairwise.py, judging/anchor.py.
     """
 
     against: int = Field(ge=0, description="index of the other candidate")
@@ -126,14 +126,13 @@ class Comparison(Record):
 
 
 class Evaluation(Record):
-    """What the judge made of one candidate, and the score that follows. What is filled and the score's range go by the mode.
+    """What the judge made of one candidate, and the score that follows. What is filled goes by the scoring mode (judging/).
 
-    | scoring | holds | score |
+    | the mode | fills | score |
     | --- | --- | --- |
-    | pointwise, per_criterion, logprob | `ratings`, one for each criterion | Σ weight·rating / Σ weight, in [0, 2] |
-    | pairwise | `comparisons`, one for each other candidate whose comparison is valid | mean win rate, in [0, 1] |
-    | anchor | `comparisons`, the one with the anchor | rating minus the anchor's, in [−10, 10] |
-    | verify | neither | 2 or 0 |
+    | rates candidates by themselves | `ratings`, one for each criterion | Σ weight·rating / Σ weight, in [0, 2] |
+    | compares candidates | `comparisons`, those that are valid | their mean, in [−10, 10]; it belongs to the group |
+    | asks nobody | neither | in [0, 2] |
 
     `verified` tells, where the domain has one final answer, whether the candidate's is the reference's; else it is None.
     """

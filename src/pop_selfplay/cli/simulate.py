@@ -85,7 +85,7 @@ def simulate(
     if stats is not None:
         writable(stats)
     config = _config(seed=seed, lengths="brief" if brief else "realistic", malformed_rate=malformed_rate, mistakes=mistakes)
-    config = config.model_copy(update={"runaway_rate": runaway_rate})
+    config = config.changed({"runaway_rate": runaway_rate})
     lengths = lengths_of(config.lengths, answer=answer_words, thinking=thinking_words)
     machine = Machine(step_ms / 1000, sequence_ms / 1000, slots, prefill, chunk, cache_blocks)
     timed = TimedChatModel(SimulatedChatModel(config, name=name, lengths=lengths), machine, speedup=speedup)

@@ -44,7 +44,7 @@ def _read_text(file: File, config: FilesCorpus) -> Iterator[Entry]:
     except UNREADABLE:
         yield Skipped(file.place, "unreadable")
     else:
-        whole = config.model_copy(update={"id_field": None, "title_field": None})
+        whole = config.changed({"id_field": None, "title_field": None})
         yield to_entry({config.text_field: text}, whole, row_id=file.id, source=file.place, place=file.place)
 
 

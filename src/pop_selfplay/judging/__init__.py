@@ -22,29 +22,35 @@ from typing import Final
 
 from pop_selfplay.errors import ConfigError
 from pop_selfplay.judging.anchor import Anchor
-from pop_selfplay.judging.base import SCORES, Judge, PromptFile, ScoringMode
+from pop_selfplay.judging.base import SCORES, Judge, PromptFile, ScoringMode, voted
+from pop_selfplay.judging.comparing import ComparingMode
 from pop_selfplay.judging.logprob import Logprob
 from pop_selfplay.judging.pairwise import Pairwise
 from pop_selfplay.judging.per_criterion import PerCriterion
 from pop_selfplay.judging.plugins import load_plugin, plugin_names
 from pop_selfplay.judging.pointwise import Pointwise
-from pop_selfplay.judging.rating import RatingMode
+from pop_selfplay.judging.rating import RatingMode, Ratings, ask_ratings, rubric_json
 from pop_selfplay.judging.verify import Verify
 
 __all__ = [
     "DEFAULT",
     "MODES",
     "SCORES",
+    "ComparingMode",
     "Judge",
     "PromptFile",
     "RatingMode",
+    "Ratings",
     "ScoringMode",
+    "ask_ratings",
     "by_itself",
     "find_mode",
     "find_rating_mode",
     "mode_names",
     "prompts_of",
     "register",
+    "rubric_json",
+    "voted",
 ]
 
 MODES: Final[dict[str, ScoringMode]] = {

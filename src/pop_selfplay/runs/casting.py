@@ -89,7 +89,7 @@ class Casting:
         if round_ == 1:
             return start
         path = str(self.directory.model_path(round_ - 1))
-        return start.model_copy(update={"path": path}) if isinstance(start, (LocalModel, VllmModel)) else LocalModel(path=path)
+        return start.changed({"path": path}) if isinstance(start, (LocalModel, VllmModel)) else LocalModel(path=path)
 
     def policies(self, round_: int) -> dict[Role, int]:
         """Return role → the round whose policy plays it in `round_`: this one's, or the first one's where it is frozen."""

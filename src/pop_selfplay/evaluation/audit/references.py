@@ -18,7 +18,7 @@ from typing import Final
 from pop_selfplay.config import JudgeSampling
 from pop_selfplay.domains import Prompt, load_prompt
 from pop_selfplay.evaluation.audit.sample import Material, Scored
-from pop_selfplay.judging.rating import rubric_json
+from pop_selfplay.judging import rubric_json
 from pop_selfplay.method.parsing import parse_evaluation
 from pop_selfplay.method.scoring import score
 from pop_selfplay.pocket.world import knows_truth, truth_score

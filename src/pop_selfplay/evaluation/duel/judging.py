@@ -16,8 +16,7 @@ from typing import Final, Literal
 from pop_selfplay.domains import Prompt as JudgePrompt
 from pop_selfplay.domains import load_prompt
 from pop_selfplay.evaluation.duel.prompts import Prompt
-from pop_selfplay.judging import find_rating_mode
-from pop_selfplay.judging.rating import rubric_json
+from pop_selfplay.judging import find_rating_mode, rubric_json
 from pop_selfplay.method.parsing import Parsed, Rejection, cut_reasoning, extract_tag, parse_better
 from pop_selfplay.records import Candidate, Failure, Problem, Rating, Role
 from pop_selfplay.stages.calls import Cast, Question, ask

@@ -11,6 +11,7 @@ from pop_selfplay.evaluation.duel.judging import ROUND, Verdict, judge
 from pop_selfplay.evaluation.duel.prompts import Prompt, Questions
 from pop_selfplay.evaluation.model_spec import Contestant
 from pop_selfplay.journal import Journal
+from pop_selfplay.judging import find_rating_mode
 from pop_selfplay.method.parsing import Parsed, Rejection, cut_reasoning, parse_answer
 from pop_selfplay.models.base import ChatModel, Notice
 from pop_selfplay.records import Failure, Role
@@ -112,11 +113,11 @@ def _synthesis(duel: Duel) -> Synthesis:
     start = duel.questions.synthesis or Synthesis(
         solver=Sampling(max_tokens=duel.max_tokens, attempts=2), judge=JudgeSampling(attempts=3)
     )
-    return start.model_copy(update={"solver": start.solver.model_copy(update={"temperature": duel.temperature})})
+    return start.changed({"solver": start.solver.changed({"temperature": duel.temperature})})
 
 
 def _check(domain: Domain, prompts: Sequence[Prompt]) -> None:
-    able = {"compare", "rate", "rate_criterion"} & set(domain.prompts)
+    able = "compare" in domain.prompts or find_rating_mode(domain.prompts) is not None
     if any(prompt.rubric is not None for prompt in prompts) and not able:
         raise DomainError(
             f"domain {domain.name!r} has neither compare.md nor rate.md, so nobody can judge by the rubrics: "
