@@ -11,6 +11,7 @@
     ├── ModelError                  4   the model behind a role cannot answer
     │   ├── ModelRefused            2   it never will: bad key, unknown model, missing weights
     │   ├── RequestRefused          4   not this one request: too long for the context, say; a stage records it as a failure
+    │   │   └── RequestBroken       4   the server answers others, but fails on this one however often it is asked
     │   └── ModelUnavailable        4   it may later: server down, out of patience
     ├── TrainingError               3   training ended without a usable model
     ├── GateFailed                  3   a quality gate was measured and missed
@@ -68,6 +69,10 @@ class ModelRefused(ModelError):
 
 
 class RequestRefused(ModelError):
+    pass
+
+
+class RequestBroken(RequestRefused):
     pass
 
 

@@ -28,6 +28,7 @@ from pop_selfplay.config.corpus import (
 )
 from pop_selfplay.config.files import dump_config, load_config, parse_config, read_yaml
 from pop_selfplay.config.models import (
+    ADDED,
     OPERATIONAL,
     EndpointModel,
     LocalModel,
@@ -57,6 +58,7 @@ from pop_selfplay.config.training import DPOTraining, GRPOTraining, LoRA, NoTrai
 from pop_selfplay.config.validation import Config, complaints
 
 __all__ = [
+    "ADDED",
     "OPERATIONAL",
     "Budget",
     "Config",

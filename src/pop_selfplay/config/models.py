@@ -1,6 +1,6 @@
 """Which model plays, and where it works."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -53,6 +53,10 @@ class EndpointModel(Config):
     timeout_s: float = Field(1800, gt=0, description="longest wait for one answer")
     patience_s: float = Field(600, ge=0, description="how long a server may be down before the run stops (resumable)")
     prices: Prices | None = Field(None, description="what its tokens cost; null: nothing, or nobody knows")
+    extra_body: dict[str, Any] = Field({}, description="further fields of every request, as the server names them")
+    omit: list[str] = Field([], description="parameters that are not sent, such as seed; found out by itself where it says so")
+    rename: dict[str, str] = Field({}, description="our name of a parameter → the server's")
+    max_reply_mb: float = Field(32, gt=0, description="longest reply that is read, in MB")
 
     @property
     def urls(self) -> list[str]:
@@ -65,6 +69,11 @@ class EndpointModel(Config):
             raise ValueError("model.type endpoint needs base_url, or base_urls for several replicas, and not both")
         if len(set(self.base_urls)) < len(self.base_urls):
             raise ValueError("base_urls names a server twice")
+        if any("@" in url.partition("://")[2].partition("/")[0] for url in self.urls):
+            raise ValueError(
+                "a server's address holds a user or password: put the key into an environment variable, and that "
+                "one's name into api_key_env"
+            )
         return self
 
 
@@ -119,11 +128,15 @@ OPERATIONAL: Final = frozenset(
     {
         *("base_url", "base_urls", "api_key_env", "weights", "timeout_s", "patience_s", "prices"),
         *("n", "max_in_flight", "requests_per_minute", "tokens_per_minute"),
+        *("omit", "rename", "max_reply_mb"),
         *("executable", "gpus", "tensor_parallel", "data_parallel", "startup_s"),
         *("device", "batch_tokens", "seconds_per_call"),
     }
 )
 """Settings of a model that say where, how fast and for how much it works, not what it writes. A run may change them."""
+
+ADDED: Final = frozenset({"extra_body"})
+"""Settings that came later. At their default they do not count for a stored call, so that the calls of older runs still do."""
 
 
 def capacity_of(model: ModelConfig) -> int:

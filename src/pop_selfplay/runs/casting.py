@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import NamedTuple, TypeVar
 
 from pop_selfplay.config import (
+    ADDED,
     OPERATIONAL,
     EndpointModel,
     LocalModel,
@@ -195,8 +196,13 @@ class Casting:
 
 def settings_name(model: ModelConfig) -> str:
     """Return a name for the settings that decide what a model writes: the same wherever and however fast it works."""
-    settings = model.model_dump(mode="json", exclude=set(OPERATIONAL))
+    unset = {name for name in ADDED & type(model).model_fields.keys() if getattr(model, name) == _default(model, name)}
+    settings = model.model_dump(mode="json", exclude=set(OPERATIONAL) | unset)
     return f"{model.type}-{derive_seed(json.dumps(settings, sort_keys=True)):016x}"
+
+
+def _default(model: ModelConfig, name: str) -> object:
+    return type(model).model_fields[name].get_default(call_default_factory=True)
 
 
 def weights_of(model: ModelConfig) -> str | None:

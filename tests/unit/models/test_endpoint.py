@@ -13,8 +13,9 @@ from pop_selfplay.config import EndpointModel
 from pop_selfplay.errors import ModelRefused, ModelUnavailable, RequestRefused
 from pop_selfplay.models.base import ChatRequest, Completion, Token
 from pop_selfplay.models.endpoint import EndpointChatModel
+from pop_selfplay.models.endpoint.errors import Kind, ServerError
 from pop_selfplay.models.endpoint.http import Dropped, Response, Send
-from pop_selfplay.models.endpoint.retrying import failure
+from pop_selfplay.models.endpoint.refusals import Refused, as_error
 
 Handler = Callable[[dict[str, Any]], Response]
 
@@ -173,7 +174,9 @@ def test_retry_after_is_honoured() -> None:
 def test_a_server_that_stays_down_is_given_up_when_patience_ends(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(ModelUnavailable, match=r"tries in .*: refused.*pop run DIR"):
         ask(one_after_the_other(Dropped("refused", unreachable=True)), make_request(), patience_s=0.3)
-    assert caplog.messages == ["http://server.test/v1/chat/completions cannot be reached; paused, waiting up to 0.3 s for it"]
+    assert caplog.messages == [
+        "http://server.test/v1/chat/completions cannot be reached; paused, waiting up to 0.3 s for it (refused)"
+    ]
 
 
 def test_a_server_that_asks_for_more_than_our_patience_is_tried_once_more_at_its_end() -> None:
@@ -210,7 +213,8 @@ def test_what_cannot_heal_stops_the_run_at_once_with_the_servers_words(status: i
 
 @pytest.mark.parametrize(("address", "said"), [("http://h:8000", True), ("http://h:8000/v1", False)])
 def test_a_404_reminds_of_v1_where_the_address_lacks_it(address: str, said: bool) -> None:
-    error = failure(f"{address}/chat/completions", Response(404, {}, b"not found"), "small", None)
+    refused = Refused(f"{address}/chat/completions", ServerError(Kind.WRONG_MODEL, 404, "not found"))
+    error = as_error(refused, EndpointModel(base_url=address, model="small"), has_answered=False, needs="")
     assert ("/v1," in str(error)) == said
 
 
@@ -219,11 +223,10 @@ def test_a_request_beyond_the_context_is_refused_alone() -> None:
         ask(one_after_the_other(refusal(400, "the maximum context length is 512 tokens")), make_request())
 
 
-def test_a_400_for_another_reason_blames_the_settings_until_the_server_has_answered_once() -> None:
-    with pytest.raises(ModelRefused, match="seed is not supported"):
-        ask(one_after_the_other(refusal(400, "seed is not supported")), make_request())
-    with pytest.raises(RequestRefused, match="odd character"):
-        ask(one_after_the_other(reply("moss"), refusal(400, "odd character")), make_request(), make_request())
+def test_a_400_for_a_reason_unknown_refuses_this_call_alone_with_the_settings_that_may_help() -> None:
+    for responses in ([refusal(400, "odd character")], [reply("moss"), refusal(400, "odd character")]):
+        with pytest.raises(RequestRefused, match=r"odd character.*model\.omit"):
+            ask(one_after_the_other(*responses), make_request(), make_request())
 
 
 @pytest.mark.parametrize("base_url", ["localhost:8000/v1", "ftp://host/v1", "http://", "http://[::1"])

@@ -103,7 +103,9 @@ def test_when_a_server_is_down_its_episodes_move_and_stay_when_it_is_back() -> N
         down.add("one")
         await told.model.complete(of_episode("a"))
         assert told.hosts() == ["one", "one", "two"]
-        assert told.notices == ["http://one.test/v1/chat/completions cannot be reached; its calls go to the other servers"]
+        assert told.notices == [
+            "http://one.test/v1/chat/completions cannot be reached; its calls go to the other servers (refused)"
+        ]
         down.clear()
         await told.model.complete(of_episode("a"))
         assert told.hosts()[-1] == "two"
@@ -143,7 +145,7 @@ def test_when_all_are_down_the_user_is_told_that_the_run_waits_and_then_it_ends_
         with pytest.raises(ModelUnavailable, match="pop run DIR"):
             await told.model.complete(of_episode("a"))
         assert set(told.hosts()) == {"one", "two"}
-        assert told.notices[-1].endswith("cannot be reached; paused, waiting up to 0.3 s for it")
+        assert told.notices[-1].endswith("cannot be reached; paused, waiting up to 0.3 s for it (refused)")
 
     asyncio.run(run())
 
@@ -295,14 +297,34 @@ def test_a_prompt_that_is_refused_for_its_length_does_not_switch_n_off() -> None
     asyncio.run(run())
 
 
-def test_fewer_answers_than_asked_for_are_not_used() -> None:
+def test_fewer_answers_than_asked_for_are_not_used_and_three_such_replies_in_a_row_end_it() -> None:
     async def stingy(host: str, body: dict[str, Any]) -> Response:
         return reply("a", "b")
 
     async def run() -> None:
         told = Told(stingy)
-        assert await told.model.complete_many(many(3)) is None
+        for _ in range(4):
+            assert told.notices == []
+            assert await told.model.complete_many(many(3)) is None
+            if len(told.calls) == 4:
+                break
         assert "it gave 2 answers" in told.notices[0]
+        assert await told.model.complete_many(many(3)) is None and len(told.calls) == 4
+
+    asyncio.run(run())
+
+
+def test_one_bad_reply_does_not_switch_n_off() -> None:
+    async def once_stingy(host: str, body: dict[str, Any]) -> Response:
+        return reply("a", "b") if body.get("seed") == 7 else await moss(host, body)
+
+    async def run() -> None:
+        told = Told(once_stingy)
+        bad = [of_episode("e", 7), *many(2)]
+        for _ in range(3):
+            assert await told.model.complete_many(bad) is None
+            assert await told.model.complete_many(many(3)) is not None
+        assert told.notices == []
 
     asyncio.run(run())
 

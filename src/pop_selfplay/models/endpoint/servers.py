@@ -26,7 +26,9 @@ class Server:
 
     def __init__(self, url: str, queue: Scheduler, *, clock: Clock = time.monotonic) -> None:
         self.url, self.queue = url, queue
-        self.answered_at = float("-inf")
+        self.answered_at = self.failed_at = float("-inf")
+        self.doubted = asyncio.Lock()
+        """Held by the one call that finds out whether the server answers anybody."""
         self.down, self._down_since = False, float("-inf")
         self._clock = clock
         self._back = asyncio.Event()
@@ -52,6 +54,10 @@ class Server:
         was_down, self.down, self._pause_s = self.down, False, _FIRST_PAUSE_S
         self._back.set()
         return was_down
+
+    def failed(self) -> None:
+        """Note that the server does not even answer a small call."""
+        self.failed_at = self._clock()
 
     def absent(self, *, unreachable: bool) -> bool:
         """Note that nobody answered; tell whether the server was thought to be up.
@@ -92,9 +98,9 @@ class Servers:
         return iter(self._servers)
 
     @property
-    def answered_at(self) -> float:
-        """When any of them last answered, by the monotonic clock; minus infinity before the first answer."""
-        return max(server.answered_at for server in self._servers)
+    def have_answered(self) -> bool:
+        """Whether any of them has ever answered."""
+        return any(server.answered_at > float("-inf") for server in self._servers)
 
     def choose(self, group: str) -> Server:
         """Return where a call of the episode `group` goes: home, or to the least load where it has none or home is down."""

@@ -1,0 +1,87 @@
+"""Which parameters a server takes: what the config says of it (extra_body, omit, rename), and what its refusals teach.
+
+A server that refuses a parameter is asked again without it, or under its other name, from then on; the user is told once. What
+a mode cannot do without is not left out: `needs` names the setting then. A parameter that servers know by two names gets a line
+in `_OTHER_NAME`.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from pop_selfplay.config import EndpointModel
+from pop_selfplay.models.base import ChatRequest, Notice
+from pop_selfplay.models.endpoint.errors import Kind, ServerError
+from pop_selfplay.models.endpoint.wire import payload
+
+_OTHER_NAME: Final = {"max_tokens": "max_completion_tokens"}
+_MAY_BE_LEFT_OUT: Final = {
+    "temperature": "it samples at its own temperature",
+    "top_p": "it samples by its own top_p",
+    "seed": "its samples cannot be repeated",
+    "stop": "it is cut off here",
+}
+_NEEDED_BY: Final = {
+    "logprobs": "synthesis.scoring logprob needs it: lower synthesis.logprob.top if that many are too many, use a server that "
+    "returns them (vLLM, SGLang, llama.cpp), or score pointwise",
+    "response_format": "synthesis.json_schema needs it: set it to false, or use a server that decodes by a JSON schema",
+    "max_tokens": "name it as the server does in model.rename, or leave it out by model.omit",
+}
+
+
+class Parameters:
+    """Makes the bodies of requests to one endpoint as its servers take them."""
+
+    def __init__(self, config: EndpointModel, notice: Notice) -> None:
+        self._config, self._notice = config, notice
+        self._left_out = set(config.omit)
+        self._renamed = dict(config.rename)
+        self._without_system = False
+
+    def body(self, requests: Sequence[ChatRequest]) -> dict[str, Any]:
+        """Return the JSON that asks for all of `requests`, which differ only by their seeds."""
+        body = payload(self._config.model, requests, merge_system=self._without_system)
+        body = {self._renamed.get(name, name): value for name, value in body.items() if name not in self._left_out}
+        return body | self._config.extra_body
+
+    def sends(self, name: str) -> bool:
+        """Tell whether requests may have the parameter `name`."""
+        return name not in self._left_out
+
+    def learn(self, error: ServerError, sent: dict[str, Any], requests: Sequence[ChatRequest]) -> bool:
+        """Take what `error` says of the body `sent`; tell whether the next body differs from it, so that it may be answered."""
+        if error.kind is Kind.SYSTEM_ROLE and not self._without_system and sent["messages"][0]["role"] == "system":
+            self._without_system = True
+            self._tell("a system message", error, "its text goes in front of the user's")
+        elif error.kind is Kind.PARAMETER:
+            self._learn_parameter(error)
+        return self.body(requests) != sent
+
+    def needs(self, error: ServerError) -> str:
+        """Return what to do about a parameter that the server refuses and that cannot be left out, "" for any other error."""
+        if error.kind is not Kind.PARAMETER:
+            return ""
+        name = self._ours(error.parameter)
+        if name in self._config.extra_body:
+            return f"model.extra_body sets {name}: change it"
+        return self.why_needed(name.removeprefix("top_") if name == "top_logprobs" else name)
+
+    def why_needed(self, name: str) -> str:
+        """Return which setting needs the parameter `name`, and what to do; "" for one that can be done without."""
+        return _NEEDED_BY.get(name, "")
+
+    def _learn_parameter(self, error: ServerError) -> None:
+        name = self._ours(error.parameter)
+        if name in self._config.extra_body:
+            return
+        if name in _OTHER_NAME and name not in self._renamed:
+            self._renamed[name] = _OTHER_NAME[name]
+            self._tell(name, error, f"it is sent as {_OTHER_NAME[name]}")
+        elif name in _MAY_BE_LEFT_OUT and name not in self._left_out:
+            self._left_out.add(name)
+            self._tell(name, error, f"it is left out, and {_MAY_BE_LEFT_OUT[name]}")
+
+    def _ours(self, name: str) -> str:
+        return next((ours for ours, theirs in self._renamed.items() if theirs == name), name)
+
+    def _tell(self, what: str, error: ServerError, then: str) -> None:
+        self._notice(f"the server of {self._config.model!r} does not take {what} ({error.words[:200]}): from now on {then}")

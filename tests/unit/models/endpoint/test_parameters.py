@@ -1,0 +1,114 @@
+"""Parameters that a server does not take: configured, and found out."""
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from tests.unit.models.makers import make_request
+from tests.unit.models.test_endpoint import refusal, reply
+
+from pop_selfplay.config import EndpointModel
+from pop_selfplay.errors import ModelRefused, RequestRefused
+from pop_selfplay.models.base import ChatRequest, Completion
+from pop_selfplay.models.endpoint import EndpointChatModel
+from pop_selfplay.models.endpoint.http import Response
+
+REQUEST = make_request(system="Be brief.", stop="</answer>")
+Picky = Callable[[dict[str, Any]], str | None]
+
+
+class Server:
+    """A server that refuses what `picky` finds fault with."""
+
+    def __init__(self, picky: Picky, **config: Any) -> None:
+        self.picky, self.bodies, self.notices = picky, list[dict[str, Any]](), list[str]()
+        self.config = EndpointModel(base_url="http://server.test/v1", model="small", patience_s=0, **config)
+
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
+        self.bodies.append(json.loads(body))
+        fault = self.picky(self.bodies[-1])
+        return reply("<answer>moss") if fault is None else refusal(400, fault)
+
+    def ask(self, *requests: ChatRequest) -> list[Completion]:
+        async def run() -> list[Completion]:
+            model = EndpointChatModel(self.config, send=self.send, notice=self.notices.append)
+            try:
+                return [await model.complete(request) for request in requests]
+            finally:
+                await model.close()
+
+        return asyncio.run(run())
+
+
+def refusing(name: str, words: str = "Unsupported parameter: '{}' is not supported with this model.") -> Picky:
+    return lambda body: words.format(name) if name in body else None
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_p", "seed", "stop"])
+def test_a_parameter_that_the_server_refuses_is_left_out_from_then_on_and_told_once(name: str) -> None:
+    server = Server(refusing(name))
+    answers = server.ask(REQUEST, REQUEST)
+    assert [answer.text for answer in answers] == ["<answer>moss</answer>"] * 2
+    assert [name in body for body in server.bodies] == [True, False, False]
+    assert len(server.notices) == 1 and f"does not take {name}" in server.notices[0] and "is not supported" in server.notices[0]
+
+
+def test_max_tokens_goes_by_its_other_name_where_the_server_wants_that() -> None:
+    server = Server(refusing("max_tokens"))
+    server.ask(REQUEST, REQUEST)
+    assert [body.get("max_completion_tokens") for body in server.bodies] == [None, 4096, 4096]
+    assert len(server.notices) == 1
+
+
+def test_several_parameters_are_found_out_one_after_the_other() -> None:
+    names = ("max_tokens", "temperature", "seed")
+    server = Server(lambda body: next((f"'{n}' is not supported" for n in names if n in body), None))
+    server.ask(REQUEST)
+    assert len(server.bodies) == 4 and len(server.notices) == 3
+
+
+def test_only_the_values_that_are_refused_teach() -> None:
+    only_1 = "'temperature' does not support {} with this model. Only the default (1) value is supported."
+    server = Server(lambda body: only_1 if body.get("temperature", 1) != 1 else None)
+    server.ask(REQUEST)
+    assert server.notices == []
+    server.ask(REQUEST, dataclasses.replace(REQUEST, temperature=0.0))
+    assert len(server.notices) == 1
+
+
+def test_a_system_message_that_is_refused_goes_in_front_of_the_users() -> None:
+    server = Server(lambda body: "System role not supported" if body["messages"][0]["role"] == "system" else None)
+    server.ask(REQUEST, REQUEST)
+    assert [len(body["messages"]) for body in server.bodies] == [2, 1, 1]
+    assert server.bodies[-1]["messages"][0]["content"] == "Be brief.\n\nWhy is moss green?"
+    assert len(server.notices) == 1
+
+
+def test_what_the_config_says_is_sent_so_from_the_start() -> None:
+    server = Server(lambda _: None, omit=["seed"], rename={"max_tokens": "num_predict"}, extra_body={"top_k": 4, "top_p": 0.5})
+    server.ask(REQUEST)
+    (body,) = server.bodies
+    assert "seed" not in body and "max_tokens" not in body
+    assert (body["num_predict"], body["top_k"], body["top_p"]) == (4096, 4, 0.5)
+
+
+def test_a_parameter_that_the_mode_needs_is_not_left_out_but_named_with_its_setting() -> None:
+    schema = dataclasses.replace(REQUEST, schema={"type": "object"})
+    with pytest.raises(ModelRefused, match=r"not supported.*synthesis\.json_schema"):
+        Server(refusing("response_format")).ask(schema)
+    with pytest.raises(ModelRefused, match=r"not supported.*synthesis\.logprob\.top"):
+        Server(refusing("logprobs")).ask(dataclasses.replace(REQUEST, top_logprobs=5))
+
+
+def test_a_field_of_extra_body_that_is_refused_is_named() -> None:
+    with pytest.raises(RequestRefused, match=r"model\.extra_body sets top_k"):
+        Server(refusing("top_k"), extra_body={"top_k": 4}).ask(REQUEST)
+
+
+def test_a_parameter_that_stays_refused_under_both_names_ends_with_the_words_and_the_setting() -> None:
+    picky: Picky = lambda body: "'max_tokens' and 'max_completion_tokens' are not supported" if "messages" in body else None  # noqa: E731
+    with pytest.raises(RequestRefused, match=r"are not supported.*model\.rename"):
+        Server(picky).ask(REQUEST)
