@@ -112,9 +112,13 @@ def unfinished(journal: Journal, problems_per_document: int, round_: int) -> lis
     ]
 
 
-async def play_all(cast: Cast, todo: Iterable[ToPlay], round_: int) -> None:
-    """Play the episodes of `todo`, `cast.episodes_at_once` at a time, and put each one into the journal when it is done."""
-    waiting = iter(todo)
+async def play_all(cast: Cast, todo: Iterable[ToPlay], round_: int, *, refused_before: frozenset[str] = frozenset()) -> None:
+    """Play the episodes of `todo`, `cast.episodes_at_once` at a time, and put each one into the journal when it is done.
+
+    Those `refused_before` come last. Raises ModelRefused or ModelUnavailable when refused calls leave nothing else to say.
+    """
+    cast.refusals.expect(refused_before)
+    waiting = iter(sorted(todo, key=lambda one: one.id in refused_before))
 
     async def work() -> None:
         for document_id, id_ in waiting:
@@ -122,3 +126,4 @@ async def play_all(cast: Cast, todo: Iterable[ToPlay], round_: int) -> None:
             cast.journal.record_episode(await play(cast, document, round_, id_))
 
     await together(work() for _ in range(cast.episodes_at_once))
+    cast.refusals.check(cast.journal)

@@ -69,7 +69,11 @@ class ModelRefused(ModelError):
 
 
 class RequestRefused(ModelError):
-    pass
+    """`about_request`: it is this one request that is too long, or whose content is refused. Others may be answered."""
+
+    def __init__(self, message: str, *, about_request: bool = True) -> None:
+        super().__init__(message)
+        self.about_request = about_request
 
 
 class RequestBroken(RequestRefused):

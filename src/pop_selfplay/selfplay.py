@@ -31,6 +31,7 @@ from pop_selfplay.report.result import write_result
 from pop_selfplay.runs.casting import weights_of
 from pop_selfplay.runs.lineage import note_lineage
 from pop_selfplay.runs.session import Session
+from pop_selfplay.stages.refusals import ask_again
 
 
 def play_rounds(session: Session) -> dict[str, Any]:
@@ -70,6 +71,7 @@ def choose_documents(session: Session) -> None:
 
 def synthesise(session: Session, round_: int) -> None:
     """Play every unfinished episode of the round, with the round's policy in all roles but the frozen ones."""
+    again = frozenset[str]() if session.directory.model_path(round_).exists() else ask_again(session.journal, round_)
     todo = left_to_play(session, round_)
     calls = sum(calls_per_episode(session.config.synthesis, session.domain).values())
     session.observer.phase(f"round {round_}: synthesis", len(todo), calls * len(todo))
@@ -77,7 +79,7 @@ def synthesise(session: Session, round_: int) -> None:
         policies = session.casting.policies(round_)
         note_lineage(session, str(round_), policies)
         with session.account.timed(f"{round_}/synthesis"):
-            session.casting.play(policies, lambda cast: play_all(cast, todo, round_))
+            session.casting.play(policies, lambda cast: play_all(cast, todo, round_, refused_before=again))
 
 
 def left_to_play(session: Session, round_: int) -> list[ToPlay]:

@@ -85,4 +85,8 @@ def test_a_server_that_comes_back_is_waited_for_and_the_user_is_told_both(tmp_pa
         running.join(60)
     assert not running.is_alive() and (run / "pairs.parquet").is_file()
     told = [text.partition(" ")[2] for text in observer.told if base_url in text]
-    assert told == ["cannot be reached; paused, waiting up to 60 s for it", "answers again"]
+    assert [text.partition(" (")[0] for text in told] == [
+        "cannot be reached; paused, waiting up to 60 s for it",
+        "answers again",
+    ]
+    assert "Connect call failed" in told[0]

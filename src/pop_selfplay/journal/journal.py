@@ -112,6 +112,10 @@ class Journal:
         row = self._one("SELECT value FROM meta WHERE key = ?", key)
         return None if row is None else str(row[0])
 
+    def forget_notes(self, prefix: str) -> None:
+        """Forget all notes whose key begins with `prefix`."""
+        self._write("DELETE FROM meta WHERE substr(key, 1, ?) = ?", (len(prefix), prefix))
+
     def noted_under(self, prefix: str) -> dict[str, str]:
         """Return all notes whose key begins with `prefix`, by the rest of the key."""
         rows = self._rows("SELECT key, value FROM meta WHERE substr(key, 1, ?) = ? ORDER BY key", len(prefix), prefix)
@@ -209,6 +213,15 @@ class Journal:
         self._write(
             "INSERT INTO episodes VALUES (?, ?, ?, ?, ?)", (episode.id, episode.round, stage, reason, lean.model_dump_json())
         )
+
+    def forget_episodes(self, reason: str, round_: int | None = None) -> frozenset[str]:
+        """Make the episodes that ended for `reason`, of one round or of all, unfinished again, and return their ids."""
+        ended = "reason = ?1 AND (?2 IS NULL OR round = ?2)"
+        with self._transaction():
+            ids = frozenset(id_ for (id_,) in self._rows(f"SELECT id FROM episodes WHERE {ended}", reason, round_))
+            if ids:
+                self._db.execute(f"DELETE FROM episodes WHERE {ended}", (reason, round_))
+        return ids
 
     def finished_episodes(self, round_: int) -> set[str]:
         """Return the ids of all episodes of a round that need no more work, scored or failed."""

@@ -29,6 +29,7 @@ from pop_selfplay.report.tables import (
     progress_rows,
     progress_sentences,
     reasons_text,
+    refusal_lines,
     usage_rows,
 )
 from pop_selfplay.runs.session import Session
@@ -61,6 +62,7 @@ def render_page(session: Session, result: dict[str, Any]) -> str:
         _rounds(result["rounds"]),
         "<h2>Calls by role</h2>",
         _roles(result["roles"]),
+        *(f"<p>{escaped(line)}</p>" for line in refusal_lines(result)),
         "<h2>Tokens and cost</h2>",
         table(*usage_rows(result["usage"])),
         "<h2>How well rubrics separate</h2>",

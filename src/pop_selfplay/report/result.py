@@ -18,6 +18,7 @@ from pop_selfplay.records import Episode, Failure, PreferencePair, Role
 from pop_selfplay.report.page import render_page
 from pop_selfplay.runs.lineage import lineage_of
 from pop_selfplay.runs.session import Session, watch_session
+from pop_selfplay.stages.refusals import last_words
 from pop_selfplay.stats.intervals import SHARES, clustered_mean
 
 RESULT_SCHEMA: Final = 1
@@ -52,6 +53,7 @@ def compute_result(session: Session, measured: dict[str, Any]) -> dict[str, Any]
         "stopped": None if (stop := stopped(session)) is None else stop.model_dump(),
         "model": best_model(session),
         "roles": {role: dict(sorted(reasons.items())) for role, reasons in session.journal.tally.calls_by_role().items()},
+        "refusals": dict(last_words(session.journal)),
         "measure": measured,
     }
 

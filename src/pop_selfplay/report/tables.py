@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pop_selfplay.plan import Plan
-from pop_selfplay.report.format import decimals, estimate_text
+from pop_selfplay.report.format import decimals, estimate_text, printable
 
 MEASURE_COLUMNS: Final = ("group", "mode", "before", "after", "gain", "n")
 
@@ -20,7 +20,12 @@ def result_tables(result: dict[str, Any]) -> Group:
     parts = [measure_table(result["measure"])] if result["measure"] else []
     if result["usage"]:
         parts += [roles_table(result["roles"]), usage_table(result["usage"])]
-    return Group(*parts, rounds_table(result["rounds"]), progress_tables(result))
+    return Group(*parts, rounds_table(result["rounds"]), *map(Text, refusal_lines(result)), progress_tables(result))
+
+
+def refusal_lines(result: dict[str, Any]) -> list[str]:
+    """Return one line for each role whose calls the server refused, with its words; a resume asks those episodes again."""
+    return [f"refused to the {role.replace('_', ' ')}: {printable(words)}" for role, words in result["refusals"].items()]
 
 
 def measure_table(measured: dict[str, Any]) -> Table:

@@ -4,13 +4,13 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
 from pop_selfplay.config import Synthesis
 from pop_selfplay.domains import Domain
-from pop_selfplay.errors import RequestRefused
+from pop_selfplay.errors import RequestBroken, RequestRefused
 from pop_selfplay.journal import CallKey, Journal, StoredCall
 from pop_selfplay.method.expected_rating import compact
 from pop_selfplay.method.parsing import Parsed, Rejection, valid_unicode
@@ -18,6 +18,7 @@ from pop_selfplay.method.schemas import JsonSchema
 from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, complete_many
 from pop_selfplay.records import Failure, Message, Role
 from pop_selfplay.seeds import derive_seed
+from pop_selfplay.stages.refusals import Refusals, broken_note
 from pop_selfplay.stages.reuse import Earlier
 from pop_selfplay.tasks import together
 from pop_selfplay.text.overlap import NO_BENCHMARKS, BenchmarkIndex
@@ -52,6 +53,7 @@ class Cast:
     benchmarks: BenchmarkIndex = NO_BENCHMARKS
     capacity: int = 0
     """How many completions the roles' models can be asked for at once, 0 where none sets a limit."""
+    refusals: Refusals = field(default_factory=Refusals)
 
     @property
     def episodes_at_once(self) -> int:
@@ -122,7 +124,7 @@ async def ask_for_tokens(
         try:
             completion = await _completion(cast, key, request)
         except RequestRefused as error:
-            return Failure(stage=question.role.value, reason="refused", detail=str(error))
+            return cast.refusals.refused(cast.journal, question.episode, question.role, error)
         parsed = _parse(parse, completion)
         _record(cast, key, request, completion, _reason(parsed))
         if not isinstance(parsed, Rejection):
@@ -170,6 +172,7 @@ async def _ask_together(
     except RequestRefused:
         return  # one by one the model may answer; else each one is told why not
     if completions is not None:
+        cast.refusals.answered(requests[0].group, requests[0].role)
         done: list[tuple[CallKey, StoredCall]] = []
         for (key, request), completion, parse in zip(calls, map(_storable, completions), parsed_by, strict=True):
             parsed = _parse(partial(_by_text, parse), completion)
@@ -218,7 +221,19 @@ def _parse(parse: Callable[[Completion], Parsed[T] | Rejection], completion: Com
 
 
 async def _completion(cast: Cast, key: CallKey, request: ChatRequest) -> Completion:
-    return _known(cast, key, request) or _storable(await cast.models[request.role].complete(request))
+    known = _known(cast, key, request)
+    if known is not None:
+        return known
+    note = broken_note(_digest(cast, request))
+    if (words := cast.journal.noted(note)) is not None:
+        raise RequestBroken(words)
+    try:
+        completion = await cast.models[request.role].complete(request)
+    except RequestBroken as error:
+        cast.journal.note(note, str(error))
+        raise
+    cast.refusals.answered(request.group, request.role)
+    return _storable(completion)
 
 
 def _known(cast: Cast, key: CallKey, request: ChatRequest) -> Completion | None:

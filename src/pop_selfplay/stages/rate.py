@@ -15,6 +15,7 @@ from pop_selfplay.method.parsing import Parsed, Rejection
 from pop_selfplay.method.schemas import JsonSchema
 from pop_selfplay.records import REFERENCE, Candidate, Completion, Evaluation, Failure, Message, Problem, Role, Rubric
 from pop_selfplay.stages.calls import Cast, Question, ask_for_tokens
+from pop_selfplay.stages.refusals import server_failure
 
 T = TypeVar("T")
 
@@ -36,7 +37,10 @@ async def rate(
     outcomes = await rate_each(cast, problem, rubric, candidates, candidates, round_)
     evaluations = tuple(outcome for outcome in outcomes if isinstance(outcome, Evaluation))
     wanted = cast.synthesis.candidates if asked is None else asked
-    if len(evaluations) < max(2, cast.synthesis.min_valid_share * wanted):
+    least = max(2, cast.synthesis.min_valid_share * wanted)
+    if len(evaluations) < least:
+        if refused := server_failure(Role.JUDGE, outcomes, least - len(evaluations)):
+            return refused
         last = next((outcome for outcome in reversed(outcomes) if isinstance(outcome, Failure)), None)
         detail = f"{len(evaluations)} of {len(candidates)} candidates scored; the last failure: {last}"
         return Failure(stage=Role.JUDGE.value, reason="too_few_scored", detail=detail)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pop_selfplay.method.parsing import Parsed, Rejection, parse_answer
 from pop_selfplay.records import Candidate, Failure, Problem, Role
 from pop_selfplay.stages.calls import Cast, Question, ask_each
+from pop_selfplay.stages.refusals import server_failure
 
 
 async def solve(cast: Cast, problem: Problem, round_: int, indices: range | None = None) -> tuple[Candidate, ...] | Failure:
@@ -17,16 +18,22 @@ async def solve(cast: Cast, problem: Problem, round_: int, indices: range | None
     messages = cast.domain.render("solve", problem=problem.text)
     found: dict[int, Candidate] = {}
     last = Failure(stage=Role.SOLVER.value, reason="not_asked")
+    outcomes: list[Candidate | Failure] = []
     for attempt in range(cast.synthesis.solver.attempts):
         missing = [index for index in asked if index not in found]
         questions = [Question(round_, problem.id, Role.SOLVER, str(index), messages) for index in missing]
-        for outcome in await ask_each(cast, questions, _parsed_by, attempt):
+        outcomes = await ask_each(cast, questions, _parsed_by, attempt)
+        for outcome in outcomes:
             if isinstance(outcome, Candidate):
                 found[outcome.index] = outcome
             else:
                 last = outcome
         if len(found) > cast.synthesis.min_valid_share * wanted:
             return tuple(found[index] for index in sorted(found))
+        if outcomes and (refused := server_failure(Role.SOLVER, outcomes, len(outcomes))):
+            return refused
+    if refused := server_failure(Role.SOLVER, outcomes, cast.synthesis.min_valid_share * wanted - len(found)):
+        return refused
     detail = f"{len(found)} of {wanted} candidates valid; the last failure: {last.reason}, {last.detail}"
     return Failure(stage=Role.SOLVER.value, reason="too_few_valid", detail=detail)
 

@@ -29,9 +29,10 @@ def as_error(refused: Refused, config: EndpointModel, *, has_answered: bool, nee
             what = ModelUnavailable if has_answered or error.status == 429 else ModelRefused
             return what(f"{said}; pay for more, then resume with `pop run DIR`")
         case Kind.PARAMETER if needs:
-            return RequestRefused(f"{said}; {needs}")
+            return RequestRefused(f"{said}; {needs}", about_request=False)
         case Kind.PARAMETER | Kind.SYSTEM_ROLE | Kind.UNKNOWN:
-            return RequestRefused(f"{said}; if it is about a parameter, see model.omit, model.rename and model.extra_body")
+            settings = "if it is about a parameter, see model.omit, model.rename and model.extra_body"
+            return RequestRefused(f"{said}; {settings}", about_request=False)
     return ModelRefused(f"{said}; {_advice(refused.url, error, config)}")
 
 
