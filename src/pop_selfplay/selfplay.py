@@ -21,7 +21,7 @@ from typing import Any
 from pop_selfplay.config import DPOTraining, GRPOTraining, NoTraining
 from pop_selfplay.corpus import divide
 from pop_selfplay.episode import ToPlay, play_all, unfinished
-from pop_selfplay.errors import UsageError
+from pop_selfplay.errors import TrainingError, UsageError
 from pop_selfplay.evaluation.measure import comparison, measure
 from pop_selfplay.evaluation.rounds import still_helps, stopped, worth_training
 from pop_selfplay.journal.pairs import read_pairs, write_pairs
@@ -31,7 +31,7 @@ from pop_selfplay.report.result import write_result
 from pop_selfplay.runs.casting import weights_of
 from pop_selfplay.runs.lineage import note_lineage
 from pop_selfplay.runs.session import Session
-from pop_selfplay.stages.refusals import ask_again
+from pop_selfplay.stages.refusals import ask_again, last_words
 
 
 def play_rounds(session: Session) -> dict[str, Any]:
@@ -112,11 +112,29 @@ def _train_on_pairs(session: Session, round_: int, start: str, out: Path) -> str
     config = session.config
     assert isinstance(config.training, DPOTraining)
     pairs = [pair for pair in read_pairs(session.directory.pairs_path) if pair.round == round_]
+    if not pairs:
+        raise TrainingError(_without_pairs(session, round_))
     session.observer.phase(f"round {round_}: training on {len(pairs)} pairs")
     with session.account.timed(f"{round_}/training"):
         observe, origin = session.observer.training_step, origin_of(session, round_)
         trained = train_dpo(pairs, start, out, config.training, config.seed, observe, origin=origin)
     return trained.model_dump_json()
+
+
+def _without_pairs(session: Session, round_: int) -> str:
+    """Return why a round has no pairs: what most of its episodes were lost to, and what to do about that."""
+    ended = {f"{stage}.{why}": n for (r, stage, why), n in session.journal.tally.episodes.items() if r == round_ and why and n}
+    all_episodes = sum(n for (r, _, _), n in session.journal.tally.episodes.items() if r == round_)
+    lost = sum(ended.values())
+    said = f"there are no preference pairs to train on: {lost} of {all_episodes} episodes gave no scores"
+    if 2 * lost < all_episodes or not lost:
+        return (
+            f"{said}, and no pair came of the others. Play more documents (synthesis.documents), or keep more pairs: lower "
+            "pairing.min_std, raise pairing.max_word_difference; `pop status` shows what was dropped and why"
+        )
+    most = ", ".join(f"{why} {n}" for why, n in sorted(ended.items(), key=lambda item: -item[1])[:3])
+    words = "".join(f"; the server's words to the {role}: {said}" for role, said in last_words(session.journal).items())
+    return f"{said} ({most}){words}. `pop status` tells what the calls were refused for"
 
 
 def _train_online(session: Session, round_: int, start: str, out: Path) -> str:

@@ -7,6 +7,7 @@ No function here raises on any input text. Reasons are short stable words that a
 | no_tag, unclosed_tag, repeated_tag, empty_tag | the tag asked for is missing, open, there twice, or holds nothing |
 | placeholder | the tag holds only "..." |
 | unclosed_reasoning | the completion never left its `<think>` part |
+| only_reasoning | nothing follows the reasoning, as when a server's reasoning parser takes all for it |
 | too_long | a JSON body beyond 64 kB |
 | bad_json, wrong_shape | not JSON even after repair; JSON of another shape than asked for |
 | missing_key, wrong_type | a criterion or rating lacks a key, or has a value of the wrong type |
@@ -33,6 +34,10 @@ Side = Literal["A", "B"]
 
 MAX_CRITERIA: Final = 5
 MAX_JSON_CHARACTERS: Final = 65_536
+ONLY_REASONING: Final = (
+    "all the text is reasoning and no answer follows: if the answer is in it, the server's reasoning parser does not fit the "
+    "model (vLLM and SGLang: --reasoning-parser, llama.cpp: --reasoning-format); else raise max_tokens"
+)
 _PLACEHOLDERS: Final = frozenset({"...", "…"})
 _MARK: Final = re.compile(r"[0-9]{1,2}(?:\.[0-9]{1,3})?")
 _CODE_FENCE: Final = re.compile(r"\A\s*```[\w-]*[ \t]*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
@@ -65,8 +70,8 @@ class Marks(NamedTuple):
 
 
 def valid_unicode(text: str) -> str:
-    """Return `text` with lone surrogates, which no file or database can hold, replaced by "?"."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    """Return `text` with lone surrogates, which no file or database can hold, replaced by U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def cut_reasoning(completion: str) -> str | Rejection:
@@ -74,6 +79,8 @@ def cut_reasoning(completion: str) -> str | Rejection:
     _, closed, tail = completion.rpartition("</think>")
     if not closed and completion.lstrip().startswith("<think>"):
         return Rejection("unclosed_reasoning", completion[:80])
+    if closed and not tail.strip():
+        return Rejection("only_reasoning", ONLY_REASONING)
     return tail if closed else completion
 
 

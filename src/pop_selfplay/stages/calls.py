@@ -30,6 +30,9 @@ _CALLS_WANTED: Final = 3
 _ANSWERS_A_CALL: Final = 8
 """Of one prompt. A call is over when its longest answer is: with more at once, one run-away would hold up them all."""
 
+_MOST_CHARACTERS: Final = 2_000_000
+"""Of a stored completion: far more than any budget of tokens allows, far less than SQLite holds."""
+
 CLOSING_TAG: Final = {
     Role.PROPOSER: "</answer>",
     Role.SOLVER: "</answer>",
@@ -245,10 +248,11 @@ def _known(cast: Cast, key: CallKey, request: ChatRequest) -> Completion | None:
 
 
 def _storable(completion: Completion) -> Completion:
-    """Replay must see the very text that was parsed now, so what no database can hold is replaced before parsing."""
+    """Replay must see the very text that was parsed now, so what no database can hold is replaced or cut before parsing."""
+    whole = len(completion.text) <= _MOST_CHARACTERS
     return Completion(
-        valid_unicode(completion.text),
-        completion.finish_reason,
+        valid_unicode(completion.text[:_MOST_CHARACTERS]),
+        completion.finish_reason if whole else "length",
         completion.prompt_tokens,
         completion.generated_tokens,
         completion.cached_tokens,

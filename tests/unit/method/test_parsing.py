@@ -217,3 +217,12 @@ def test_bare_json_parses_only_where_it_is_asked_for() -> None:
     assert isinstance(parse_rubric("<think>hm</think>" + body, bare=True), Parsed)
     ratings = json.dumps({f"criterion_{n}": {"name": c.name, "thoughts": "", "rating": 2} for n, c in enumerate(CRITERIA, 1)})
     assert isinstance(parse_evaluation(ratings, CRITERIA, bare=True), Parsed)
+
+
+def test_a_completion_that_is_nothing_but_reasoning_has_a_reason_of_its_own_that_names_the_parser_setting() -> None:
+    found = parse_answer("<think>\nthe answer is <answer>moss</answer>\n</think>\n\n")
+    assert isinstance(found, Rejection) and found.reason == "only_reasoning" and "--reasoning-parser" in found.detail
+
+
+def test_lone_surrogates_become_the_replacement_character() -> None:
+    assert valid_unicode("a\ud83d") == "a\ufffd" and valid_unicode("\U0001f33f") == "\U0001f33f"

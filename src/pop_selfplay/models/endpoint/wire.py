@@ -16,7 +16,7 @@ def payload(model: str, requests: Sequence[ChatRequest], *, merge_system: bool =
     """
     request = requests[0]
     messages = without_system(request.messages) if merge_system else request.messages
-    schema = {"name": request.role.value, "schema": request.schema, "strict": True}
+    schema = {"name": request.role.value, "schema": typed(request.schema), "strict": True}
     return {
         "model": model,
         "messages": [{"role": message.role, "content": message.content} for message in messages],
@@ -30,3 +30,19 @@ def payload(model: str, requests: Sequence[ChatRequest], *, merge_system: bool =
         **({"response_format": {"type": "json_schema", "json_schema": schema}} if request.schema else {}),
         **({"logprobs": True, "top_logprobs": request.top_logprobs} if request.top_logprobs else {}),
     }
+
+
+def typed(schema: Any) -> Any:
+    """Return a JSON schema with a type beside every enum, as OpenAI's strict mode demands.
+
+    Here and not where schemas are made: a stored call counts for the schema as it was asked for.
+    """
+    if isinstance(schema, list):
+        return [typed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: typed(value) for key, value in schema.items()}
+    values = schema.get("enum")
+    if isinstance(values, list) and "type" not in schema:
+        found = {"type": "string" if all(isinstance(value, str) for value in values) else "integer", **found}
+    return found
