@@ -73,7 +73,7 @@ def one_run(seed: int, arm: str, work: Path) -> dict[str, Any]:
         )
         result = pop.run(config, work / f"{arm}-{seed}")
         with watch_session(work / f"{arm}-{seed}") as session:
-            return {"seed": seed, "arm": arm, **gathered(session), "seconds": result["rounds"][0]["seconds"]}
+            return {"seed": seed, "arm": arm, **gathered(session), "seconds": result.rounds[0].seconds.model_dump()}
 
     return once(work / f"{arm}-{seed}.json", play)
 

@@ -103,7 +103,7 @@ def one_run(arm: str, seed: int, work: Path) -> dict[str, Any]:
         source = work / f"{ARMS[arm].fork_of}-{seed}"
         result = pop.run(config_of(arm, seed), directory, fork_from=source if source.is_dir() else None)
         with watch_session(directory) as session:
-            write_atomically(kept, json.dumps(gathered(session, result), separators=(",", ":")) + "\n")
+            write_atomically(kept, json.dumps(gathered(session, result.model_dump(mode="json")), separators=(",", ":")) + "\n")
         sys.stdout.write(f"{kept.stem}: done\n")
         sys.stdout.flush()
     run: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))

@@ -41,16 +41,16 @@ def one_run(seed: int, document: bool) -> dict[str, Any]:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as out:
         result = pop.run(quickstart_config(seed=seed, document=document), Path(out) / "run")
-    round_ = result["rounds"][0]
-    figures = {
+    round_ = result.rounds[0]
+    figures: dict[str, Any] = {
         "seed": seed,
         "document": document,
-        "pairs": round_["pairs"],
-        "seconds": round_["seconds"] | {"all": round(time.monotonic() - began, 1)},
+        "pairs": round_.pairs,
+        "seconds": round_.seconds.model_dump() | {"all": round(time.monotonic() - began, 1)},
         "measure": {
-            f"{group} {mode}": {part: figure[part] for part in ("before", "after", "gain")}
-            for group, modes in result["measure"].items()
-            for mode, figure in modes.items()
+            f"{group} {mode}": change.model_dump(include={"before", "after", "gain"})
+            for group, modes in result.measure.items()
+            for mode, change in modes.items()
         },
     }
     gains = ", ".join(f"{name} {100 * m['gain']['mean']:+.1f}" for name, m in figures["measure"].items())

@@ -46,6 +46,7 @@ from pop_selfplay.config import parse_config
 from pop_selfplay.journal import Tally
 from pop_selfplay.models.simulated.prose import prose
 from pop_selfplay.observer import Unwatched
+from pop_selfplay.results.run import RoundResult
 from pop_selfplay.runs.session import open_session
 from pop_selfplay.selfplay import play_synthesis
 
@@ -208,10 +209,10 @@ def play(run: Run, server: Server, folder: Path) -> dict[str, Any]:
         result = play_synthesis(session)
     real_s, cpu_s = time.monotonic() - began, time.process_time() - cpu
     progress.end()
-    return figures_of(run, progress, result["rounds"][0], real_s, cpu_s)
+    return figures_of(run, progress, result.rounds[0], real_s, cpu_s)
 
 
-def figures_of(run: Run, progress: Progress, round_: dict[str, Any], real_s: float, cpu_s: float) -> dict[str, Any]:
+def figures_of(run: Run, progress: Progress, round_: RoundResult, real_s: float, cpu_s: float) -> dict[str, Any]:
     found = progress.statistics[-1][1] if progress.statistics else {}
     speedup = found.get("speedup", 1.0)
     tokens = {kind: progress.tally.total_tokens(kind) / run.examples for kind in ("prompt", "cached", "generated")}
@@ -226,7 +227,7 @@ def figures_of(run: Run, progress: Progress, round_: dict[str, Any], real_s: flo
         "mean_decoding": found.get("mean_decoding"),
         "tokens_per_example": tokens,
         "scored": progress.tally.episodes[1, "", ""],
-        "pairs": round_["pairs"],
+        "pairs": round_.pairs,
         "real_s": real_s,
         "client_cpu_share": cpu_s / real_s,
         "server_cpu_share": found.get("server_cpu_share"),

@@ -16,8 +16,8 @@ def main(model: str, texts: str, out: str) -> None:
         }
     )
     result = pop.run(config, out)
-    gain = result["measure"]["held_out_self_judged"]["sampled"]["gain"]
-    sys.stdout.write(f"self-judged gain on held-out documents: {gain['mean']} [{gain['low']}, {gain['high']}], n={gain['n']}\n")
+    gain = result.measure["held_out_self_judged"]["sampled"].gain
+    sys.stdout.write(f"self-judged gain on held-out documents: {gain.mean} [{gain.low}, {gain.high}], n={gain.n}\n")
     sys.stdout.write(f"{pop.export(out, out + '/pairs.jsonl')} pairs in {out}/pairs.jsonl\n")
 
 

@@ -4,6 +4,7 @@
 
     config = pop.load_config("pop.yaml")
     result = pop.run(config, "runs/mine")
+    result.rounds[0].pairs
 
 Importing this package loads neither torch nor transformers.
 """
@@ -14,33 +15,46 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pop_selfplay.api import audit, duel, evaluate, export, run
     from pop_selfplay.config import RunConfig, load_config, parse_config
+    from pop_selfplay.results import AuditResult, DuelResult, EvalResult, ReportedEstimate, RunResult, read_result
     from pop_selfplay.rewards import Graded, RubricReward, reward
 
 __version__ = "0.1.0"
 __all__ = [
+    "AuditResult",
+    "DuelResult",
+    "EvalResult",
     "Graded",
+    "ReportedEstimate",
     "RubricReward",
     "RunConfig",
+    "RunResult",
     "audit",
     "duel",
     "evaluate",
     "export",
     "load_config",
     "parse_config",
+    "read_result",
     "reward",
     "run",
 ]
 
 _HOME = {
+    "AuditResult": "pop_selfplay.results",
+    "DuelResult": "pop_selfplay.results",
+    "EvalResult": "pop_selfplay.results",
     "Graded": "pop_selfplay.rewards",
+    "ReportedEstimate": "pop_selfplay.results",
     "RubricReward": "pop_selfplay.rewards",
     "RunConfig": "pop_selfplay.config",
+    "RunResult": "pop_selfplay.results",
     "audit": "pop_selfplay.api",
     "duel": "pop_selfplay.api",
     "evaluate": "pop_selfplay.api",
     "export": "pop_selfplay.api",
     "load_config": "pop_selfplay.config",
     "parse_config": "pop_selfplay.config",
+    "read_result": "pop_selfplay.results",
     "reward": "pop_selfplay.rewards",
     "run": "pop_selfplay.api",
 }

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 from pop_selfplay.config import ModelConfig, RunConfig
 from pop_selfplay.errors import UsageError
@@ -13,13 +12,13 @@ from pop_selfplay.evaluation.audit.sample import SAMPLE, Options, modes_of
 from pop_selfplay.evaluation.duel.play import Duel
 from pop_selfplay.evaluation.duel.prompts import problems_of_run, read_prompts, some_of
 from pop_selfplay.evaluation.duel.result import duel_in
-from pop_selfplay.evaluation.evaluate import Plan, evaluate_in
+from pop_selfplay.evaluation.evaluate import EVALUATION, Plan, evaluate_in
 from pop_selfplay.evaluation.model_spec import Contestant, find_contestant, named_model, start_of_run
 from pop_selfplay.evaluation.suites import load_suite
 from pop_selfplay.exports import export_run, named
 from pop_selfplay.observer import Observer
-from pop_selfplay.report.eval_tables import EVALUATION
 from pop_selfplay.report.result import refresh_page
+from pop_selfplay.results import AuditResult, DuelResult, EvalResult, RunResult
 from pop_selfplay.runs.session import open_session
 from pop_selfplay.selfplay import play_rounds
 
@@ -30,7 +29,7 @@ def run(
     observer: Observer | None = None,
     *,
     fork_from: str | PathLike[str] | None = None,
-) -> dict[str, Any]:
+) -> RunResult:
     """Play a whole run in the directory `out` and return its result, the content of result.json (docs/run-directory.md).
 
     Called again on the same directory it goes on where the last call stopped. With `fork_from`, the directory of another run,
@@ -55,7 +54,7 @@ def audit(
     play: bool = True,
     thresholds: Sequence[str] = (),
     observer: Observer | None = None,
-) -> dict[str, Any]:
+) -> AuditResult:
     """Audit a run and return the content of audit.json, which is written there; a report.html there gets a section, too.
 
     `judge` is a second judge, named as on the command line or a config; `sample` how many problems are played again, at least
@@ -91,7 +90,7 @@ def evaluate(
     out: str | PathLike[str] | None = None,
     seed: int = 42,
     tell: Callable[[str], None] = lambda line: None,
-) -> dict[str, Any]:
+) -> EvalResult:
     """Run a suite of benchmarks on `model`, paired with `against`, and return the content of eval.json.
 
     Models are named as on the command line (docs/evaluation.md). `suite` is a suite, a benchmark or a YAML file; `data_dir`
@@ -150,7 +149,7 @@ def duel(
     out: str | PathLike[str] = "duel",
     seed: int = 42,
     tell: Callable[[str], None] = lambda line: None,
-) -> dict[str, Any]:
+) -> DuelResult:
     """Let two models answer the same prompts and a judge say which answers are better; return the content of duel.json.
 
     Models are named as on the command line (docs/evaluation.md). Asked is either a file of `prompts`, whose rubrics are judged

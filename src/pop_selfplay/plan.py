@@ -6,13 +6,14 @@ asked again. A scoring mode says itself how many calls it makes, and how long th
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from pop_selfplay.config import RunConfig, Synthesis, prices_of
 from pop_selfplay.corpus import divide
 from pop_selfplay.domains import Domain, load_domain
 from pop_selfplay.errors import UsageError
 from pop_selfplay.records import Document, Role
+from pop_selfplay.results.run import RunResult
 from pop_selfplay.text.words import count_words
 
 TOKENS_PER_WORD: Final = 1.33
@@ -198,19 +199,18 @@ def _words(tokens: float) -> str:
     return " ".join(["word"] * round(tokens / TOKENS_PER_WORD))
 
 
-def measured(result: Mapping[str, Any], source: str) -> Measured:
+def measured(result: RunResult, source: str) -> Measured:
     """Return what the first round of an earlier run took, from its result (`compute_result`).
 
     Raises UsageError when it has made no calls.
     """
-    first = result["rounds"][0]
-    usage = first["usage"]
-    seconds = first["seconds"]["synthesis"]
-    generated = sum(role["generated"] for role in usage.values())
-    if not any(role["calls"] for role in usage.values()):
+    first = result.rounds[0]
+    usage, seconds = first.usage, first.seconds.synthesis
+    generated = sum(cost.generated for cost in usage.values())
+    if not any(cost.calls for cost in usage.values()):
         raise UsageError(f"--like {source}: no call of its first round is finished yet; name a run that has some")
     return Measured(
         source,
-        {role: used["generated"] / used["calls"] for role, used in usage.items() if used["calls"]},
+        {role: cost.generated / cost.calls for role, cost in usage.items() if cost.calls},
         generated / seconds if seconds else None,
     )

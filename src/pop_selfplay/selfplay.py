@@ -16,7 +16,6 @@ round's model is the result.
 """
 
 from pathlib import Path
-from typing import Any
 
 from pop_selfplay.config import DPOTraining, GRPOTraining, NoTraining
 from pop_selfplay.corpus import divide
@@ -24,17 +23,20 @@ from pop_selfplay.episode import ToPlay, play_all, unfinished
 from pop_selfplay.errors import TrainingError, UsageError
 from pop_selfplay.evaluation.measure import comparison, measure
 from pop_selfplay.evaluation.rounds import still_helps, stopped, worth_training
+from pop_selfplay.journal.notes import TRAINING
 from pop_selfplay.journal.pairs import read_pairs, write_pairs
 from pop_selfplay.pairing import pairs_of
 from pop_selfplay.plan import calls_per_episode
 from pop_selfplay.report.result import write_result
+from pop_selfplay.results.run import RunResult
+from pop_selfplay.results.training import TrainingFigures
 from pop_selfplay.runs.casting import weights_of
 from pop_selfplay.runs.lineage import note_lineage
 from pop_selfplay.runs.session import Session
 from pop_selfplay.stages.refusals import ask_again, last_words
 
 
-def play_rounds(session: Session) -> dict[str, Any]:
+def play_rounds(session: Session) -> RunResult:
     """Play the whole run to its end and return its result, which result.json then holds."""
     choose_documents(session)
     measure(session, 0)
@@ -51,7 +53,7 @@ def play_rounds(session: Session) -> dict[str, Any]:
     return write_result(session, comparison(session))
 
 
-def play_synthesis(session: Session) -> dict[str, Any]:
+def play_synthesis(session: Session) -> RunResult:
     """Only synthesise and pair the first round; `train` and `play_rounds` can go on from there."""
     choose_documents(session)
     synthesise(session, 1)
@@ -101,11 +103,11 @@ def train(session: Session, round_: int) -> None:
     start = weights_of(session.casting.policy(round_))
     assert start is not None  # RunConfig refuses to train a model without weights
     by_method = _train_online if isinstance(training, GRPOTraining) else _train_on_pairs
-    session.journal.note(f"training/{round_}", by_method(session, round_, start, out))
+    TRAINING.write(session.journal, by_method(session, round_, start, out), round_)
 
 
-def _train_on_pairs(session: Session, round_: int, start: str, out: Path) -> str:
-    """Train offline on the round's pairs and return the result as JSON."""
+def _train_on_pairs(session: Session, round_: int, start: str, out: Path) -> TrainingFigures:
+    """Train offline on the round's pairs."""
     from pop_selfplay.training.dpo import train_dpo
     from pop_selfplay.training.export import origin_of  # these load torch, which only this phase may need
 
@@ -117,8 +119,7 @@ def _train_on_pairs(session: Session, round_: int, start: str, out: Path) -> str
     session.observer.phase(f"round {round_}: training on {len(pairs)} pairs")
     with session.account.timed(f"{round_}/training"):
         observe, origin = session.observer.training_step, origin_of(session, round_)
-        trained = train_dpo(pairs, start, out, config.training, config.seed, observe, origin=origin)
-    return trained.model_dump_json()
+        return train_dpo(pairs, start, out, config.training, config.seed, observe, origin=origin)
 
 
 def _without_pairs(session: Session, round_: int) -> str:
@@ -137,13 +138,13 @@ def _without_pairs(session: Session, round_: int) -> str:
     return f"{said} ({most}){words}. `pop status` tells what the calls were refused for"
 
 
-def _train_online(session: Session, round_: int, start: str, out: Path) -> str:
-    """Train online on the round's problems and rubrics and return the result as JSON."""
+def _train_online(session: Session, round_: int, start: str, out: Path) -> TrainingFigures:
+    """Train online on the round's problems and rubrics."""
     from pop_selfplay.training.grpo import train_round
 
     session.observer.phase(f"round {round_}: online training")
     with session.account.timed(f"{round_}/training"):
-        return train_round(session, round_, start, out).model_dump_json()
+        return train_round(session, round_, start, out)
 
 
 def next_to_train(session: Session) -> int:

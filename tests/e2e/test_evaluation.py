@@ -43,10 +43,10 @@ def test_a_local_directory_is_served_for_a_benchmark_and_the_run_reports_it(run:
     suite = tmp_path / "short.yaml"
     suite.write_text("benchmarks: [{name: gsm8k, max_tokens: 32}]", encoding="utf-8")
     result = pop.evaluate(str(run), suite=str(suite), data_dir=data)
-    (row,) = result["benchmarks"]
-    assert (result["model"], result["against"]) == ("run#1", "run#0") and row["lost"] == {"base": {}, "model": {}}
-    assert row["figures"]["accuracy"]["difference"] == {"mean": 0.0, "low": -0.489891, "high": 0.489891, "n": 4}
-    log = read_eval_log(str(run / "evaluation" / row["logs"]["model"]))
+    (row,) = result.benchmarks
+    assert (result.model, result.against) == ("run#1", "run#0") and (row.lost.base, row.lost.model) == ({}, {})
+    assert row.figures["accuracy"].difference == pop.ReportedEstimate(mean=0.0, low=-0.489891, high=0.489891, n=4)
+    log = read_eval_log(str(run / "evaluation" / row.logs.model))
     assert log.eval.model == "pop/run#1" and log.samples and all(sample.output.completion for sample in log.samples)
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "<h2>Benchmarks</h2>" in page and "GSM8K" in page
@@ -58,8 +58,8 @@ def test_a_duel_over_the_problems_of_a_run_goes_by_its_rubrics(run: Path, tmp_pa
     result = pop.duel(
         str(weights), "pocket", judge="pocket", run=run, round=1, temperature=1.0, samples=2, out=tmp_path / "duel"
     )
-    fought = result["wins"] + result["ties"] + result["losses"]
-    assert fought + sum(result["lost"].values()) == 2 * result["prompts"]["count"] and fought > 6
-    assert result["criteria"]["by_name"] and result["flip_rate"]["n"] == 0
+    fought = result.wins + result.ties + result.losses
+    assert fought + sum(result.lost.values()) == 2 * result.prompts.count and fought > 6
+    assert result.criteria is not None and result.criteria.by_name and result.flip_rate.n == 0
     rows = [json.loads(line) for line in (tmp_path / "duel" / "items.jsonl").read_text(encoding="utf-8").splitlines()]
     assert {row["a"] == row["b"] for row in rows} == {True, False} or all(row["a"] != row["b"] for row in rows)

@@ -63,7 +63,7 @@ def test_a_run_leaves_everything_behind(small_run: Path, tmp_path: Path) -> None
 
 
 def test_the_same_run_twice_gives_the_same_result_but_for_times(small_run: Path, tmp_path: Path) -> None:
-    again = pop.run(small_config(), tmp_path / "again")
+    again = pop.run(small_config(), tmp_path / "again").model_dump(mode="json")
     first = json.loads((small_run / "result.json").read_text(encoding="utf-8"))
     assert without_seconds(again) == without_seconds(first)
     assert (tmp_path / "again" / "pairs.parquet").read_bytes() == (small_run / "pairs.parquet").read_bytes()
@@ -71,7 +71,7 @@ def test_the_same_run_twice_gives_the_same_result_but_for_times(small_run: Path,
 
 def test_the_pocket_model_plays_like_any_local_model(small_run: Path, tmp_path: Path) -> None:
     config = small_config(model=LocalModel(path=str(POCKET_WEIGHTS)))
-    local = pop.run(config, tmp_path / "local")
+    local = pop.run(config, tmp_path / "local").model_dump(mode="json")
     first = json.loads((small_run / "result.json").read_text(encoding="utf-8"))
     for result in (local, first):
         result["rounds"][0]["lineage"] = {

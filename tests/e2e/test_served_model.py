@@ -18,8 +18,8 @@ def test_a_served_model_synthesises_is_trained_and_measured(tmp_path: Path) -> N
     with serving(simulated_app(served)) as base_url:
         model = EndpointModel(base_url=base_url, model="pocket", weights=str(POCKET_WEIGHTS), patience_s=30)
         result = pop.run(small_config(model=model), tmp_path / "run")
-    round_ = result["rounds"][0]
-    assert round_["documents"] == 60 and round_["problems"] >= 54 and round_["pairs"] >= 30
-    assert round_["tokens"]["prompt"] > 0 and round_["tokens"]["generated"] > 0
+    round_ = result.rounds[0]
+    assert round_.documents == 60 and round_.problems >= 54 and round_.pairs >= 30
+    assert round_.tokens.prompt > 0 and round_.tokens.generated > 0
     assert (tmp_path / "run" / "models" / "round-1" / "model.safetensors").is_file()
-    assert result["measure"]["self_play"]["greedy"]["after"]["n"] > 100
+    assert result.measure["self_play"]["greedy"].after.n > 100

@@ -57,14 +57,15 @@ class StopsAt(Unwatched):
             raise KeyboardInterrupt
 
 
-def figures(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {f"{family['name']}.{f['name']}": f for family in result["families"] for f in family["figures"]}
+def figures(result: pop.AuditResult) -> dict[str, dict[str, Any]]:
+    """Return the figures as audit.json holds them."""
+    return {f"{family.name}.{f.name}": f.model_dump() for family in result.families for f in family.figures}
 
 
 def test_an_audit_measures_every_family_and_leaves_the_run_as_it_is(run: Path) -> None:
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.name != "report.html"}
     result = pop.audit(run, sample=6, judge=JUDGE, modes=["per_criterion"])
-    assert [family["name"] for family in result["families"]] == [
+    assert [family.name for family in result.families] == [
         *("gap", "diversity", "rubrics", "bias", "modes", "hacking", "yield")
     ]
     found = figures(result)
@@ -75,7 +76,7 @@ def test_an_audit_measures_every_family_and_leaves_the_run_as_it_is(run: Path) -
     assert found["gap.best_worst.a model of type simulated.with document"]["mean"] > 0.9
     assert found["bias.repeat_greedy"]["mean"] == 1 and found["modes.per_criterion.spearman"]["mean"] > 0.9
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.name in before} == before
-    assert json.loads((run / RESULT).read_text(encoding="utf-8")) == result
+    assert pop.read_result(run / RESULT) == result
     assert "Can the signal be trusted?" in (run / "report.html").read_text(encoding="utf-8")
 
 
@@ -170,7 +171,7 @@ def test_in_the_pocket_world_the_truth_shows_what_the_document_is_worth(tmp_path
     found = figures(result)
     own, other = (found[f"gap.best_worst.the truth.{which} document"] for which in ("with", "without"))
     assert own["mean"] > 0.9 and other["mean"] < 0.8 and found["gap.gain.the truth"]["low"] > 0
-    assert result["warnings"] == []
+    assert result.warnings == ()
     assert "compare.md" in found["bias.flips"]["missing"]
 
 
@@ -219,7 +220,7 @@ def test_rounds_in_which_scores_and_truth_part_are_found(tmp_path: Path, hacked:
     made_up_rounds(tmp_path / "run", hacked=hacked)
     result = pop.audit(tmp_path / "run", play=False)
     drift = figures(result)["hacking.drift.the truth"]
-    assert result["round"] == 2 and drift["mean"] == pytest.approx(0.5 if hacked else 0.0) and drift["n"] == 24
-    assert ("hacking.drift.the truth" in result["warnings"]) is hacked
-    rows = next(d["rows"] for f in result["families"] if f["name"] == "hacking" for d in f["details"])
-    assert [row[0] for row in rows] == ["1", "2"] and rows[0][2:] == ["0.500", "0.500"]
+    assert result.round == 2 and drift["mean"] == pytest.approx(0.5 if hacked else 0.0) and drift["n"] == 24
+    assert ("hacking.drift.the truth" in result.warnings) is hacked
+    rows = next(d.rows for f in result.families if f.name == "hacking" for d in f.details)
+    assert [row[0] for row in rows] == ["1", "2"] and rows[0][2:] == ("0.500", "0.500")

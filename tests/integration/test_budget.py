@@ -75,9 +75,9 @@ def test_money_is_what_the_tokens_of_the_journal_cost_and_stops_the_run(tmp_path
     with serving(simulated_app(SimulatedChatModel(SimulatedModel()))) as url:
         prices = {"prompt": 1.0, "generated": 10.0}
         config["model"] = {"type": "endpoint", "base_url": url, "model": "simulated", "prices": prices}
-        spent = pop.run(parse_config(config), tmp_path / "whole")["rounds"][0]["usage"]
-        money = sum(used["money"] for used in spent.values())
-        assert money == pytest.approx(sum(u["prompt"] + 10 * u["generated"] for u in spent.values()) / 1e6, abs=1e-5)
+        spent = pop.run(parse_config(config), tmp_path / "whole").rounds[0].usage
+        money = sum(used.money for used in spent.values())
+        assert money == pytest.approx(sum(u.prompt + 10 * u.generated for u in spent.values()) / 1e6, abs=1e-5)
         assert {"proposer", "solver", "rubric_writer", "judge"} == set(spent)
         config["budget"] = {"money": money / 2}
         with pytest.raises(BudgetSpent, match=r"budget\.money"):

@@ -1,6 +1,5 @@
 """Whole runs on the simulated model, one for every mode of the method: each ends in pairs that follow the hidden quality."""
 
-import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -70,11 +69,11 @@ def true_gaps(run: Path) -> Iterator[float]:
 @pytest.mark.parametrize("mode", MODES)
 def test_a_run_ends_in_pairs_of_which_the_better_answer_is_chosen(mode: str, texts: Path, tmp_path: Path) -> None:
     result = pop.run(configured(texts, **MODES[mode]), tmp_path / "run")
-    (round_,) = result["rounds"]
-    wanted = round_["documents"] * MODES[mode].get("problems_per_document", 1)
-    assert round_["pairs"] + sum(count for why, count in round_["dropped"].items() if not why.startswith("corpus.")) == wanted
+    (round_,) = result.rounds
+    wanted = round_.documents * MODES[mode].get("problems_per_document", 1)
+    assert round_.pairs + sum(count for why, count in round_.dropped.items() if not why.startswith("corpus.")) == wanted
     gaps = list(true_gaps(tmp_path / "run"))
-    assert len(gaps) == round_["pairs"] >= 8
+    assert len(gaps) == round_.pairs >= 8
     assert min(gaps) > -0.25 and sum(gap > 0 for gap in gaps) >= 0.9 * len(gaps)
 
 
@@ -84,13 +83,13 @@ def test_boxed_answers_are_verified_without_a_judge_and_agree_with_one_where_bot
     boxed = configured(texts).model_dump() | {"domain": "math"}
     verified = boxed | {"synthesis": boxed["synthesis"] | {"scoring": "verify", "candidates": 16}}
     result = pop.run(parse_config(verified), tmp_path / "verified")
-    assert set(result["roles"]) == {"proposer", "solver"} and result["rounds"][0]["pairs"] > 0
+    assert set(result.roles) == {"proposer", "solver"} and result.rounds[0].pairs > 0
     for pair in read_pairs(tmp_path / "verified" / "pairs.parquet"):
         assert (
             boxed_value(pair.chosen[-1].content) == boxed_value(pair.reference_answer) != boxed_value(pair.rejected[-1].content)
         )
     judged = pop.run(parse_config(boxed | {"synthesis": boxed["synthesis"] | {"candidates": 16}}), tmp_path / "judged")
-    assert judged["rounds"][0]["verify_agreement"]["n"] > 0
+    assert judged.rounds[0].verify_agreement.n > 0
     page = (tmp_path / "judged" / "report.html").read_text(encoding="utf-8")
     assert "a right one scores above a wrong one" in page
 
@@ -102,24 +101,25 @@ def boxed_value(text: str) -> str:
 def test_a_criterion_that_the_judge_left_out_is_asked_for_again(texts: Path, tmp_path: Path) -> None:
     data = configured(texts).model_dump() | {"model": {"type": "simulated", "mistakes": {"omitted_criterion": 0.3}}}
     result = pop.run(parse_config(data), tmp_path / "run")
-    judged = result["roles"]["judge"]
+    judged = result.roles["judge"]
     assert judged["missing_rating"] > 5
     again = "role = 'judge' AND reason = '' AND attempt > 0"
     assert calls(tmp_path / "run", where=again) > 5
-    assert result["rounds"][0]["evaluations"] > 0.9 * result["rounds"][0]["candidates"]
+    assert result.rounds[0].evaluations > 0.9 * result.rounds[0].candidates
 
 
 def test_the_report_shows_how_well_criteria_separate_and_what_the_reference_answer_scores(texts: Path, tmp_path: Path) -> None:
     config = configured(texts, score_reference=True)
     result = pop.run(config, tmp_path / "run")
-    round_ = result["rounds"][0]
-    assert round_["criteria"]["difference"]["mean"] > 0.2 and round_["reference_answers"]["scored"] > 0
+    round_ = result.rounds[0]
+    difference = round_.criteria.difference.mean
+    assert difference is not None and difference > 0.2 and round_.reference_answers.scored > 0
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    assert f"{round_['criteria']['difference']['mean']:.3f}" in page and "<th>power</th>" in page
+    assert f"{difference:.3f}" in page and "<th>power</th>" in page
     assert "reference answers that score below the median candidate" in page and "It scores" in page
     dropping = parse_config(config.model_dump() | {"pairing": PAIRING | {"reference_below_median": "drop"}})
-    dropped = pop.run(dropping, tmp_path / "dropping", fork_from=tmp_path / "run")["rounds"][0]["dropped"]
-    assert 0 < dropped["pair.reference_below_median"] <= round_["reference_answers"]["below_median"]
+    dropped = pop.run(dropping, tmp_path / "dropping", fork_from=tmp_path / "run").rounds[0].dropped
+    assert 0 < dropped["pair.reference_below_median"] <= round_.reference_answers.below_median
 
 
 @pytest.mark.parametrize("role", ["proposer", "solver", "rubric_writer", "judge"])
@@ -129,7 +129,7 @@ def test_a_teacher_plays_its_one_role_and_no_other(role: str, texts: Path, tmp_p
     plain, taught = tmp_path / "plain", tmp_path / "taught"
     pop.run(parse_config(data), plain)
     result = pop.run(parse_config(data | {"teachers": {role: teacher}}), taught)
-    assert result["rounds"][0]["pairs"] > 0
+    assert result.rounds[0].pairs > 0
     first = {"proposer": 0, "solver": 1, "rubric_writer": 2, "judge": 3}
     same = "SELECT text FROM calls WHERE role = ? AND attempt = 0 AND reason = '' ORDER BY episode, item LIMIT 1"
     with closing(sqlite3.connect(plain / "run.db")) as one, closing(sqlite3.connect(taught / "run.db")) as other:
@@ -181,7 +181,7 @@ def test_what_logprob_read_is_in_the_journal_and_a_resume_reads_the_same(texts: 
     made = calls(run)
     result = pop.run(configured(texts, scoring="logprob"), run)
     assert calls(run) == made and (run / "pairs.parquet").read_bytes() == before
-    assert json.loads((run / "result.json").read_text())["rounds"] == result["rounds"]
+    assert pop.read_result(run / "result.json") == result
 
 
 def test_a_run_without_the_prompt_of_its_mode_is_refused_before_anything_is_asked(texts: Path, tmp_path: Path) -> None:

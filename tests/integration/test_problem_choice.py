@@ -1,6 +1,5 @@
 """Frontier problems and pairs of problems, on whole runs of the simulated model."""
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ def test_only_frontier_problems_give_pairs_and_every_other_is_counted_with_its_r
         simulated_config(write_texts(tmp_path / "texts", 40), documents=40),
         frontier={"min_mean": 0.45, "max_mean": 0.6, "min_std": 0.35},
     )
-    round_ = pop.run(config, tmp_path / "run")["rounds"][0]
+    round_ = pop.run(config, tmp_path / "run").rounds[0]
     scored = [episode for episode in episodes(tmp_path / "run") if not episode.failure]
     expected = Counter[str]()
     for episode in scored:
@@ -43,9 +42,9 @@ def test_only_frontier_problems_give_pairs_and_every_other_is_counted_with_its_r
         expected["pair.too_easy"] += mean(episode) > 0.6
         expected["pair.narrow"] += 0.45 <= mean(episode) <= 0.6 and spread_of(episode.evaluations) < 0.35
     assert all(expected.values()), "each reason should occur in this run"
-    assert {reason: round_["dropped"].get(reason) for reason in expected} == expected
-    lost = sum(count for reason, count in round_["dropped"].items() if not reason.startswith("corpus."))
-    assert round_["documents"] == 40 == round_["pairs"] + lost
+    assert {reason: round_.dropped.get(reason) for reason in expected} == expected
+    lost = sum(count for reason, count in round_.dropped.items() if not reason.startswith("corpus."))
+    assert round_.documents == 40 == round_.pairs + lost
     kept = {pair.problem_id for pair in read_pairs(tmp_path / "run" / "pairs.parquet")}
     assert kept and all(0.45 <= mean(episode) <= 0.6 for episode in scored if episode.id in kept)
 
@@ -53,13 +52,13 @@ def test_only_frontier_problems_give_pairs_and_every_other_is_counted_with_its_r
 def test_the_result_counts_the_very_pairs_and_repeats_that_pairing_makes(tmp_path: Path) -> None:
     texts = write_texts(tmp_path / "texts", 60)
     config = with_pairing(simulated_config(texts, documents=60, candidates=2), near_duplicate_problems=0.05)
-    round_ = pop.run(config, tmp_path / "run")["rounds"][0]
+    round_ = pop.run(config, tmp_path / "run").rounds[0]
     with watch_session(tmp_path / "run") as session:
         made = [made for _, made in paired(session.journal, 1, session.domain, config.pairing, config.seed)]
     dropped = Counter(f"{one.stage}.{one.reason}" for one in made if isinstance(one, Failure))
     assert dropped["pair.near_duplicate_problem"] > 0, "some should occur in this run"
-    assert round_["dropped"] == dict(sorted(dropped.items()))
-    assert round_["pairs"] == sum(not isinstance(one, Failure) for one in made)
+    assert round_.dropped == dict(sorted(dropped.items()))
+    assert round_.pairs == sum(not isinstance(one, Failure) for one in made)
 
 
 @pytest.fixture(scope="module")
@@ -91,13 +90,14 @@ def test_pairs_of_problems_prefer_the_wider_spread_and_carry_the_proposer_s_own_
 
 
 def test_every_document_gives_a_pair_of_problems_or_a_reason_apart_from_the_solver_s(run: Path) -> None:
-    round_ = json.loads((run / "result.json").read_text(encoding="utf-8"))["rounds"][0]
+    round_ = pop.read_result(run / "result.json", pop.RunResult).rounds[0]
     roles = Counter(pair.role for pair in read_pairs(run / "pairs.parquet"))
-    assert roles == {"solver": round_["pairs"], "proposer": round_["proposer"]["pairs"]}
-    assert round_["proposer"]["pairs"] + sum(round_["proposer"]["dropped"].values()) == 30
-    assert set(round_["proposer"]["dropped"]) <= {"pair.too_few_problems", "pair.spread_alike", "pair.identical"}
-    lost = sum(count for reason, count in round_["dropped"].items() if not reason.startswith("corpus."))
-    assert round_["pairs"] + lost == 60
+    assert round_.proposer is not None
+    assert roles == {"solver": round_.pairs, "proposer": round_.proposer.pairs}
+    assert round_.proposer.pairs + sum(round_.proposer.dropped.values()) == 30
+    assert set(round_.proposer.dropped) <= {"pair.too_few_problems", "pair.spread_alike", "pair.identical"}
+    lost = sum(count for reason, count in round_.dropped.items() if not reason.startswith("corpus."))
+    assert round_.pairs + lost == 60
 
 
 def test_the_solver_s_pairs_are_the_same_whether_the_proposer_is_trained_or_not(run: Path, tmp_path: Path) -> None:

@@ -118,13 +118,13 @@ def test_a_run_interrupted_between_rounds_goes_on_with_what_was_decided(two_roun
         with Journal.open_to_read(run / "run.db") as journal:
             decided.append(set(journal.noted_under("decision/").values()))
     assert [len(decisions) for decisions in decided] == [1, 2, 3]
-    result, undisturbed = pop.run(config, run), result_of(two_rounds)
+    result, undisturbed = pop.run(config, run), pop.read_result(two_rounds / "result.json", pop.RunResult)
     with Journal.open_to_read(run / "run.db") as journal:
         assert decided[0] < decided[1] < decided[2] < set(journal.noted_under("decision/").values())
     assert (run / "pairs.parquet").read_bytes() == (two_rounds / "pairs.parquet").read_bytes()
-    assert result["measure"] == undisturbed["measure"] and result["model"] == undisturbed["model"]
+    assert result.measure == undisturbed.measure and result.model == undisturbed.model
     for name in ("decisions", "measure", "pairs"):
-        assert [round_[name] for round_ in result["rounds"]] == [round_[name] for round_ in undisturbed["rounds"]]
+        assert [getattr(round_, name) for round_ in result.rounds] == [getattr(round_, name) for round_ in undisturbed.rounds]
 
 
 @pytest.fixture(scope="module")
@@ -154,15 +154,16 @@ def test_pairs_that_disagree_with_the_truth_are_not_trained_on(distrusted: Path)
 
 def test_a_stopped_run_stays_stopped(distrusted: Path) -> None:
     before = result_of(distrusted)
-    assert pop.run(blind(), distrusted) == before
+    assert pop.run(blind(), distrusted).model_dump(mode="json") == before
     with watch_session(distrusted) as session, pytest.raises(UsageError, match=r"stopped after round 1 by stop\.min_agreement"):
         next_to_train(session)
 
 
 def test_a_round_that_does_not_gain_enough_is_the_last(tmp_path: Path) -> None:
     result = pop.run(small(3, stop={"min_gain": 1.0}), tmp_path / "run")
-    assert (result["stopped"]["round"], result["stopped"]["before"], result["stopped"]["rule"]) == (1, "next_round", "min_gain")
-    assert len(result["rounds"]) == 1 and (tmp_path / "run" / "models" / "round-1").exists()
+    stop = result.stopped
+    assert stop is not None and (stop.round, stop.before, stop.rule) == (1, "next_round", "min_gain")
+    assert len(result.rounds) == 1 and (tmp_path / "run" / "models" / "round-1").exists()
 
 
 def test_a_decision_that_was_noted_is_obeyed_and_not_made_again(tmp_path: Path) -> None:
@@ -170,7 +171,8 @@ def test_a_decision_that_was_noted_is_obeyed_and_not_made_again(tmp_path: Path) 
     noted = {"round": 1, "before": "training", "rule": "min_diversity", "says": "as it was then", "figures": {}}
     with open_session(tmp_path / "run", config) as session:
         session.journal.note("decision/1/training", json.dumps(noted))
-    assert pop.run(config, tmp_path / "run")["stopped"] == noted
+    stopped = pop.run(config, tmp_path / "run").stopped
+    assert stopped is not None and stopped.model_dump() == noted
 
 
 def test_agreement_with_the_truth_is_refused_where_no_truth_is_known(tmp_path: Path) -> None:

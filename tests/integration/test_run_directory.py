@@ -31,8 +31,8 @@ def exported(directory: Path) -> bytes:
     return (directory / "pairs.jsonl").read_bytes()
 
 
-def without_seconds(result: dict[str, Any]) -> dict[str, Any]:
-    return result | {"rounds": [{k: v for k, v in r.items() if k != "seconds"} for r in result["rounds"]]}
+def without_seconds(result: pop.RunResult) -> dict[str, Any]:
+    return result.model_dump(exclude={"rounds": {"__all__": {"seconds"}}})
 
 
 def test_results_do_not_depend_on_concurrency(tmp_path: Path) -> None:
@@ -50,13 +50,13 @@ def test_every_document_problem_and_pair_is_kept_or_dropped_with_a_reason(tmp_pa
     texts = write_texts(tmp_path / "texts", 12)
     (texts / "short.txt").write_text("too short", encoding="utf-8")
     (texts / "broken.txt").write_bytes(b"\xff\xfe\xff")
-    round_ = pop.run(simulated_config(texts), tmp_path / "run")["rounds"][0]
-    dropped = round_["dropped"]
+    round_ = pop.run(simulated_config(texts), tmp_path / "run").rounds[0]
+    dropped = round_.dropped
     assert dropped["corpus.too_short"] == 1 and dropped["corpus.not_utf8"] == 1
     lost = sum(count for reason, count in dropped.items() if not reason.startswith("corpus."))
-    assert round_["documents"] == 12 == round_["pairs"] + lost
-    assert round_["problems"] == 12 - sum(n for reason, n in dropped.items() if reason.startswith("proposer."))
-    assert round_["tokens"]["generated"] > 0
+    assert round_.documents == 12 == round_.pairs + lost
+    assert round_.problems == 12 - sum(n for reason, n in dropped.items() if reason.startswith("proposer."))
+    assert round_.tokens.generated > 0
 
 
 def test_a_finished_run_is_not_played_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def test_a_config_that_could_not_start_can_be_corrected_in_place(tmp_path: Path)
     with pytest.raises(CorpusError):
         pop.run(simulated_config(tmp_path / "txets"), tmp_path / "run")
     corrected = simulated_config(texts).model_copy(update={"domain": "instruction_following"})
-    assert pop.run(corrected, tmp_path / "run")["rounds"][0]["documents"] == 12
+    assert pop.run(corrected, tmp_path / "run").rounds[0].documents == 12
     assert RunDirectory.open(tmp_path / "run").config == corrected
     assert json.loads((tmp_path / "run" / "domain.json").read_text(encoding="utf-8"))["name"] == "instruction_following"
 
@@ -103,7 +103,7 @@ def test_documents_are_chosen_anew_for_a_config_that_is_corrected_before_any_mod
     with open_session(tmp_path / "run", few) as session:
         choose_documents(session)
         note_lineage(session, "1", session.casting.policies(1))
-    assert pop.run(many, tmp_path / "run")["rounds"][0]["documents"] == 12
+    assert pop.run(many, tmp_path / "run").rounds[0].documents == 12
     pop.run(many, tmp_path / "undisturbed")
     with watch_session(tmp_path / "run") as run, watch_session(tmp_path / "undisturbed") as undisturbed:
         assert run.journal.document_ids(1) == undisturbed.journal.document_ids(1)
@@ -152,7 +152,7 @@ def test_the_run_directory_explains_itself(tmp_path: Path) -> None:
     config = simulated_config(write_texts(tmp_path / "texts", 12))
     result = pop.run(config, tmp_path / "run")
     assert pop.load_config(tmp_path / "run" / "config.yaml") == config
-    assert json.loads((tmp_path / "run" / "result.json").read_text(encoding="utf-8")) == result
+    assert pop.read_result(tmp_path / "run" / "result.json") == result
     assert "pop-selfplay" in json.loads((tmp_path / "run" / "versions.json").read_text(encoding="utf-8"))
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "health_care" in page and "<script" not in page

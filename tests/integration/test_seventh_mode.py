@@ -132,8 +132,8 @@ def test_an_audit_of_a_run_with_it_and_of_another_run_by_it(run: Path, texts: Pa
     assert other["modes.against_reference.best_worst"]["mean"] > 0.8
 
 
-def figures(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {f"{family['name']}.{f['name']}": f for family in result["families"] for f in family["figures"]}
+def figures(result: pop.AuditResult) -> dict[str, dict[str, Any]]:
+    return {f"{family.name}.{f.name}": f.model_dump() for family in result.families for f in family.figures}
 
 
 def test_the_online_reward_goes_by_it() -> None:

@@ -29,7 +29,7 @@ from pop_selfplay.errors import PopError
 from pop_selfplay.evaluation.audit.audit import JOURNAL, LOCK, RESULT
 from pop_selfplay.evaluation.audit.findings import THRESHOLDS
 from pop_selfplay.evaluation.suites import SuiteFile
-from pop_selfplay.training.results import OnlineResult, TrainingResult
+from pop_selfplay.results.training import OnlineResult, TrainingResult
 from tests.integration.runs import small_run
 
 ROOT = Path(__file__).parents[2]

@@ -12,6 +12,7 @@ LAYERS = (
     {"errors", "records", "seeds"},
     {"tasks"},
     {"stats"},
+    {"results"},
     {"text"},
     {"method"},
     {"judging"},

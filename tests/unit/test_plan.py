@@ -11,6 +11,7 @@ from pop_selfplay.plan import CRITERIA, Measured, calls_per_episode, make_plan, 
 from pop_selfplay.records import Role
 from pop_selfplay.report.tables import plan_table
 from tests.integration.runs import write_texts
+from tests.unit.report.makers import round_result, run_result
 
 ENDPOINT = {"type": "endpoint", "base_url": "http://localhost:1/v1", "model": "m"}
 
@@ -98,13 +99,14 @@ def test_hours_go_by_the_speed_given_else_by_the_one_measured(texts: Path) -> No
 
 def test_an_earlier_run_tells_tokens_per_call_and_speed() -> None:
     usage = {"solver": {"calls": 4, "prompt": 1, "cached": 0, "generated": 400, "money": 0.0}}
-    like = measured({"rounds": [{"usage": usage, "seconds": {"synthesis": 2.0}}]}, "runs/small")
+    seconds = {"synthesis": 2.0, "training": 0.0, "measure": 0.0}
+    like = measured(run_result(round_result(usage=usage, seconds=seconds)), "runs/small")
     assert like == Measured("runs/small", {"solver": 100.0}, 200.0)
 
 
 def test_an_earlier_run_without_calls_tells_nothing() -> None:
     with pytest.raises(UsageError, match="no call"):
-        measured({"rounds": [{"usage": {}, "seconds": {"synthesis": 0.0}}]}, "runs/new")
+        measured(run_result(round_result()), "runs/new")
 
 
 def test_a_run_that_could_not_start_has_no_plan(texts: Path) -> None:

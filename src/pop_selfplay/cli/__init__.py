@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 our bug, 2 wrong usage or config, 3 a quality gate failed,
     pocket.py    the commands about the pocket model
     simulate.py  the simulated server
     evaluate.py  pop eval, pop duel, pop audit
+    schema.py    JSON schemas of configs and results
 
 A new command is a function in one of these files, or in a file of its own that is imported below.
 """
@@ -20,11 +21,11 @@ import typer
 from pop_selfplay.cli import commands  # first: `pop --help` lists commands in the order in which they are imported
 
 # isort: split
-from pop_selfplay.cli import evaluate, pocket, simulate
+from pop_selfplay.cli import evaluate, pocket, schema, simulate
 from pop_selfplay.cli.app import app
 from pop_selfplay.errors import PopError
 
-__all__ = ["app", "commands", "evaluate", "main", "pocket", "run", "simulate"]
+__all__ = ["app", "commands", "evaluate", "main", "pocket", "run", "schema", "simulate"]
 
 _TYPERS_INTERRUPT = 130
 _STOPPED = "stopped; what a run had finished is saved, and `pop run DIR` goes on with it"

@@ -4,21 +4,37 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pop_selfplay import __version__
 from pop_selfplay.errors import BudgetSpent, PopError, Stopped, UsageError
 
 if TYPE_CHECKING:
     from pop_selfplay.config import RunConfig
 
 app = typer.Typer(
-    help="Rubric-based self-play on raw text: a language model makes its own post-training signal.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pop {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version and exit", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Rubric-based self-play on raw text: a language model makes its own post-training signal."""
+
 
 Directory = Annotated[Path, typer.Argument(help="a run directory", metavar="DIR")]
 ConfigOrRun = Annotated[
@@ -56,9 +72,7 @@ def play_named(
     play(named, load(named, overrides) if overrides else None, synthesis_only=synthesis_only)
 
 
-def play(
-    directory: Path, config: "RunConfig | None", *, synthesis_only: bool = False, fork_from: Path | None = None
-) -> dict[str, Any]:
+def play(directory: Path, config: "RunConfig | None", *, synthesis_only: bool = False, fork_from: Path | None = None) -> None:
     from pop_selfplay.training import distributed
 
     if distributed.count() > 1:
@@ -75,7 +89,6 @@ def play(
         with LiveView(console) as view, open_session(directory, config, view, fork_from=fork_from) as session:
             result = play_synthesis(session) if synthesis_only else play_rounds(session)
         print_result(console, result, str(directory))
-    return result
 
 
 def print_plan(config: "RunConfig", like: Path | None, tokens_per_second: float | None) -> None:

@@ -173,7 +173,7 @@ def status(directory: Directory, as_json: Annotated[bool, typer.Option("--json",
         typer.echo(headline)  # at once: the figures of a large run take a while
     result = read_session(directory, lambda session: compute_result(session, comparison(session)))
     if as_json:
-        typer.echo(json.dumps({"standing": headline, **result}, indent=1, ensure_ascii=False))
+        typer.echo(json.dumps({"standing": headline, **result.model_dump(mode="json")}, indent=1, ensure_ascii=False))
     else:
         Console().print(result_tables(result))
 

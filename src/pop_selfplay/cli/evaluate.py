@@ -5,7 +5,6 @@
 The command that audits a run.
 """
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -66,11 +65,10 @@ def evaluate(
     console.print(evaluation_tables(result))
     console.print(Text(f"figures {place}/eval.json\nlogs    inspect view --log-dir {place}/logs"), soft_wrap=True)
     if as_json:
-        typer.echo(json.dumps(result, indent=1, ensure_ascii=False))
-    if fail_on_regression and result["regressed"]:
+        typer.echo(result.to_json(), nl=False)
+    if fail_on_regression and result.regressed:
         raise GateFailed(
-            f"{', '.join(result['regressed'])} fell: the whole 95 % interval of the difference to "
-            f"{result['against']} lies below zero"
+            f"{', '.join(result.regressed)} fell: the whole 95 % interval of the difference to {result.against} lies below zero"
         )
 
 
@@ -125,7 +123,7 @@ def duel(
     console.print(duel_tables(result))
     console.print(Text(f"figures {out}/duel.json\nanswers {out}/items.jsonl"), soft_wrap=True)
     if as_json:
-        typer.echo(json.dumps(result, indent=1, ensure_ascii=False))
+        typer.echo(result.to_json(), nl=False)
 
 
 @app.command()
@@ -172,6 +170,6 @@ def audit(
         )
     console.print(audit_tables(result))
     if as_json:
-        typer.echo(json.dumps(result, indent=1, ensure_ascii=False))
-    if fail_on_warning and result["warnings"]:
-        raise GateFailed(f"{len(result['warnings'])} figures are beyond their limits: {', '.join(result['warnings'])}")
+        typer.echo(result.to_json(), nl=False)
+    if fail_on_warning and result.warnings:
+        raise GateFailed(f"{len(result.warnings)} figures are beyond their limits: {', '.join(result.warnings)}")

@@ -26,10 +26,10 @@ class HuggingFaceCorpus(Config):
     type: Literal["hugging_face"] = "hugging_face"
     path: str = Field(description="hub name (openai/gsm8k) or a local dataset directory")
     name: str | None = Field(None, description="dataset config")
-    split: str = "train"
-    revision: str | None = None
-    text_field: str = "text"
-    title_field: str | None = None
+    split: str = Field("train", description="split of the dataset")
+    revision: str | None = Field(None, description="branch, tag or commit on the hub; null takes the default branch")
+    text_field: str = Field("text", description="column with the text")
+    title_field: str | None = Field(None, description="column with a title")
     id_field: str | None = Field(None, description="column with a unique id; default: row number")
 
 
@@ -60,7 +60,7 @@ class ExamMeasure(Config):
     """Closed-book questions with known answers. Only the pocket world has them."""
 
     type: Literal["exam"] = "exam"
-    questions_per_plant: int = Field(4, ge=1)
+    questions_per_plant: int = Field(4, ge=1, description="questions about each plant")
     samples: int = Field(2, ge=1, description="sampled answers per question, besides the greedy one")
 
 
@@ -68,11 +68,13 @@ class SelfJudgedMeasure(Config):
     """Held-out documents: the starting model writes problems and rubrics and judges both models' answers."""
 
     type: Literal["self_judged"] = "self_judged"
-    documents: int = Field(64, ge=1)
+    documents: int = Field(64, ge=1, description="documents held out, one problem each")
     samples: int = Field(4, ge=1, description="answers per problem and model")
 
 
 class NoMeasure(Config):
+    """Nothing is measured."""
+
     type: Literal["none"] = "none"
 
 

@@ -26,9 +26,9 @@ class LocalModel(Config):
     type: Literal["local"] = "local"
     path: str = Field(description="model directory or hub name")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="precision of the weights")
     batch_tokens: int = Field(65536, ge=1, description="most prompt + generated tokens of one batch")
-    revision: str | None = None
+    revision: str | None = Field(None, description="branch, tag or commit on the hub; null takes the default branch")
 
 
 class PocketModel(Config):
@@ -114,12 +114,12 @@ class SimulatedModel(Config):
     """The shipped fake: seeded, role-aware pseudo-text in process, with faults. For tests and for sizing a run."""
 
     type: Literal["simulated"] = "simulated"
-    seed: int = 0
+    seed: int = Field(0, description="another one writes other texts")
     lengths: Literal["brief", "realistic"] = Field("brief", description="how long the texts are")
     malformed_rate: Share = Field(0.0, description="share of completions that do not parse, by all mistakes alike")
     mistakes: dict[MistakeName, Share] = Field({}, description="mistake → share of the completions spoiled by just that one")
     runaway_rate: Share = Field(0.0, description="share of answers that ramble on until the tokens run out")
-    seconds_per_call: float = Field(0.0, ge=0)
+    seconds_per_call: float = Field(0.0, ge=0, description="seconds that each call takes")
 
 
 ModelConfig = Annotated[LocalModel | PocketModel | EndpointModel | VllmModel | SimulatedModel, Field(discriminator="type")]

@@ -57,10 +57,10 @@ class RunConfig(Config):
     """One run. `pop init` writes a commented example; `configs/` holds the paper's runs."""
 
     domain: str = Field(description="a built-in domain or a path to a domain folder")
-    corpus: CorpusConfig
+    corpus: CorpusConfig = Field(description="where documents come from")
     model: ModelConfig = Field(description="the policy: plays every role that has no teacher, and is trained")
     teachers: dict[Role, ModelConfig] = Field(default_factory=dict, description="a stronger model for single roles")
-    seed: int = 42
+    seed: int = Field(42, description="decides every sample of the run")
     rounds: int = Field(1, ge=1, description="most rounds of self-play, each with the model that the one before trained")
     stop: StopRules = StopRules()
     frozen_roles: list[Literal[Role.PROPOSER, Role.RUBRIC_WRITER, Role.JUDGE]] = Field(
@@ -70,8 +70,8 @@ class RunConfig(Config):
     filter: DocumentFilter = DocumentFilter()
     synthesis: Synthesis = Synthesis()
     pairing: Pairing = Pairing()
-    training: TrainingConfig = DPOTraining()
-    measure: MeasureConfig = SelfJudgedMeasure()
+    training: TrainingConfig = Field(DPOTraining(), description="how a model is trained on what a round made")
+    measure: MeasureConfig = Field(SelfJudgedMeasure(), description="how the models are measured, before and after")
 
     def player(self, role: Role) -> ModelConfig:
         """Return the model that plays `role` in the first round: its teacher where it has one, else the policy."""

@@ -14,26 +14,26 @@ from pop_selfplay.records import Role
 class Sampling(Config):
     """How one role samples. `attempts` counts tries until a call parses; the solver's group tries together."""
 
-    temperature: float = Field(1.0, ge=0)
-    top_p: float = Field(1.0, gt=0, le=1)
-    max_tokens: int = Field(6144, ge=1)
+    temperature: float = Field(1.0, ge=0, description="0 is greedy")
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling: the share of the probability that is kept")
+    max_tokens: int = Field(6144, ge=1, description="most tokens of a completion")
     first_tokens: int | None = Field(None, ge=1, description="max_tokens of the first attempt alone: a run-away costs no more")
-    attempts: int = Field(5, ge=1)
+    attempts: int = Field(5, ge=1, description="tries until a call parses")
     retry_temperature: float = Field(0.7, ge=0, description="used from the second attempt on by a role whose temperature is 0")
 
 
 class RubricWriterSampling(Sampling):
     """The rubric writer is greedy, and writes longer than others."""
 
-    temperature: float = Field(0.0, ge=0)
-    max_tokens: int = Field(8192, ge=1)
+    temperature: float = Field(0.0, ge=0, description="0 is greedy")
+    max_tokens: int = Field(8192, ge=1, description="most tokens of a completion")
 
 
 class JudgeSampling(Sampling):
     """The judge is greedy."""
 
-    temperature: float = Field(0.0, ge=0)
-    max_tokens: int = Field(4096, ge=1)
+    temperature: float = Field(0.0, ge=0, description="0 is greedy")
+    max_tokens: int = Field(4096, ge=1, description="most tokens of a completion")
 
 
 class EarlyStop(Config):
@@ -54,9 +54,9 @@ class Reuse(Config):
     """Problems, candidates or rubrics of another run on the same documents, so that only one role changes."""
 
     run: str = Field(description="the other run's directory")
-    problems: bool = True
-    candidates: bool = True
-    rubrics: bool = False
+    problems: bool = Field(True, description="take over problems and reference answers")
+    candidates: bool = Field(True, description="take over candidates")
+    rubrics: bool = Field(False, description="take over rubrics")
 
     @model_validator(mode="after")
     def _whatever_follows_from_a_problem_needs_it(self) -> "Reuse":
@@ -76,7 +76,7 @@ class Synthesis(Config):
     """Documents to scored candidates (method, "One episode")."""
 
     documents: int = Field(4096, ge=1, description="documents per round")
-    problems_per_document: int = Field(1, ge=1)
+    problems_per_document: int = Field(1, ge=1, description="problems made from each document")
     candidates: int = Field(32, ge=2, description="answers per problem, n")
     min_valid_share: float = Field(0.25, ge=0, le=1, description="of n: this many answers must parse and be scored")
     scoring: Annotated[str, AfterValidator(_known_mode)] = Field(

@@ -4,26 +4,21 @@ Greedy and sampled answers are kept apart, and so are the plants of the self-pla
 as known when it is stated right without a hedge; right but hedged, wrong and left out are reported beside. Intervals are
 clustered by plant, because facts about one plant are learned together."""
 
-from typing import Any, Final
+from typing import Final
 
 from pop_selfplay.config import ExamMeasure
+from pop_selfplay.journal.notes import ExamResult, Facts
 from pop_selfplay.method.parsing import parse_answer
 from pop_selfplay.pocket.world import ExamQuestion, World, grade
 from pop_selfplay.records import Failure, Role
+from pop_selfplay.results.base import ReportedEstimate
+from pop_selfplay.results.run import Change, Measure, Outcomes, OutcomeShares
 from pop_selfplay.stages.calls import Cast, Question, ask
 from pop_selfplay.stats.intervals import SHARES, SIGNED, clustered_mean, paired_difference
 from pop_selfplay.tasks import together
 
 EXAM_SEED: Final = 77  # the questions are the same in every run, so that runs can be compared
 MEASURE_ROUND: Final = 0
-
-
-Facts = list[tuple[str, str]]
-"""(plant, outcome) of every asked fact, in a fixed order."""
-
-ExamResult = dict[str, dict[str, Facts]]
-"""group → mode → facts. Groups are self_play and held_out, modes greedy and sampled, outcomes known, hedged, wrong and omitted.
-"""
 
 
 async def sit_exam(cast: Cast, label: str, config: ExamMeasure) -> ExamResult:
@@ -44,20 +39,20 @@ async def sit_exam(cast: Cast, label: str, config: ExamMeasure) -> ExamResult:
     return result
 
 
-def compare(before: ExamResult, after: ExamResult) -> dict[str, Any]:
+def compare(before: ExamResult, after: ExamResult) -> Measure:
     """Return, per group and mode, accuracy before and after, their paired difference and the shares of each outcome."""
     return {group: {mode: _compare(old, after[group][mode]) for mode, old in modes.items()} for group, modes in before.items()}
 
 
-def _compare(before: Facts, after: Facts) -> dict[str, Any]:
+def _compare(before: Facts, after: Facts) -> Change:
     plants = [plant for plant, _ in before]
     old, new = ([float(outcome == "known") for _, outcome in facts] for facts in (before, after))
-    return {
-        "before": clustered_mean(old, plants, SHARES).as_json(),
-        "after": clustered_mean(new, plants, SHARES).as_json(),
-        "gain": paired_difference(old, new, plants, SIGNED).as_json(),
-        "outcomes": {"before": _shares(before), "after": _shares(after)},
-    }
+    return Change(
+        before=ReportedEstimate.of(clustered_mean(old, plants, SHARES)),
+        after=ReportedEstimate.of(clustered_mean(new, plants, SHARES)),
+        gain=ReportedEstimate.of(paired_difference(old, new, plants, SIGNED)),
+        outcomes=Outcomes(before=_shares(before), after=_shares(after)),
+    )
 
 
 async def _answer(cast: Cast, question: ExamQuestion, episode: str, repeat: int, temperature: float) -> str:
@@ -72,6 +67,6 @@ def _facts(world: World, question: ExamQuestion, answer: str) -> Facts:
     return [(question.entity, verdicts[attribute].outcome) for attribute in question.attributes]
 
 
-def _shares(facts: Facts) -> dict[str, float]:
+def _shares(facts: Facts) -> OutcomeShares:
     outcomes = [outcome for _, outcome in facts]
-    return {o: round(outcomes.count(o) / len(outcomes), 6) for o in ("known", "hedged", "wrong", "omitted")}
+    return OutcomeShares(**{o: round(outcomes.count(o) / len(outcomes), 6) for o in OutcomeShares.model_fields})

@@ -11,14 +11,14 @@ every single call. So a killed evaluation goes on where it stopped.
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.evaluation.benchmarks import load_tasks
-from pop_selfplay.evaluation.benchmarks.base import Item, Row, Setup, Tasks, Value
+from pop_selfplay.evaluation.benchmarks.base import Item, Row, Setup, Tasks
 from pop_selfplay.evaluation.benchmarks.data import SUFFIXES, baseline_answers, read_rows
 from pop_selfplay.evaluation.cached_model import RecordedModel
 from pop_selfplay.evaluation.eval_dir import Workplace, open_workplace, reporting
@@ -26,12 +26,19 @@ from pop_selfplay.evaluation.model_spec import Contestant
 from pop_selfplay.evaluation.result import Measured, evaluation_result
 from pop_selfplay.evaluation.suites import Choice
 from pop_selfplay.journal.directory import write_atomically
+from pop_selfplay.journal.notes import Note
 from pop_selfplay.records import Role
+from pop_selfplay.results.evaluation import EvalResult
 from pop_selfplay.seeds import derive_seed
 
 Tell = Callable[[str], None]
 
 RESULT: Final = "eval.json"
+EVALUATION: Final = "evaluation"
+"""The directory of a run that holds its evaluation."""
+
+BENCHMARK: Final[Note[Measured]] = Note("benchmark/{}/{}", Measured)
+"""What one model came to on one benchmark, under its name and a hash of the settings that decide it."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ class _Work:
     tell: Tell
 
 
-def evaluate_in(out: Path, plan: Plan, tell: Tell = lambda line: None) -> dict[str, Any]:
+def evaluate_in(out: Path, plan: Plan, tell: Tell = lambda line: None) -> EvalResult:
     """Run `plan` in the directory `out`, write eval.json there and return its content. Called again it does what is left.
 
     Raises what `evaluate` raises, UsageError when model and base are the same, and JournalError when `out` cannot be used.
@@ -80,11 +87,11 @@ def evaluate_in(out: Path, plan: Plan, tell: Tell = lambda line: None) -> dict[s
         raise UsageError(f"{plan.model.label} and {plan.against.label} are the same model: name another one, of a run by RUN#N")
     with open_workplace(out) as place:
         result = asyncio.run(evaluate(plan, place, tell))
-        write_atomically(place.path / RESULT, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        write_atomically(place.path / RESULT, result.to_json())
     return result
 
 
-async def evaluate(plan: Plan, place: Workplace, tell: Tell) -> dict[str, Any]:
+async def evaluate(plan: Plan, place: Workplace, tell: Tell) -> EvalResult:
     """Run `plan` in `place` and return its result, the content of eval.json. `tell` hears what begins and how far it is.
 
     Raises UsageError or ConfigError before the first call when a judge, a package or a data file is missing.
@@ -132,13 +139,13 @@ async def _measure_all(
             baseline = ready.baseline
             if baseline is None and ready.choice.benchmark.versus and base is not None:
                 baseline = base[name].answers
-            key = f"benchmark/{name}/{_settings_of(work.plan, ready, contestant, baseline):016x}"
-            stored = work.place.journal.noted(key)
-            if stored is None:
+            key = (name, f"{_settings_of(work.plan, ready, contestant, baseline):016x}")
+            measured = BENCHMARK.read(work.place.journal, *key)
+            if measured is None:
                 work.tell(f"{name}: {contestant.label} …")
-                stored = json.dumps(asdict(await _measure(work, ready, model, baseline)))
-                work.place.journal.note(key, stored)
-            done[name] = _restored(json.loads(stored))
+                measured = await _measure(work, ready, model, baseline)
+                BENCHMARK.write(work.place.journal, measured, *key)
+            done[name] = measured
     finally:
         await model.close()
     return done
@@ -187,14 +194,6 @@ def _item(tasks: Tasks, sample: Any, *, keep_answer: bool) -> Item:
         return Item(id_, sample.epoch, lost=read)
     detail = {**read.detail, "answer": sample.output.completion} if keep_answer else read.detail
     return Item(id_, sample.epoch, read.figures, detail=detail, cluster=read.cluster)
-
-
-def _restored(data: dict[str, Any]) -> Measured:
-    items = []
-    for item in data["items"]:
-        figures = {name: Value(*value) for name, value in item["figures"].items()}
-        items.append(Item(item["id"], item["epoch"], figures, item["lost"], item["detail"], item["cluster"]))
-    return Measured(tuple(items), data["log"])
 
 
 def _settings_of(plan: Plan, ready: _Prepared, contestant: Contestant, baseline: dict[str, str] | None) -> int:

@@ -124,7 +124,7 @@ def _of_run(path: Path, number: str) -> tuple[str, ModelConfig]:
         raise UsageError(f"{path}#{number}: after # stands the number of a round, 0 for the starting model")
     with watch_session(path) as session:
         best = best_model(session)
-        round_ = int(number) if number else best["round"] if best else -1
+        round_ = int(number) if number else best.round if best else -1
         trained = round_ > 0 and directory.model_path(round_).is_dir()
         if round_ != 0 and not trained:
             if isinstance(session.config.training, NoTraining):

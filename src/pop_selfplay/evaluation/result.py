@@ -8,20 +8,20 @@ its first figure lies below zero.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from pop_selfplay.evaluation.benchmarks.base import Item, Tasks
 from pop_selfplay.journal.tally import Tally
+from pop_selfplay.results.base import ReportedEstimate
+from pop_selfplay.results.evaluation import BenchmarkResult, DecodingResult, EvalResult, Logs, Lost, PairedFigure
 from pop_selfplay.stats.bootstrap import Totals, bootstrap_mean, bootstrap_totals, totals_by_cluster
 from pop_selfplay.stats.intervals import Estimate, Range, bounded
 
 if TYPE_CHECKING:
     from pop_selfplay.evaluation.evaluate import Plan
-
-SCHEMA: Final = 1
 
 
 @dataclass(frozen=True)
@@ -48,26 +48,25 @@ class Measured:
 
 def evaluation_result(
     plan: "Plan", tasks: Sequence[Tasks], model: dict[str, Measured], base: dict[str, Measured] | None, tally: Tally
-) -> dict[str, Any]:
+) -> EvalResult:
     """Return the content of eval.json; docs/evaluation.md tells every field."""
     rows = [_row(plan, choice_tasks, index, model, base) for index, choice_tasks in enumerate(tasks)]
-    return {
-        "schema": SCHEMA,
-        "suite": plan.suite,
-        "seed": plan.seed,
-        "model": plan.model.label,
-        "against": None if plan.against is None else plan.against.label,
-        "judge": None if plan.judge is None else plan.judge.label,
-        "benchmarks": rows,
-        "regressed": [row["name"] for row in rows if row["regressed"]],
-        "calls": {role: sum(reasons.values()) for role, reasons in tally.calls_by_role().items()},
-        "tokens": {kind: tally.total_tokens(kind) for kind in ("prompt", "cached", "generated")},
-    }
+    return EvalResult(
+        suite=plan.suite,
+        seed=plan.seed,
+        model=plan.model.label,
+        against=None if plan.against is None else plan.against.label,
+        judge=None if plan.judge is None else plan.judge.label,
+        benchmarks=tuple(rows),
+        regressed=tuple(row.name for row in rows if row.regressed),
+        calls={role: sum(reasons.values()) for role, reasons in tally.calls_by_role().items()},
+        tokens=tally.all_tokens(),
+    )
 
 
 def _row(
     plan: "Plan", tasks: Tasks, index: int, model: dict[str, Measured], base: dict[str, Measured] | None
-) -> dict[str, Any]:
+) -> BenchmarkResult:
     choice = plan.choices[index]
     benchmark = choice.benchmark
     ours, theirs = model[choice.name], None if base is None else base[choice.name]
@@ -75,38 +74,37 @@ def _row(
     figures = {
         name: figure(name, ours.items, theirs.items if theirs else None, plan.seed, within) for name in benchmark.figures
     }
-    difference = figures[benchmark.figures[0]]["difference"]
-    return {
-        "name": choice.name,
-        "title": benchmark.title,
-        "scale": benchmark.scale,
-        "limit": plan.limit_of(choice),
-        "decoding": choice.decoding._asdict(),
-        "options": choice.all_options,
-        "figures": figures,
-        "summary": {name: e.as_json() for name, e in tasks.summary(ours.scored, plan.seed).items()},
-        "lost": {"base": theirs.lost if theirs else {}, "model": ours.lost},
-        "logs": {"base": theirs.log if theirs else None, "model": ours.log},
-        "regressed": difference is not None and regressed(difference),
-    }
+    difference = figures[benchmark.figures[0]].difference
+    return BenchmarkResult(
+        name=choice.name,
+        title=benchmark.title,
+        scale=benchmark.scale,
+        limit=plan.limit_of(choice),
+        decoding=DecodingResult.model_validate(choice.decoding._asdict()),
+        options=choice.all_options,
+        figures=figures,
+        summary={name: ReportedEstimate.of(e) for name, e in tasks.summary(ours.scored, plan.seed).items()},
+        lost=Lost(base=theirs.lost if theirs else {}, model=ours.lost),
+        logs=Logs(base=theirs.log if theirs else None, model=ours.log),
+        regressed=difference is not None and regressed(difference),
+    )
 
 
-def regressed(difference: dict[str, Any]) -> bool:
+def regressed(difference: ReportedEstimate) -> bool:
     """Return whether the whole 95 % interval of a difference lies below zero. An unknown interval is no proof."""
-    high = difference["high"]
-    return high is not None and high < 0
+    return difference.high is not None and difference.high < 0
 
 
-def figure(name: str, model: Sequence[Item], base: Sequence[Item] | None, seed: int, within: Range) -> dict[str, Any]:
-    """Return base, model and difference of one figure as JSON estimates; base and difference are None without a base.
+def figure(name: str, model: Sequence[Item], base: Sequence[Item] | None, seed: int, within: Range) -> PairedFigure:
+    """Return base, model and difference of one figure; base and difference are None without a base.
 
     `within` is the range of the figure's values.
     """
-    return {
-        "base": None if base is None else _mean(name, base, seed, within).as_json(),
-        "model": _mean(name, model, seed, within).as_json(),
-        "difference": None if base is None else paired(name, base, model, seed, within).as_json(),
-    }
+    return PairedFigure(
+        base=None if base is None else ReportedEstimate.of(_mean(name, base, seed, within)),
+        model=ReportedEstimate.of(_mean(name, model, seed, within)),
+        difference=None if base is None else ReportedEstimate.of(paired(name, base, model, seed, within)),
+    )
 
 
 def paired(name: str, base: Sequence[Item], model: Sequence[Item], seed: int, within: Range) -> Estimate:

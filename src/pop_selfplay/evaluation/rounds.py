@@ -7,14 +7,17 @@ for every run of several rounds.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from pop_selfplay.config import NoTraining
-from pop_selfplay.evaluation.measure import best_of, headline
+from pop_selfplay.evaluation.measure import best_of, headline, is_measured
+from pop_selfplay.journal.notes import DECISION
 from pop_selfplay.method.stopping import Climb, Stop, stop_by_agreement, stop_by_diversity, stop_by_gain
 from pop_selfplay.pairing import paired
 from pop_selfplay.pocket.world import knows_truth, truth_score
-from pop_selfplay.records import Episode, PreferencePair, Record
+from pop_selfplay.records import Episode, PreferencePair
+from pop_selfplay.results.base import ReportedEstimate
+from pop_selfplay.results.run import BestModel, GainFigures, NoFigures, ProblemFigures, RoundDecision
 from pop_selfplay.runs.lineage import path_of
 from pop_selfplay.runs.session import Session
 from pop_selfplay.seeds import derive_seed
@@ -25,18 +28,11 @@ from pop_selfplay.text.diversity import similarities, vendi
 PROBLEMS_COMPARED: Final = 500
 """Most problems of a round whose diversity is measured: it takes the cube of their number."""
 
-Look = Literal["training", "next_round"]
+Before = Literal["training", "next_round"]
 """Before what a decision is made."""
 
-
-class Decision(Record):
-    """What was decided before `before` of `round`. `rule` is the one that ended the run, None where it goes on."""
-
-    round: int
-    before: Look
-    rule: str | None
-    says: str
-    figures: dict[str, Any]
+Look = tuple[Stop | None, ProblemFigures | GainFigures | NoFigures]
+"""The rule that ends the run, if one does, and the figures it rests on."""
 
 
 def worth_training(session: Session, round_: int) -> bool:
@@ -49,20 +45,20 @@ def still_helps(session: Session, round_: int) -> bool:
     return _decided(session, round_, "next_round", _look_at_gain)
 
 
-def decisions(session: Session) -> Iterator[Decision]:
+def decisions(session: Session) -> Iterator[RoundDecision]:
     """Yield every decision made so far, in their order."""
     for round_ in range(1, session.config.rounds + 1):
         for before in ("training", "next_round"):
-            if (noted := session.journal.noted(_key(round_, before))) is not None:
-                yield Decision.model_validate_json(noted)
+            if (decided := DECISION.read(session.journal, round_, before)) is not None:
+                yield decided
 
 
-def stopped(session: Session) -> Decision | None:
+def stopped(session: Session) -> RoundDecision | None:
     """Return the decision that ended the run early, None where none has."""
     return next((decision for decision in decisions(session) if decision.rule is not None), None)
 
 
-def best_model(session: Session) -> dict[str, Any] | None:
+def best_model(session: Session) -> BestModel | None:
     """Return which model is the result, the best of the starting model and all rounds; None while there is none to choose from.
 
     Without a measure it is the last trained one.
@@ -73,43 +69,38 @@ def best_model(session: Session) -> dict[str, Any] | None:
     best, figure = trained[-1] if trained else 0, None
     if climbed := _climb(session):
         best, figure = climbed.best, ".".join(headline(session.config.measure))
-    return {"round": best, "path": path_of(session, best), "best_by": figure}
+    return BestModel(round=best, path=path_of(session, best), best_by=figure)
 
 
-def _decided(
-    session: Session, round_: int, before: Look, look: Callable[[Session, int], tuple[Stop | None, dict[str, Any]]]
-) -> bool:
-    config, key = session.config, _key(round_, before)
-    noted = session.journal.noted(key)
-    if noted is None:
+def _decided(session: Session, round_: int, before: Before, look: Callable[[Session, int], Look]) -> bool:
+    config = session.config
+    decided = DECISION.read(session.journal, round_, before)
+    if decided is None:
         if config.rounds == 1 and not config.stop.any_set:
             return True
         stop, figures = look(session, round_)
         rule, says = stop or (None, "")
-        noted = Decision(round=round_, before=before, rule=rule, says=says, figures=figures).model_dump_json()
-        session.journal.note(key, noted)
-    return Decision.model_validate_json(noted).rule is None
+        decided = RoundDecision(round=round_, before=before, rule=rule, says=says, figures=figures)
+        DECISION.write(session.journal, decided, round_, before)
+    return decided.rule is None
 
 
-def _key(round_: int, before: str) -> str:
-    return f"decision/{round_}/{before}"
-
-
-def _look_at_problems(session: Session, round_: int) -> tuple[Stop | None, dict[str, Any]]:
+def _look_at_problems(session: Session, round_: int) -> Look:
     rules, share, agreement = session.config.stop, _diversity_share(session, round_), _agreement(session, round_)
     stop = None
     if rules.min_diversity is not None:
         stop = stop_by_diversity(share, min_diversity=rules.min_diversity)
     if stop is None and rules.min_agreement is not None:
         stop = stop_by_agreement(agreement, min_agreement=rules.min_agreement)
-    return stop, {"diversity": share, "agreement": agreement.as_json()}
+    return stop, ProblemFigures(diversity=share, agreement=ReportedEstimate.of(agreement))
 
 
-def _look_at_gain(session: Session, round_: int) -> tuple[Stop | None, dict[str, Any]]:
+def _look_at_gain(session: Session, round_: int) -> Look:
     rules, climbed = session.config.stop, _climb(session)
     if climbed is None:
-        return None, {}
-    figures = {"gain": climbed.gains[-1].as_json(), "over_round": climbed.over[-1], "best_round": climbed.best}
+        return None, NoFigures()
+    gain = ReportedEstimate.of(climbed.gains[-1])
+    figures = GainFigures(gain=gain, over_round=climbed.over[-1], best_round=climbed.best)
     if rules.min_gain is None or round_ == session.config.rounds:  # nothing is left to be stopped
         return None, figures
     stop = stop_by_gain(climbed.gains, min_gain=rules.min_gain, gain_by=rules.gain_by, patience=rules.patience)
@@ -118,7 +109,7 @@ def _look_at_gain(session: Session, round_: int) -> tuple[Stop | None, dict[str,
 
 def _climb(session: Session) -> Climb | None:
     """Return what all measured rounds came to, the starting model first; None where none is measured."""
-    measured = [round_ for round_ in range(session.config.rounds + 1) if session.journal.noted(f"measure/{round_}")]
+    measured = [round_ for round_ in range(session.config.rounds + 1) if is_measured(session, round_)]
     return best_of(session, measured) if len(measured) > 1 else None
 
 

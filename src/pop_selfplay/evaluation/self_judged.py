@@ -8,12 +8,15 @@ got better for anybody else, and the name says so.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from pop_selfplay.config import SelfJudgedMeasure
 from pop_selfplay.episode import play_all, unfinished
+from pop_selfplay.journal.notes import ProblemScores
 from pop_selfplay.judging import by_itself
 from pop_selfplay.records import Episode, Evaluation, Failure
+from pop_selfplay.results.base import ReportedEstimate
+from pop_selfplay.results.run import Change, Measure
 from pop_selfplay.stages.calls import Cast
 from pop_selfplay.stages.rate import rate
 from pop_selfplay.stages.solve import solve
@@ -21,9 +24,6 @@ from pop_selfplay.stats.intervals import clustered_mean, paired_difference
 from pop_selfplay.tasks import together
 
 HELD_OUT_ROUND: Final = 0
-
-ProblemScores = dict[str, float]
-"""Problem id → mean score of its candidates in [0, 2], for the problems that could be scored."""
 
 
 async def score_start(cast: Cast, config: SelfJudgedMeasure) -> ProblemScores:
@@ -41,19 +41,16 @@ async def score_trained(cast: Cast, label: str, config: SelfJudgedMeasure) -> Pr
     return {e.id: mean for e, mean in zip(episodes, means, strict=True) if mean is not None}
 
 
-def compare(before: ProblemScores, after: ProblemScores) -> dict[str, Any]:
+def compare(before: ProblemScores, after: ProblemScores) -> Measure:
     """Return before, after and the paired gain over the problems that both could be scored on."""
     both = [id_ for id_ in before if id_ in after]
     old, new = ([scores[id_] for id_ in both] for scores in (before, after))
-    return {
-        "held_out_self_judged": {
-            "sampled": {
-                "before": clustered_mean(old, both, (0, 2)).as_json(),
-                "after": clustered_mean(new, both, (0, 2)).as_json(),
-                "gain": paired_difference(old, new, both, (-2, 2)).as_json(),
-            }
-        }
-    }
+    change = Change(
+        before=ReportedEstimate.of(clustered_mean(old, both, (0, 2))),
+        after=ReportedEstimate.of(clustered_mean(new, both, (0, 2))),
+        gain=ReportedEstimate.of(paired_difference(old, new, both, (-2, 2))),
+    )
+    return {"held_out_self_judged": {"sampled": change}}
 
 
 def _with_samples(cast: Cast, config: SelfJudgedMeasure) -> Cast:

@@ -93,6 +93,10 @@ class Journal:
         """Open the journal at `path` without changing anything, beside whoever writes it; one not yet made reads as empty."""
         return cls(connect_to_read(path), path)
 
+    @property
+    def path(self) -> Path:
+        return self._path
+
     def close(self) -> None:
         self._db.close()
 

@@ -4,6 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pop_selfplay.results.base import Tokens
+
 
 class Spent(NamedTuple):
     """What some calls took: how many they were, and their tokens, `cached` being a part of `prompt`."""
@@ -35,6 +37,11 @@ class Tally:
     def total_tokens(self, kind: str, round_: int | None = None) -> int:
         """Sum of `kind` tokens ("prompt", "cached" or "generated") over all roles, of one round or of all."""
         return sum(n for (r, _, k), n in self.tokens.items() if k == kind and round_ in (None, r))
+
+    def all_tokens(self, round_: int | None = None) -> Tokens:
+        """Return the tokens of every kind over all roles, of one round or of all."""
+        prompt, cached, generated = (self.total_tokens(kind, round_) for kind in ("prompt", "cached", "generated"))
+        return Tokens(prompt=prompt, cached=cached, generated=generated)
 
     def tokens_by_role(self) -> list[tuple[int, str, int, int, int]]:
         """Return (round, role, prompt, cached, generated) tokens of every round and role that made calls, in order."""

@@ -1,12 +1,12 @@
 """What a run shows to people.
 
-    result.py    the figures, computed once from the journal: result.json
-    tables.py    the figures on the terminal
-    standing.py  how far the run is, in one line: `pop status`
-    page.py      the figures and some episodes as one static page: report.html
-    rubrics.py   how well rubrics separate, and the shown episodes, on that page; markup.py its pieces of HTML
-    live.py      what is going on right now
-    figures.py   how a figure with its interval is written, in all of these
+    result.py       the figures, computed from the journal: result.json
+    tables.py       the figures of a run on the terminal
+    eval_tables.py  the figures of an evaluation, a duel and an audit on the terminal
+    page.py         the figures and some episodes as one static page, report.html; page.html.jinja is its template
+    live.py         what is going on right now
+    status.py       how far the run is, in one line: `pop status`
+    format.py       how a figure with its interval is written, in all of these
 
-A new figure is computed in `result.py` and shown from there by the others.
+A new figure is a field in results/, computed in `result.py` and shown from there by the others.
 """

@@ -1,75 +1,61 @@
-"""The figures of an evaluation as a table: on the terminal, and as rows for a run's page.
-
-The figures of a duel as tables on the terminal.
-
-The findings of an audit, on the terminal and as a part of the page; both from the content of audit.json.
+"""The figures of an evaluation, a duel and an audit as tables on the terminal; page.html shows the same rows.
 
 Labels are ours, but a detail may hold what a model wrote (the name of a criterion): it is shown, never interpreted.
 """
 
-import json
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from pop_selfplay.evaluation.evaluate import RESULT
-from pop_selfplay.report.format import Show, decimals, escaped, estimate_text, percent, plain, printable, table
+from pop_selfplay.report.format import Show, decimals, estimate_text, percent, plain, printable
+from pop_selfplay.results.audit import AuditFigure, AuditResult, DetailTable, FamilyResult, Form, MeasuredFigure
+from pop_selfplay.results.duel import DuelResult, WinCount
+from pop_selfplay.results.evaluation import EvalResult, Lost
 
-EVALUATION: Final = "evaluation"
-"""The directory of a run that holds its evaluation."""
+EVALUATION_COLUMNS: Final = ("benchmark", "figure", "base", "model", "difference", "n", "lost")
+AUDIT_COLUMNS: Final = ("figure", "value [95 %]", "n", "limit", "reading")
 
-COLUMNS = ("benchmark", "figure", "base", "model", "difference", "n", "lost")
+_PERCENT: Final = decimals(1, scale=100)
+_SHOW: Final[dict[Form, Show]] = {"share": percent, "number": plain}
 
 
-def evaluation_tables(result: dict[str, Any]) -> Group:
+def evaluation_tables(result: EvalResult) -> Group:
     """Return the table of eval.json, with a line for what is no mean over items and one for what has regressed."""
-    against = result["against"] or "no base"
-    judged = f", judge {result['judge']}" if result["judge"] else ""
-    title = printable(f"{result['model']} against {against}{judged} [95 % interval]")
+    against = result.against or "no base"
+    judged = f", judge {result.judge}" if result.judge else ""
+    title = printable(f"{result.model} against {against}{judged} [95 % interval]")
     shown = Table(title=Text(title), title_justify="left")
-    for column in COLUMNS:
+    for column in EVALUATION_COLUMNS:
         shown.add_column(column, justify="left" if column in ("benchmark", "figure", "lost") else "right")
     for row in evaluation_rows(result):
         shown.add_row(*(Text(printable(cell)) for cell in row))
-    return Group(shown, *(Text(line) for line in _remarks(result)))
+    return Group(shown, *(Text(line) for line in evaluation_remarks(result)))
 
 
-def evaluation_section(run: Path) -> str:
-    """Return the section of a run's page as HTML, "" where the run has not been evaluated."""
-    path = run / EVALUATION / RESULT
-    if not path.is_file():
-        return ""
-    result = json.loads(path.read_text(encoding="utf-8"))
-    against, judge = result["against"] or "no base", result["judge"] or "none"
-    head = f"{result['model']} against {against}, suite {result['suite']}, judge {judge}."
-    remarks = "".join(f"<p>{escaped(remark)}</p>" for remark in _remarks(result))
-    return f"<h2>Benchmarks</h2><p>{escaped(head)}</p>{table(COLUMNS, evaluation_rows(result))}{remarks}"
-
-
-def evaluation_rows(result: dict[str, Any]) -> list[list[str]]:
-    """Return one row of texts for each figure of each benchmark, in the order of COLUMNS."""
+def evaluation_rows(result: EvalResult) -> list[list[str]]:
+    """Return one row of texts for each figure of each benchmark, in the order of EVALUATION_COLUMNS."""
     rows = []
-    for benchmark in result["benchmarks"]:
-        lost, show = lost_text(benchmark["lost"]), scaled(benchmark["scale"])
-        for name, figure in benchmark["figures"].items():
-            first = name == next(iter(benchmark["figures"]))
-            count = figure["difference"] or figure["model"]
+    for benchmark in result.benchmarks:
+        lost, show = lost_text(benchmark.lost), scaled(benchmark.scale)
+        for name, figure in benchmark.figures.items():
+            first = name == next(iter(benchmark.figures))
+            count = figure.difference or figure.model
             rows.append(
                 [
-                    benchmark["title"] if first else "",
+                    benchmark.title if first else "",
                     name.replace("_", " "),
-                    estimate_text(figure["base"], show),
-                    estimate_text(figure["model"], show),
-                    estimate_text(figure["difference"], scaled(benchmark["scale"], signed=True)),
-                    str(count["n"]),
+                    estimate_text(figure.base, show),
+                    estimate_text(figure.model, show),
+                    estimate_text(figure.difference, scaled(benchmark.scale, signed=True)),
+                    str(count.n),
                     lost if first else "",
                 ]
             )
-        for name, estimate in benchmark["summary"].items():
-            rows.append(["", name.replace("_", " "), "", estimate_text(estimate, show), "", str(estimate["n"]), ""])
+        for name, estimate in benchmark.summary.items():
+            rows.append(["", name.replace("_", " "), "", estimate_text(estimate, show), "", str(estimate.n), ""])
     return rows
 
 
@@ -78,24 +64,23 @@ def scaled(scale: float, *, signed: bool = False) -> Show:
     return decimals(1, scale=100, signed=signed) if scale == 1 else decimals(2, signed=signed)
 
 
-def lost_text(lost: dict[str, dict[str, int]]) -> str:
+def lost_text(lost: Lost) -> str:
     """Return what has no score, as "base error 2, model judge_no_tag 1"."""
-    return ", ".join(f"{side} {reason} {count}" for side, reasons in lost.items() for reason, count in reasons.items())
+    sides = (("base", lost.base), ("model", lost.model))
+    return ", ".join(f"{side} {reason} {count}" for side, reasons in sides for reason, count in reasons.items())
 
 
-def _remarks(result: dict[str, Any]) -> list[str]:
-    if not result["regressed"]:
+def evaluation_remarks(result: EvalResult) -> list[str]:
+    """Return what is to be said below the table: what has regressed."""
+    if not result.regressed:
         return []
-    names = ", ".join(result["regressed"])
+    names = ", ".join(result.regressed)
     return [f"regressed, the whole interval of the difference below zero: {names}"]
 
 
-_PERCENT: Final = decimals(1, scale=100)
-
-
-def duel_tables(result: dict[str, Any]) -> Group:
+def duel_tables(result: DuelResult) -> Group:
     """Return the tables of duel.json."""
-    title = f"{result['a']} against {result['b']}, judge {result['judge']} [95 % interval]"
+    title = f"{result.a} against {result.b}, judge {result.judge} [95 % interval]"
     table = Table(title=Text(printable(title)), title_justify="left")
     table.add_column("")
     table.add_column("", justify="right")
@@ -103,99 +88,99 @@ def duel_tables(result: dict[str, Any]) -> Group:
     for name, text, count in _rows(result):
         table.add_row(name, text, str(count))
     parts: list[Table | Text] = [table]
-    if result["criteria"] is not None and result["criteria"]["by_name"]:
-        parts.append(_by_name(result["criteria"]["by_name"]))
-    if result["lost"]:
-        parts.append(Text("no verdict: " + ", ".join(f"{reason} {count}" for reason, count in result["lost"].items())))
+    if result.criteria is not None and result.criteria.by_name:
+        parts.append(_by_name(result.criteria.by_name))
+    if result.lost:
+        parts.append(Text("no verdict: " + ", ".join(f"{reason} {count}" for reason, count in result.lost.items())))
     return Group(*parts)
 
 
-def _rows(result: dict[str, Any]) -> list[tuple[str, str, Any]]:
-    length, words = result["length"], result["length"]["mean_words"]
-    rows = [
-        ("win rate, %", estimate_text(result["win_rate"], _PERCENT), result["win_rate"]["n"]),
-        ("length-controlled win rate, %", estimate_text(length["win_rate"], _PERCENT), length["win_rate"]["n"]),
-        ("wins / ties / losses", f"{result['wins']} / {result['ties']} / {result['losses']}", ""),
-        ("verdicts that flip with the order, %", estimate_text(result["flip_rate"], _PERCENT), result["flip_rate"]["n"]),
-        ("mean words, a and b", " and ".join("?" if words[s] is None else f"{words[s]:.0f}" for s in ("a", "b")), ""),
-        ("forfeits of a and b", f"{result['forfeits']['a']} and {result['forfeits']['b']}", ""),
+def _rows(result: DuelResult) -> list[tuple[str, str, int | str]]:
+    controlled, words = result.length.win_rate, result.length.mean_words
+    rows: list[tuple[str, str, int | str]] = [
+        ("win rate, %", estimate_text(result.win_rate, _PERCENT), result.win_rate.n),
+        ("length-controlled win rate, %", estimate_text(controlled, _PERCENT), controlled.n),
+        ("wins / ties / losses", f"{result.wins} / {result.ties} / {result.losses}", ""),
+        ("verdicts that flip with the order, %", estimate_text(result.flip_rate, _PERCENT), result.flip_rate.n),
+        ("mean words, a and b", " and ".join("?" if mean is None else f"{mean:.0f}" for mean in (words.a, words.b)), ""),
+        ("forfeits of a and b", f"{result.forfeits.a} and {result.forfeits.b}", ""),
     ]
-    if result["criteria"] is not None:
-        won, lead = result["criteria"]["win_rate"], result["criteria"]["score_lead"]
-        rows.append(("criteria won, %", estimate_text(won, _PERCENT), won["n"]))
-        rows.append(("lead in the rubric's score, 0 to 2", estimate_text(lead, decimals(2, signed=True)), lead["n"]))
+    if result.criteria is not None:
+        won, lead = result.criteria.win_rate, result.criteria.score_lead
+        rows.append(("criteria won, %", estimate_text(won, _PERCENT), won.n))
+        rows.append(("lead in the rubric's score, 0 to 2", estimate_text(lead, decimals(2, signed=True)), lead.n))
     return rows
 
 
-def _by_name(criteria: dict[str, dict[str, int]]) -> Table:
+def _by_name(criteria: Mapping[str, WinCount]) -> Table:
     table = Table(title="criteria, the most frequent ones", title_justify="left")
     for column in ("criterion", "wins", "ties", "losses"):
         table.add_column(column, justify="left" if column == "criterion" else "right")
     for name, count in criteria.items():
-        table.add_row(Text(printable(name)), *(str(count[part]) for part in ("wins", "ties", "losses")))
+        table.add_row(Text(printable(name)), *map(str, (count.wins, count.ties, count.losses)))
     return table
 
 
-Figures = dict[str, Any]
-
-_SHOW: Final[dict[str, Show]] = {"share": percent, "number": plain}
-
-
-def audit_tables(result: Figures) -> Group:
+def audit_tables(result: AuditResult) -> Group:
     """Return one table for each family, its details below, and what warns at the end."""
-    parts: list[Any] = []
-    for family in result["families"]:
-        parts += [_family(family), *(_detail(detail) for detail in family["details"]), Text()]
+    parts: list[Table | Text] = []
+    for family in result.families:
+        parts += [_family(family), *(_detail(detail) for detail in family.details), Text()]
     return Group(*parts, verdict(result))
 
 
-def verdict(result: Figures) -> Text:
+def verdict(result: AuditResult) -> Text:
     """Return the last word: how many figures warn, and which."""
-    count = len(result["warnings"])
-    figures = [figure for family in result["families"] for figure in family["figures"]]
-    measured = sum(1 for figure in figures if not figure["missing"])
-    looked_at = f"{measured} figures measured on round {result['round']}, {len(figures) - measured} could not be"
+    count = len(result.warnings)
+    figures = [figure for family in result.families for figure in family.figures]
+    measured = sum(1 for figure in figures if not figure.missing)
+    looked_at = f"{measured} figures measured on round {result.round}, {len(figures) - measured} could not be"
     if not count:
         return Text(f"{looked_at}. No figure is beyond its limit.", style="bold green")
-    return Text(f"{looked_at}. {count} beyond their limits: {', '.join(result['warnings'])}", style="bold yellow")
+    return Text(f"{looked_at}. {count} beyond their limits: {', '.join(result.warnings)}", style="bold yellow")
 
 
-def value_text(figure: Figures) -> str:
+def audit_row(figure: AuditFigure) -> list[str]:
+    """Return the texts of one figure in the order of AUDIT_COLUMNS."""
+    count = figure.n if isinstance(figure, MeasuredFigure) else 0
+    return [figure.label, value_text(figure), f"{count:,}", limit_text(figure), reading_text(figure)]
+
+
+def value_text(figure: AuditFigure) -> str:
     """Return the value with its interval, or "not measured"."""
-    return "not measured" if figure["missing"] else estimate_text(figure, _SHOW[figure["form"]])
+    return estimate_text(figure, _SHOW[figure.form]) if isinstance(figure, MeasuredFigure) else "not measured"
 
 
-def limit_text(figure: Figures) -> str:
+def limit_text(figure: AuditFigure) -> str:
     """Return the limit as a sign and a number, "" where there is none."""
-    if not figure["limit"]:
+    if not figure.limit:
         return ""
-    ((side, value),) = figure["limit"].items()
-    return f"{'≥' if side == 'at_least' else '≤'} {_SHOW[figure['form']](value)}"
+    ((side, value),) = figure.limit.items()
+    return f"{'≥' if side == 'at_least' else '≤'} {_SHOW[figure.form](value)}"
 
 
-def reading_text(figure: Figures) -> str:
+def reading_text(figure: AuditFigure) -> str:
     """Return what the figure means, with the paper's value, or why it is missing."""
-    if figure["missing"]:
-        return str(figure["missing"])
-    paper = f" (paper: {figure['paper']})" if figure["paper"] else ""
-    return f"{'WARNS: ' if figure['warns'] else ''}{figure['reading']}{paper}"
+    if figure.missing:
+        return figure.missing
+    paper = f" (paper: {figure.paper})" if figure.paper else ""
+    return f"{'WARNS: ' if figure.warns else ''}{figure.reading}{paper}"
 
 
-def _family(family: Figures) -> Table:
-    table = Table(title=Text(f"{family['name']}: {family['question']}"), title_justify="left", title_style="bold")
-    for column in ("figure", "value [95 %]", "n", "limit", "reading"):
+def _family(family: FamilyResult) -> Table:
+    table = Table(title=Text(f"{family.name}: {family.question}"), title_justify="left", title_style="bold")
+    for column in AUDIT_COLUMNS:
         table.add_column(column, justify="right" if column in ("value [95 %]", "n", "limit") else "left")
-    for figure in family["figures"]:
-        style = "yellow" if figure["warns"] else "dim" if figure["missing"] else ""
-        cells = (figure["label"], value_text(figure), f"{figure.get('n', 0):,}", limit_text(figure), reading_text(figure))
-        table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
+    for figure in family.figures:
+        style = "yellow" if figure.warns else "dim" if figure.missing else ""
+        table.add_row(*(Text(printable(cell)) for cell in audit_row(figure)), style=style)
     return table
 
 
-def _detail(detail: Figures) -> Table:
-    table = Table(title=Text(printable(detail["title"])), title_justify="left", box=None, padding=(0, 2))
-    for column in detail["columns"]:
-        table.add_column(Text(printable(column)), justify="left" if column == detail["columns"][0] else "right")
-    for row in detail["rows"]:
+def _detail(detail: DetailTable) -> Table:
+    table = Table(title=Text(printable(detail.title)), title_justify="left", box=None, padding=(0, 2))
+    for column in detail.columns:
+        table.add_column(Text(printable(column)), justify="left" if column == detail.columns[0] else "right")
+    for row in detail.rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     return table

@@ -1,13 +1,11 @@
 """How a figure with its interval is written, and a foreign text on a terminal: the same in every table and on every page.
 
 The next way to write a number is a `Show` here.
-
-The few pieces of HTML that report.html is made of. Everything that came from a document or a model is escaped.
 """
 
-import html
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable
+
+from pop_selfplay.results.base import ReportedEstimate
 
 Show = Callable[[float], str]
 
@@ -28,30 +26,14 @@ def plain(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) >= 100 else f"{value:.2f}"
 
 
-def estimate_text(estimate: Mapping[str, Any] | None, show: Show) -> str:
+def estimate_text(estimate: ReportedEstimate | None, show: Show) -> str:
     """Return "mean [low, high]" of an estimate in a result file, "?" for what is unknown; "" where nothing was measured."""
-    if estimate is None or estimate["n"] == 0:
+    if estimate is None or estimate.n == 0:
         return ""
-    mean, low, high = ("?" if (value := estimate[part]) is None else show(value) for part in ("mean", "low", "high"))
+    mean, low, high = ("?" if value is None else show(value) for value in (estimate.mean, estimate.low, estimate.high))
     return f"{mean} [{low}, {high}]"
 
 
 def printable(text: str) -> str:
     """Return `text` on one line, without what a terminal might obey: control characters, and marks that turn its direction."""
     return "".join(character if character.isprintable() else " " for character in text)
-
-
-def table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """Return a table; numbers are set right, with a comma for each thousand, all else is escaped text."""
-
-    def cell(value: Any) -> str:
-        numeric = isinstance(value, (int, float))
-        return f'<td class="n">{value:,}</td>' if numeric else f"<td>{escaped(str(value))}</td>"
-
-    head = "".join(f"<th>{escaped(column)}</th>" for column in columns)
-    body = "".join("<tr>" + "".join(cell(value) for value in row) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
-def escaped(text: str) -> str:
-    return html.escape(text, quote=True)

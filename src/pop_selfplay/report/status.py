@@ -4,6 +4,7 @@ import shlex
 
 from pop_selfplay.config import NoMeasure, NoTraining
 from pop_selfplay.episode import unfinished
+from pop_selfplay.evaluation.measure import is_measured
 from pop_selfplay.evaluation.rounds import stopped
 from pop_selfplay.runs.session import Session
 
@@ -36,6 +37,6 @@ def _how_far(session: Session) -> tuple[str, bool]:
             break
         if not isinstance(config.training, NoTraining) and not session.directory.model_path(round_).exists():
             return f"{said}, its training is not", False
-        if not isinstance(config.applied_measure, NoMeasure) and journal.noted(f"measure/{round_}") is None:
+        if not isinstance(config.applied_measure, NoMeasure) and not is_measured(session, round_):
             return f"{said}, its measurement is not", False
     return said, session.directory.result_path.is_file()

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pop_selfplay.config import Budget, Prices
 from pop_selfplay.journal import Journal, Tally
+from pop_selfplay.journal.notes import SECONDS
 from pop_selfplay.models.metered import Meter
 from pop_selfplay.records import Role
 
@@ -57,7 +58,7 @@ class Account:
     def meter(self) -> Meter:
         """Return a meter that begins with what the run has spent so far, over all sessions."""
         tally = self._journal.tally
-        seconds = sum(float(value) for value in self._journal.noted_under("seconds/").values())
+        seconds = sum(SECONDS.values(self._journal))
         return Meter(
             self._budget,
             tokens=tally.total_tokens("prompt") + tally.total_tokens("generated"),
@@ -67,16 +68,15 @@ class Account:
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
-        """Add the seconds this takes to the note `seconds/<what>`, over all sessions; a killed one has noted all but the last.
+        """Add the seconds this takes to the note SECONDS of `what`, over all sessions; a killed one has noted all but the last.
 
         Raises BudgetSpent, before it begins, when a limit of the budget is reached.
         """
         self.meter().check()
-        key, start = f"seconds/{what}", time.monotonic()
-        before = float(self._journal.noted(key) or 0.0)
+        start, before = time.monotonic(), SECONDS.read(self._journal, what) or 0.0
 
         def note() -> None:
-            self._journal.note(key, repr(before + time.monotonic() - start))
+            SECONDS.write(self._journal, before + time.monotonic() - start, what)
 
         self._note_seconds = note
         try:

@@ -1,36 +1,23 @@
 """Lineage: which policy wrote what. Noted in the journal for every round and role before the first call is made.
 
-The note `lineage/<round>/<role>` (`lineage/measure/<round>/<role>` for a measurement) is a list of `Ancestor`s, the model that
+The note `LINEAGE` of a round and role (of measure/<round> and role for a measurement) is a list of `Ancestor`s, the model that
 plays now at its end. There is more than one only where the model was exchanged in the middle, as by training a round again.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from pop_selfplay.config import ModelConfig, PocketModel
-from pop_selfplay.records import Record, Role
+from pop_selfplay.journal.notes import LINEAGE
+from pop_selfplay.records import Role
+from pop_selfplay.results.run import Ancestor
 from pop_selfplay.runs.casting import weights_of
 from pop_selfplay.runs.session import Session
 
 _DECIDES: Final = {".safetensors", ".bin", ".json", ".jinja", ".model"}
 """Suffixes of the files of a model directory that decide what the model writes."""
-
-
-class Ancestor(Record):
-    """One model that played a role. `round` is the round that trained it, 0 the starting model, None a teacher.
-
-    `parent` is the round whose model it was trained from. `path` is relative for a model of this run, None where it is only
-    served. `weights` is a hash of the model directory's weights and settings, None where they are not on this disk.
-    """
-
-    model: str
-    round: int | None
-    parent: int | None
-    path: str | None
-    weights: str | None
 
 
 def note_lineage(session: Session, what: str, policies: Mapping[Role, int], *, measured: Role | None = None) -> None:
@@ -47,11 +34,10 @@ def note_lineage(session: Session, what: str, policies: Mapping[Role, int], *, m
             parent=trained_in - 1 if trained_in else None,
             path=_path(player.model) if trained_in is None else path_of(session, trained_in),
             weights=None if weights is None else hashes[weights],
-        ).model_dump()
-        key = f"lineage/{what}/{role}"
-        known = json.loads(session.journal.noted(key) or "[]")
+        )
+        known = LINEAGE.read(session.journal, what, role) or ()
         if not known or known[-1] != ancestor:
-            session.journal.note(key, json.dumps([*known, ancestor]))
+            LINEAGE.write(session.journal, (*known, ancestor), what, role)
 
 
 def path_of(session: Session, round_: int) -> str | None:
@@ -65,10 +51,10 @@ def _path(model: ModelConfig) -> str | None:
     return "pocket" if isinstance(model, PocketModel) else weights_of(model)
 
 
-def lineage_of(session: Session, round_: int) -> dict[str, list[dict[str, object]]]:
+def lineage_of(session: Session, round_: int) -> dict[str, tuple[Ancestor, ...]]:
     """Return role → the models that played it in `round_`, the latest at the end; empty before the round began."""
-    noted = {role.value: session.journal.noted(f"lineage/{round_}/{role}") for role in Role}
-    return {role: json.loads(note) for role, note in noted.items() if note is not None}
+    noted = {role.value: LINEAGE.read(session.journal, round_, role) for role in Role}
+    return {role: ancestors for role, ancestors in noted.items() if ancestors is not None}
 
 
 def weights_hash(directory: Path) -> str | None:

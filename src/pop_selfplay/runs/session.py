@@ -1,7 +1,8 @@
 """A run directory, opened: what every phase of a run needs.
 
-`open_session` is for the one process that works on a run (it makes, resumes and forks one), `watch_session` for whoever looks at
-it, `read_session` for whoever wants what is left of it. Who plays which role is in casting.py, what was spent in accounting.py.
+`open_session` is for the one process that works on a run (it makes, resumes and forks one), `watch_session` for whoever
+looks at it, `read_session` for whoever wants what is left of it. Who plays which role is in casting.py, what was spent in
+accounting.py.
 """
 
 import contextlib
@@ -32,7 +33,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Session:
-    """One process's work on one run directory. Made by `open_session`, `watch_session` and `read_session`, and by nobody else."""
+    """One process's work on one run directory. Made by `open_session`, `watch_session` and `read_session` alone."""
 
     directory: RunDirectory
     journal: Journal

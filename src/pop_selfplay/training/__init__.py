@@ -41,6 +41,6 @@ them is kept instead of the last. Another method gets a file beside dpo.py, a co
 `selfplay.train`.
 """
 
-from pop_selfplay.training.results import HeldOut, OnlineResult, TrainingResult
+from pop_selfplay.results.training import HeldOut, OnlineResult, TrainingResult
 
 __all__ = ["HeldOut", "OnlineResult", "TrainingResult"]

@@ -31,8 +31,8 @@ from typing import Any, Final, NamedTuple
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from pop_selfplay.journal.directory import write_atomically
+from pop_selfplay.results.training import HeldOut
 from pop_selfplay.training import distributed
-from pop_selfplay.training.results import HeldOut
 
 METRICS: Final = "metrics.jsonl"
 SAMPLES: Final = "samples.jsonl"

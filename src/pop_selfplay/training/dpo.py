@@ -21,6 +21,7 @@ from pop_selfplay.errors import ModelRefused, TrainingError, UsageError
 from pop_selfplay.journal import RunDirectory
 from pop_selfplay.journal.pairs import read_pairs
 from pop_selfplay.records import PreferencePair, TrainingStep
+from pop_selfplay.results.training import HeldOut, TrainingResult
 from pop_selfplay.runs.casting import weights_of
 from pop_selfplay.runs.session import Session, read_session
 from pop_selfplay.training import distributed
@@ -43,7 +44,7 @@ from pop_selfplay.training.dpo_config import MEMORY_ADVICE, Settings
 from pop_selfplay.training.dpo_trainer import PairTrainer
 from pop_selfplay.training.export import Facts, Origin, finish, origin_of, peft_config, push, save_weights
 from pop_selfplay.training.loading import four_bits, load_model_config, load_tokenizer, memory_given_back, threads_for
-from pop_selfplay.training.results import HeldOut, LogProbs, TrainingResult
+from pop_selfplay.training.results import LogProbs
 from pop_selfplay.training.trl_config import quiet_libraries
 
 

@@ -25,9 +25,10 @@ from transformers import Trainer
 from trl import DPOTrainer
 
 from pop_selfplay.errors import TrainingError
+from pop_selfplay.results.training import HeldOut
 from pop_selfplay.training.callbacks import under_chance
 from pop_selfplay.training.optimizer import keep_remainders
-from pop_selfplay.training.results import HeldOut, LogProbs, compare_held_out, margins
+from pop_selfplay.training.results import LogProbs, compare_held_out, margins
 
 
 class PairTrainer(DPOTrainer):  # type: ignore[misc]  # trl is untyped to us

@@ -26,6 +26,7 @@ from pop_selfplay.domains import Domain
 from pop_selfplay.errors import ModelRefused, TrainingError, UsageError
 from pop_selfplay.pairing import paired
 from pop_selfplay.records import OnlineStep
+from pop_selfplay.results.training import OnlineResult
 from pop_selfplay.rewards.rubrics import sound
 from pop_selfplay.rewards.scoring import Graded
 from pop_selfplay.runs.session import Session
@@ -38,7 +39,6 @@ from pop_selfplay.training.grpo_config import MEMORY_ADVICE, OnlineSettings
 from pop_selfplay.training.grpo_reward import RubricRewards, Score, judge_of
 from pop_selfplay.training.grpo_trainer import OnlineTrainer, Repeatable, Rollout
 from pop_selfplay.training.loading import load_model_config, load_tokenizer, memory_given_back, threads_for
-from pop_selfplay.training.results import OnlineResult
 from pop_selfplay.training.trl_config import quiet_libraries
 
 

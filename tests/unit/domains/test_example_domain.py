@@ -67,7 +67,7 @@ def test_a_run_with_it_plays_episodes_to_scored_candidates(synthesis: dict[str, 
         }
     )
     result = pop.run(config, tmp_path / "run")
-    round_ = result["rounds"][0]
-    assert result["domain"] == "recipes_domain"
-    assert (round_["documents"], round_["problems"], round_["rubrics"], round_["evaluations"]) == (3, 3, 3, 12)
-    assert round_["pairs"] + sum(round_["dropped"].values()) == 3
+    round_ = result.rounds[0]
+    assert result.domain == "recipes_domain"
+    assert (round_.documents, round_.problems, round_.rubrics, round_.evaluations) == (3, 3, 3, 12)
+    assert round_.pairs + sum(round_.dropped.values()) == 3

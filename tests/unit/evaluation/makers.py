@@ -57,4 +57,4 @@ def run(
     chosen = [Choice(name=choice) if isinstance(choice, str) else choice for choice in choices]
     plan = Plan("test", chosen, model, against, judge, data, limit, seed=3)
     with open_workplace(out) as place:
-        return asyncio.run(evaluate(plan, place, lambda line: None))
+        return asyncio.run(evaluate(plan, place, lambda line: None)).model_dump(mode="json")

@@ -66,7 +66,7 @@ def duel(
     plan = Duel(a, b, judge, read_prompts(prompts), **settings)
     with open_workplace(tmp_path / "out") as place:
         fights = asyncio.run(play_duel(plan, place.journal, print))
-    return duel_result(plan, fights), [fight_row(fight) for fight in fights]
+    return duel_result(plan, fights).model_dump(mode="json"), [fight_row(fight) for fight in fights]
 
 
 GOOD = playing("good", lambda question: f"a good answer to {question}")

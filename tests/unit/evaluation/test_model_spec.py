@@ -13,6 +13,7 @@ from pop_selfplay.evaluation import model_spec
 from pop_selfplay.evaluation.model_spec import find_contestant, start_of_run
 from pop_selfplay.journal import RunDirectory
 from pop_selfplay.models.endpoint import EndpointChatModel
+from pop_selfplay.results.run import BestModel
 
 
 def a_run(path: Path, rounds: int = 2, **settings: Any) -> Path:
@@ -84,7 +85,7 @@ def test_a_run_whose_best_model_is_its_start_has_nothing_to_be_evaluated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = a_run(tmp_path / "mine")
-    monkeypatch.setattr(model_spec, "best_model", lambda session: {"round": 0})
+    monkeypatch.setattr(model_spec, "best_model", lambda session: BestModel(round=0, path="pocket", best_by="self_play.greedy"))
     with pytest.raises(UsageError, match=r"no round of .*mine made a better model.*mine#1"):
         pop.evaluate(str(run), suite="gsm8k", data_dir=tmp_path)
 

@@ -178,7 +178,7 @@ def test_the_mode_that_the_documentation_shows_works_as_it_stands(tmp_path: Path
     exec(block, module)
     register(module["Weakest"]())
     result = pop_selfplay.run(simulated_config(write_texts(tmp_path / "texts", 8), scoring="weakest"), tmp_path / "run")
-    assert result["rounds"][0]["pairs"] > 0
+    assert result.rounds[0].pairs > 0
     with Journal.open(tmp_path / "run" / "run.db") as journal:
         scored = [e for episode in journal.episodes(1) for e in episode.evaluations]
     assert scored and all(e.score == min(rating.rating for rating in e.ratings) for e in scored)

@@ -1,31 +1,20 @@
 """An audit is shown in full, and what a model wrote is shown, never interpreted."""
 
 import io
-import json
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from tests.unit.report.makers import audit_result, eval_result, figure, run_result
 
-from pop_selfplay.evaluation.audit.audit import RESULT
+from pop_selfplay.records import Candidate, Criterion, Episode, Evaluation, Problem, Rubric
 from pop_selfplay.report.eval_tables import audit_tables, limit_text, value_text
-from pop_selfplay.report.page import audit_section
+from pop_selfplay.report.page import Page, render
+from pop_selfplay.results import AuditResult
 
 EVIL = '<script>alert("x")</script>[bold]\x1b[2J\x07 name'
 
 
-def figure(**changes: Any) -> dict[str, Any]:
-    known = {"name": "f", "label": "a figure", "form": "share", "mean": 0.5, "low": 0.25, "high": 0.75, "n": 40}
-    return {**known, "reading": "it is so", "limit": None, "warns": False, "paper": "", "missing": ""} | changes
-
-
-def result(*figures: dict[str, Any], warnings: tuple[str, ...] = ()) -> dict[str, Any]:
-    detail = {"title": "names", "columns": ["name", "rubrics"], "rows": [[EVIL, "3"]]}
-    family = {"name": "x", "question": "Is it?", "figures": list(figures), "details": [detail]}
-    return {"round": 1, "scored": 9, "sample": 4, "judge": EVIL, "warnings": list(warnings), "families": [family]}
-
-
-def on_terminal(shown: dict[str, Any]) -> str:
+def on_terminal(shown: AuditResult) -> str:
     console = Console(width=160, file=io.StringIO())
     with console.capture() as captured:
         console.print(audit_tables(shown))
@@ -42,19 +31,43 @@ def test_values_are_shown_by_their_form_and_what_is_missing_says_so() -> None:
 
 def test_warnings_and_missing_figures_are_named_with_their_reason() -> None:
     shown = on_terminal(
-        result(figure(warns=True, limit={"at_least": 0.7}, paper="85.14 %"), figure(missing="no judge"), warnings=("x.f",))
+        audit_result(
+            figure(warns=True, limit={"at_least": 0.7}, paper="85.14 %"), figure(missing="no judge"), warnings=("x.f",)
+        )
     )
     for said in ("WARNS: it is so (paper: 85.14 %)", "not measured", "no judge", "1 beyond their limits: x.f", "≥ 70.0%"):
         assert said in shown
 
 
 def test_what_a_model_wrote_cannot_command_the_terminal() -> None:
-    shown = on_terminal(result(figure()))
+    shown = on_terminal(audit_result(figure(), name=EVIL))
     assert "\x1b[2J" not in shown and "\x07" not in shown and "[bold]" in shown
 
 
-def test_the_page_escapes_everything_and_says_nothing_of_a_run_without_audit(tmp_path: Path) -> None:
-    assert audit_section(tmp_path) == ""
-    (tmp_path / RESULT).write_text(json.dumps(result(figure(label=EVIL, reading=EVIL))), encoding="utf-8")
-    page = audit_section(tmp_path)
-    assert "<script>" not in page and page.count("&lt;script&gt;") >= 4 and "50.0% [25.0%, 75.0%]" in page
+def page_of(**parts: Any) -> str:
+    page = {"title": EVIL, "readers": [EVIL], "unmeasured": EVIL, "episodes": [], "config": EVIL} | parts
+    return render(Page(result=run_result(), **page))
+
+
+def test_the_page_escapes_everything_and_says_nothing_of_a_run_without_audit() -> None:
+    assert "Can the signal be trusted?" not in page_of()
+    audited = audit_result(figure(label=EVIL, reading=EVIL), name=EVIL)
+    page = page_of(audit=audited, evaluation=eval_result(EVIL), unreadable=[EVIL])
+    assert "<script>" not in page and page.count("&lt;script&gt;") >= 12 and "50.0% [25.0%, 75.0%]" in page
+
+
+def test_an_episode_on_the_page_is_escaped_in_all_its_parts() -> None:
+    criterion = Criterion(name=EVIL, description=EVIL, weight=1, gold=EVIL)
+    episode = Episode(
+        id="1/d/0",
+        round=1,
+        document_id="d",
+        problem=Problem(id="1/d/0", document_id="d", text=EVIL, reference_answer=EVIL),
+        candidates=(Candidate(index=0, completion=EVIL, answer=EVIL),),
+        rubric=Rubric(criteria=(criterion,)),
+        evaluations=(Evaluation(candidate=0, score=1.5),),
+        reference_evaluation=Evaluation(candidate=-1, score=1.0),
+    )
+    page = page_of(episodes=[episode])
+    assert "<script>" not in page and page.count("&lt;script&gt;") == page_of().count("&lt;script&gt;") + 7
+    assert "It scores 1.00, <b>below the median candidate</b>." in page and "1.50" in page

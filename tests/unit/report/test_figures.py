@@ -1,10 +1,10 @@
 """Figures are written alike everywhere, and what others wrote cannot command a terminal or break a table."""
 
 import io
-from typing import Any
 
 import pytest
 from rich.console import Console, RenderableType
+from tests.unit.report.makers import HALF, NOTHING, duel_result, estimate, eval_result
 
 from pop_selfplay.report.eval_tables import duel_tables, evaluation_tables
 from pop_selfplay.report.format import decimals, estimate_text, percent, plain, printable
@@ -12,15 +12,14 @@ from pop_selfplay.report.live import LiveView
 from pop_selfplay.report.tables import reasons_text
 
 EVIL = "[/x] [bold]\x1b[2J\u202e name"
-HALF = {"mean": 0.5, "low": 0.25, "high": None, "n": 4}
-NOTHING = {"mean": None, "low": None, "high": None, "n": 0}
 
 
 def test_an_estimate_is_its_mean_with_its_interval_and_says_what_is_unknown() -> None:
-    assert estimate_text(HALF, decimals(1, scale=100)) == "50.0 [25.0, ?]"
-    assert estimate_text(HALF, decimals(2, signed=True)) == "+0.50 [+0.25, ?]"
-    assert estimate_text(HALF, percent) == "50.0% [25.0%, ?]"
-    assert estimate_text(NOTHING, plain) == estimate_text(None, plain) == ""
+    half = estimate(HALF)
+    assert estimate_text(half, decimals(1, scale=100)) == "50.0 [25.0, ?]"
+    assert estimate_text(half, decimals(2, signed=True)) == "+0.50 [+0.25, ?]"
+    assert estimate_text(half, percent) == "50.0% [25.0%, ?]"
+    assert estimate_text(estimate(NOTHING), plain) == estimate_text(None, plain) == ""
 
 
 @pytest.mark.parametrize(("value", "text"), [(12345.6, "12,346"), (123.4, "123"), (-0.123, "-0.12")])
@@ -38,21 +37,7 @@ def shown(what: RenderableType) -> str:
     return said.getvalue()
 
 
-def evaluation() -> dict[str, Any]:
-    row = {"title": EVIL, "scale": 1, "figures": {"accuracy": {"base": HALF, "model": HALF, "difference": HALF}}}
-    row |= {"summary": {"flip_rate": HALF}, "lost": {"base": {}, "model": {f"judge_{EVIL}": 2}}}
-    return {"model": EVIL, "against": EVIL, "judge": EVIL, "benchmarks": [row], "regressed": []}
-
-
-def duel() -> dict[str, Any]:
-    criteria = {"win_rate": HALF, "score_lead": HALF, "by_name": {EVIL: {"wins": 1, "ties": 0, "losses": 0}}}
-    length = {"win_rate": HALF, "mean_words": {"a": None, "b": 3.0}}
-    counts = {"wins": 1, "ties": 0, "losses": 0, "forfeits": {"a": 0, "b": 0}, "lost": {}}
-    sides = {"a": EVIL, "b": EVIL, "judge": EVIL}
-    return {**sides, **counts, "win_rate": HALF, "flip_rate": NOTHING, "length": length, "criteria": criteria}
-
-
-@pytest.mark.parametrize("tables", [evaluation_tables(evaluation()), duel_tables(duel())])
+@pytest.mark.parametrize("tables", [evaluation_tables(eval_result(EVIL)), duel_tables(duel_result(EVIL))])
 def test_names_that_others_gave_are_shown_and_never_obeyed(tables: RenderableType) -> None:
     said = shown(tables)
     assert "[/x] [bold]" in said and "\x1b[2J" not in said and "\u202e" not in said

@@ -5,27 +5,27 @@ from tests.unit.evaluation.audit.makers import by_chance, scored
 
 from pop_selfplay.records import Episode
 from pop_selfplay.report.result import Quality
+from pop_selfplay.results import ReportedEstimate
 from pop_selfplay.stats.intervals import wilson
 
 
-def figures(episodes: list[Episode]) -> dict[str, float]:
+def figures(episodes: list[Episode]) -> ReportedEstimate:
     quality = Quality()
     for episode in episodes:
         quality.add(episode)
-    found: dict[str, float] = quality.as_json()["criteria"]["std"]
-    return found
+    return quality.criteria.std
 
 
 def test_more_problems_of_the_same_documents_add_no_certainty() -> None:
     episodes = [one.episode for one in scored(by_chance, problems=20)]
     again = [episode.model_copy(update={"id": f"{episode.id}1"}) for episode in episodes]
     once, twice = figures(episodes), figures(episodes + again)
-    assert twice["n"] == 2 * once["n"] and twice["high"] == pytest.approx(once["high"], abs=1e-5)
+    assert twice.n == 2 * once.n and twice.high == pytest.approx(once.high, abs=1e-5)
 
 
 def test_criteria_that_all_separate_are_not_certain_to_do_so() -> None:
     quality = Quality()
     for one in scored(by_chance, problems=20, candidates=16):
         quality.add(one.episode)
-    alike = quality.as_json()["criteria"]["rate_all_alike"]
-    assert alike["mean"] == 0 and alike["high"] == pytest.approx(wilson(0.0, 20)[1], abs=1e-5)
+    alike = quality.criteria.rate_all_alike
+    assert alike.mean == 0 and alike.high == pytest.approx(wilson(0.0, 20)[1], abs=1e-5)

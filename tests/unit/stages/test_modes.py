@@ -282,7 +282,7 @@ def test_another_run_s_problems_answers_and_rubrics_are_taken_over_at_no_cost(
     second = pop.run(simulated_config(texts, scoring="per_criterion", reuse=reuse), tmp_path / "second")
     assert set(asked) == {Role.JUDGE}
     kept = ("documents", "problems", "candidates", "rubrics")
-    assert [second["rounds"][0][what] for what in kept] == [first["rounds"][0][what] for what in kept]
+    assert [getattr(second.rounds[0], what) for what in kept] == [getattr(first.rounds[0], what) for what in kept]
     asked.clear()
     pop.run(simulated_config(texts, reuse={"run": str(tmp_path / "first"), "candidates": False}), tmp_path / "third")
     assert set(asked) == {Role.SOLVER, Role.RUBRIC_WRITER, Role.JUDGE}

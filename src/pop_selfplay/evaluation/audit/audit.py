@@ -3,11 +3,10 @@
 The run itself is only read, also while it is running; what the audit plays is written to `audit.db` beside it.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pop_selfplay.config import Budget
 from pop_selfplay.errors import ModelError
@@ -26,16 +25,16 @@ from pop_selfplay.journal import Journal, RunDirectory
 from pop_selfplay.journal.directory import write_atomically
 from pop_selfplay.journal.files import take_lock
 from pop_selfplay.observer import Observer, Unwatched
+from pop_selfplay.results.audit import AuditResult
 from pop_selfplay.runs.casting import Casting
 from pop_selfplay.runs.session import watch_session
 
-AUDIT_SCHEMA: Final = 1
 JOURNAL: Final = "audit.db"
 LOCK: Final = "audit.lock"
 RESULT: Final = "audit.json"
 
 
-def audit_run(path: Path, options: Options, observer: Observer | None = None) -> dict[str, Any]:
+def audit_run(path: Path, options: Options, observer: Observer | None = None) -> AuditResult:
     """Audit the run at `path` and return the content of audit.json, which is written there.
 
     Raises ConfigError when `path` or `options.against` is no run, UsageError when it has no scored episode yet, JournalError
@@ -61,7 +60,7 @@ def audit_run(path: Path, options: Options, observer: Observer | None = None) ->
             right = None if by_verify else verified(list(graded.values()))  # they would agree with themselves
             families = _families(material, played, rounds, (known, right), judged, casting.journal)
     result = _result(material, families)
-    write_atomically(path / RESULT, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    write_atomically(path / RESULT, result.to_json())
     return result
 
 
@@ -105,16 +104,14 @@ def _families(
     ]
 
 
-def _result(material: Material, families: list[Family]) -> dict[str, Any]:
+def _result(material: Material, families: list[Family]) -> AuditResult:
     options = material.options
-    warnings = [f"{family.name}.{figure.name}" for family in families for figure in family.figures if figure.warns]
-    return {
-        "schema": AUDIT_SCHEMA,
-        "round": material.round,
-        "scored": len(material.scored),
-        "sample": len(material.sample),
-        "judge": options.judge_name,
-        "warnings": warnings,
-        "families": [family.as_json() for family in families],
-        "thresholds": {name: {limit.side: limit.value} for name, limit in options.limits.items()},
-    }
+    return AuditResult(
+        round=material.round,
+        scored=len(material.scored),
+        sample=len(material.sample),
+        judge=options.judge_name,
+        warnings=tuple(f"{family.name}.{figure.name}" for family in families for figure in family.figures if figure.warns),
+        families=tuple(family.reported for family in families),
+        thresholds={name: limit.reported for name, limit in options.limits.items()},
+    )

@@ -9,9 +9,11 @@ What an audit finds: figures in families, each with its interval, what it means 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from pop_selfplay.errors import UsageError
+from pop_selfplay.results.audit import AuditFigure, Bound, DetailTable, FamilyResult, Form, MeasuredFigure, MissingFigure
+from pop_selfplay.results.base import ReportedEstimate
 from pop_selfplay.stats.intervals import Estimate
 
 
@@ -20,6 +22,11 @@ class Limit(NamedTuple):
 
     side: Literal["at_least", "at_most"]
     value: float
+
+    @property
+    def reported(self) -> Bound:
+        """The limit as audit.json holds it."""
+        return {self.side: self.value}
 
     def passed_by(self, mean: float) -> bool:
         return mean < self.value if self.side == "at_least" else mean > self.value
@@ -76,10 +83,6 @@ def limits_with(settings: Iterable[str]) -> Limits:
     return limits
 
 
-Form = Literal["share", "number"]
-"""How a value is shown: a share in percent, a number as it is."""
-
-
 class Figure(NamedTuple):
     """One figure. `missing` says why it could not be measured, and then there is no estimate. `paper` is the paper's value."""
 
@@ -93,11 +96,36 @@ class Figure(NamedTuple):
     paper: str = ""
     missing: str = ""
 
-    def as_json(self) -> dict[str, Any]:
-        measured = {} if self.estimate is None else self.estimate.as_json()
-        limit = None if self.limit is None else {self.limit.side: self.limit.value}
-        own = {"name": self.name, "label": self.label, "form": self.form, **measured, "reading": self.reading}
-        return own | {"limit": limit, "warns": self.warns, "paper": self.paper, "missing": self.missing}
+    @property
+    def reported(self) -> AuditFigure:
+        """The figure as audit.json holds it."""
+        limit = None if self.limit is None else self.limit.reported
+        if self.estimate is None:
+            return MissingFigure(
+                name=self.name,
+                label=self.label,
+                form=self.form,
+                reading=self.reading,
+                limit=limit,
+                warns=self.warns,
+                paper=self.paper,
+                missing=self.missing,
+            )
+        found = ReportedEstimate.of(self.estimate)
+        return MeasuredFigure(
+            name=self.name,
+            label=self.label,
+            form=self.form,
+            mean=found.mean,
+            low=found.low,
+            high=found.high,
+            n=found.n,
+            reading=self.reading,
+            limit=limit,
+            warns=self.warns,
+            paper=self.paper,
+            missing=self.missing,
+        )
 
 
 class Detail(NamedTuple):
@@ -149,10 +177,12 @@ class Family:
         """Add a figure that could not be measured, and why."""
         self.figures.append(Figure(name, label, "number", None, "", missing=why))
 
-    def as_json(self) -> dict[str, Any]:
-        details = [{"title": d.title, "columns": list(d.columns), "rows": [list(row) for row in d.rows]} for d in self.details]
-        figures = [figure.as_json() for figure in self.figures]
-        return {"name": self.name, "question": self.question, "figures": figures, "details": details}
+    @property
+    def reported(self) -> FamilyResult:
+        """The family as audit.json holds it."""
+        figures = tuple(figure.reported for figure in self.figures)
+        details = tuple(DetailTable(title=d.title, columns=d.columns, rows=d.rows) for d in self.details)
+        return FamilyResult(name=self.name, question=self.question, figures=figures, details=details)
 
 
 def _near(limit: float, mean: float, size: bool) -> float:

@@ -4,15 +4,16 @@ A model that learns to please its judge raises its own scores without getting be
 candidates: where self-made scores rise more than the yardstick's, they have parted.
 """
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from pop_selfplay.config import ExamMeasure
 from pop_selfplay.evaluation.audit.findings import Detail, Family
 from pop_selfplay.evaluation.audit.references import Yardstick
 from pop_selfplay.evaluation.audit.sample import Material, Scored
+from pop_selfplay.journal.notes import EXAM
 from pop_selfplay.judging import SCORES
 from pop_selfplay.runs.session import Session
 from pop_selfplay.stats.bootstrap import Indices, bootstrap
@@ -95,12 +96,12 @@ def _drift(first: Mapping[str, tuple[float, float]], last: Mapping[str, tuple[fl
 
 def _exam(family: Family, session: Session) -> None:
     """Add the closed-book exam of every round, where the run has one: held-out truth that no score can bend."""
+    if not isinstance(session.config.measure, ExamMeasure):
+        return
     rows = []
     for number in range(session.config.rounds + 1):
-        noted = json.loads(session.journal.noted(f"measure/{number}") or "{}")
-        for group, by_mode in noted.items():
-            facts = by_mode.get("greedy") if isinstance(by_mode, dict) else None
-            if facts:
+        for group, by_mode in (EXAM.read(session.journal, number) or {}).items():
+            if facts := by_mode.get("greedy"):
                 right = [float(outcome == "known") for _, outcome in facts]
                 known = clustered_mean(right, [plant for plant, _ in facts], SHARES)
                 shown = f"{known.mean:.1%} [{known.low:.1%}, {known.high:.1%}]"

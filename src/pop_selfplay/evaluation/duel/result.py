@@ -6,48 +6,58 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pop_selfplay.evaluation.duel.play import Duel, Fight, play_duel
 from pop_selfplay.evaluation.eval_dir import open_workplace, reporting
 from pop_selfplay.journal import Journal
 from pop_selfplay.journal.directory import write_atomically
+from pop_selfplay.results.base import ReportedEstimate
+from pop_selfplay.results.duel import (
+    CriteriaFigures,
+    DuelResult,
+    LengthFigures,
+    MeanWords,
+    PromptsAsked,
+    SideCounts,
+    WinCount,
+)
 from pop_selfplay.stats.bootstrap import bootstrap_mean
 from pop_selfplay.stats.intervals import SHARES
 from pop_selfplay.stats.length_control import length_controlled
 
-SCHEMA: Final = 1
 _SHOWN_CRITERIA: Final = 20
 
 
-def duel_result(duel: Duel, fights: Sequence[Fight]) -> dict[str, Any]:
+def duel_result(duel: Duel, fights: Sequence[Fight]) -> DuelResult:
     """Return the content of duel.json; docs/evaluation.md tells every field. All rates are those of `a`."""
     judged = [fight for fight in fights if fight.verdict is not None]
     preferences = [_preference(fight) for fight in judged]
     clusters = [fight.prompt.id for fight in judged]
     ordered = [fight for fight in judged if fight.verdict is not None and fight.verdict.flipped is not None]
     flips = [float(bool(fight.verdict and fight.verdict.flipped)) for fight in ordered]
-    return {
-        "schema": SCHEMA,
-        "a": duel.a.label,
-        "b": duel.b.label,
-        "judge": duel.judge.label,
-        "prompts": {"source": duel.questions.source, "count": len(duel.questions.prompts), "samples": duel.samples},
-        "temperature": duel.temperature,
-        "seed": duel.seed,
-        "win_rate": bootstrap_mean(preferences, clusters, seed=duel.seed, within=SHARES).as_json(),
-        "wins": sum(preference > 0.5 for preference in preferences),
-        "ties": sum(preference == 0.5 for preference in preferences),
-        "losses": sum(preference < 0.5 for preference in preferences),
-        "flip_rate": bootstrap_mean(flips, [f.prompt.id for f in ordered], seed=duel.seed, within=SHARES).as_json(),
-        "length": _length(duel, judged),
-        "criteria": _criteria(duel, judged),
-        "forfeits": {side: sum(fight.forfeit == side for fight in judged) for side in ("a", "b")},
-        "lost": dict(sorted(Counter(fight.lost for fight in fights if fight.lost).items())),
-    }
+    flip_rate = bootstrap_mean(flips, [f.prompt.id for f in ordered], seed=duel.seed, within=SHARES)
+    forfeits = Counter(fight.forfeit for fight in judged)
+    return DuelResult(
+        a=duel.a.label,
+        b=duel.b.label,
+        judge=duel.judge.label,
+        prompts=PromptsAsked(source=duel.questions.source, count=len(duel.questions.prompts), samples=duel.samples),
+        temperature=duel.temperature,
+        seed=duel.seed,
+        win_rate=ReportedEstimate.of(bootstrap_mean(preferences, clusters, seed=duel.seed, within=SHARES)),
+        wins=sum(preference > 0.5 for preference in preferences),
+        ties=sum(preference == 0.5 for preference in preferences),
+        losses=sum(preference < 0.5 for preference in preferences),
+        flip_rate=ReportedEstimate.of(flip_rate),
+        length=_length(duel, judged),
+        criteria=_criteria(duel, judged),
+        forfeits=SideCounts(a=forfeits["a"], b=forfeits["b"]),
+        lost=dict(sorted(Counter(fight.lost for fight in fights if fight.lost).items())),
+    )
 
 
-def duel_in(out: Path, duel: Duel, tell: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+def duel_in(out: Path, duel: Duel, tell: Callable[[str], None] = lambda line: None) -> DuelResult:
     """Play `duel` in the directory `out`, write duel.json and items.jsonl there and return the content of duel.json.
 
     Called again it makes only the calls that are left. `tell` hears now and then how far it is. Raises the errors of
@@ -58,7 +68,7 @@ def duel_in(out: Path, duel: Duel, tell: Callable[[str], None] = lambda line: No
         result = duel_result(duel, fights)
         lines = "".join(json.dumps(fight_row(fight), ensure_ascii=False) + "\n" for fight in fights)
         write_atomically(place.path / "items.jsonl", lines)
-        write_atomically(place.path / "duel.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        write_atomically(place.path / "duel.json", result.to_json())
     return result
 
 
@@ -71,7 +81,7 @@ async def _played(duel: Duel, journal: Journal, tell: Callable[[str], None]) -> 
         return await play_duel(duel, journal, tell)
 
 
-def fight_row(fight: Fight) -> dict[str, Any]:
+def fight_row(fight: Fight) -> dict[str, object]:
     """Return one line of items.jsonl."""
     verdict = fight.verdict
     return {
@@ -93,7 +103,7 @@ def _preference(fight: Fight) -> float:
     return fight.verdict.preference
 
 
-def _length(duel: Duel, judged: Sequence[Fight]) -> dict[str, Any]:
+def _length(duel: Duel, judged: Sequence[Fight]) -> LengthFigures:
     """Return the length-controlled win rate over the fights in which both answered, and how long they answered."""
     both = [fight for fight in judged if not fight.forfeit]
     words = [(len(fight.a.split()), len(fight.b.split())) for fight in both]
@@ -106,15 +116,16 @@ def _length(duel: Duel, judged: Sequence[Fight]) -> dict[str, Any]:
         seed=duel.seed,
         difficulties=known if both and len(known) == len(both) else None,
     )
-    return {
-        "win_rate": found.win_rate.as_json(),
-        "effect": round(found.length, 6),
-        "difficulty_effect": None if found.difficulty is None else round(found.difficulty, 6),
-        "mean_words": {side: statistics.fmean(w[n] for w in words) if words else None for n, side in enumerate(("a", "b"))},
-    }
+    mean_a, mean_b = (statistics.fmean(pair[side] for pair in words) if words else None for side in (0, 1))
+    return LengthFigures(
+        win_rate=ReportedEstimate.of(found.win_rate),
+        effect=round(found.length, 6),
+        difficulty_effect=None if found.difficulty is None else round(found.difficulty, 6),
+        mean_words=MeanWords(a=mean_a, b=mean_b),
+    )
 
 
-def _criteria(duel: Duel, judged: Sequence[Fight]) -> dict[str, Any] | None:
+def _criteria(duel: Duel, judged: Sequence[Fight]) -> CriteriaFigures | None:
     """Return on how many criteria a was rated above b, over all and by name, and the scores; None where there were none."""
     rated = [fight for fight in judged if fight.verdict is not None and fight.verdict.criteria]
     if not rated:
@@ -135,12 +146,13 @@ def _criteria(duel: Duel, judged: Sequence[Fight]) -> dict[str, Any] | None:
             clusters.append(fight.prompt.id)
             by_name.setdefault(name, []).append(won)
     most = sorted(by_name.items(), key=lambda pair: (-len(pair[1]), pair[0]))[:_SHOWN_CRITERIA]
-    return {
-        "win_rate": bootstrap_mean(wins, clusters, weights=weights, seed=duel.seed, within=SHARES).as_json(),
-        "score_lead": bootstrap_mean(leads, [f.prompt.id for f in rated], seed=duel.seed, within=(-2, 2)).as_json(),
-        "by_name": {name: _count(results) for name, results in most},
-    }
+    lead = bootstrap_mean(leads, [f.prompt.id for f in rated], seed=duel.seed, within=(-2, 2))
+    return CriteriaFigures(
+        win_rate=ReportedEstimate.of(bootstrap_mean(wins, clusters, weights=weights, seed=duel.seed, within=SHARES)),
+        score_lead=ReportedEstimate.of(lead),
+        by_name={name: _count(results) for name, results in most},
+    )
 
 
-def _count(results: Sequence[float]) -> dict[str, int]:
-    return {"wins": results.count(1.0), "ties": results.count(0.5), "losses": results.count(0.0)}
+def _count(results: Sequence[float]) -> WinCount:
+    return WinCount(wins=results.count(1.0), ties=results.count(0.5), losses=results.count(0.0))

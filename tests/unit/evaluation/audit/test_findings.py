@@ -6,6 +6,7 @@ import pytest
 
 from pop_selfplay.errors import UsageError
 from pop_selfplay.evaluation.audit.findings import THRESHOLDS, Family, limits_with
+from pop_selfplay.results.audit import MissingFigure
 from pop_selfplay.stats.intervals import Estimate
 
 
@@ -36,8 +37,8 @@ def test_it_says_so_when_the_limit_lies_within_the_interval() -> None:
 
 def test_an_estimate_over_nothing_is_missing_with_a_reason_and_never_a_number() -> None:
     (figure,) = add(math.nan, -math.inf, math.inf, "gap.best_worst").figures
-    shown = figure.as_json()
-    assert figure.missing and not figure.warns and "mean" not in shown and shown["missing"]
+    shown = figure.reported
+    assert figure.missing and not figure.warns and isinstance(shown, MissingFigure) and shown.missing
 
 
 def test_every_limit_can_be_set_and_an_unknown_one_is_refused_with_the_list() -> None:

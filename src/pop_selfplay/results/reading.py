@@ -1,0 +1,80 @@
+"""Read any of the four result files, whichever it is, with an error that says what is wrong with it."""
+
+import json
+from os import PathLike
+from pathlib import Path
+from typing import Final, TypeVar, overload
+
+from pydantic import ValidationError
+
+from pop_selfplay.errors import UsageError
+from pop_selfplay.results.audit import AuditResult
+from pop_selfplay.results.base import Result
+from pop_selfplay.results.duel import DuelResult
+from pop_selfplay.results.evaluation import EvalResult
+from pop_selfplay.results.run import RunResult
+
+AnyResult = RunResult | EvalResult | AuditResult | DuelResult
+R = TypeVar("R", RunResult, EvalResult, AuditResult, DuelResult)
+
+RESULT_FILES: Final[dict[str, type[AnyResult]]] = {
+    "result": RunResult,
+    "eval": EvalResult,
+    "audit": AuditResult,
+    "duel": DuelResult,
+}
+"""Name of a result file, without its .json → its type."""
+
+_TOLD_BY: Final[dict[str, type[AnyResult]]] = {
+    "rounds": RunResult,
+    "benchmarks": EvalResult,
+    "families": AuditResult,
+    "win_rate": DuelResult,
+}
+"""Field that only one kind of result has → that kind."""
+
+_SCHEMA: Final = 1
+
+
+@overload
+def read_result(path: str | PathLike[str]) -> AnyResult: ...
+@overload
+def read_result(path: str | PathLike[str], kind: type[R]) -> R: ...
+def read_result(path: str | PathLike[str], kind: type[Result] | None = None) -> Result:
+    """Return the content of a result file: result.json, eval.json, audit.json or duel.json, whatever its name is now.
+
+    With `kind`, the type of result that is expected, a file of another kind is refused. Raises UsageError for a file that is
+    missing, damaged, written by a newer version, or no result.
+    """
+    path = Path(path)
+    data = _content(path)
+    found = next((of for field, of in _TOLD_BY.items() if field in data), None)
+    if found is None or (kind is not None and found is not kind):
+        expected = "a result of pop run, eval, audit or duel" if kind is None else f"what {kind.__name__} describes"
+        raise UsageError(f"{path} does not hold {expected}: name another file")
+    version = data.get("schema")
+    if isinstance(version, int) and version > _SCHEMA:
+        raise UsageError(f"{path} has schema {version} and this version of pop reads {_SCHEMA}: update pop to read it")
+    try:
+        return found.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UsageError(f"{path} is damaged: {place}: {first['msg']}; run the command that made it again") from error
+
+
+def _content(path: Path) -> dict[str, object]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"there is no result file {path}: check the name; pop run writes result.json, pop eval eval.json, "
+            "pop audit audit.json and pop duel duel.json when they are done"
+        ) from error
+    except OSError as error:
+        raise UsageError(f"cannot read {path} ({error.strerror}): name a result file") from error
+    except ValueError as error:  # not UTF-8, or not JSON
+        raise UsageError(f"{path} is damaged: it is not JSON ({error}); run the command that made it again") from error
+    if not isinstance(data, dict):
+        raise UsageError(f"{path} is no result file: it holds no JSON object")
+    return data

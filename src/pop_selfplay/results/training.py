@@ -1,0 +1,76 @@
+"""The figures that a training ends with, as `rounds[].training` of result.json holds them.
+
+A new trainer's figures get a class here and a place in `TrainingFigures`; those of a trainer from elsewhere are read as
+`OtherTraining`. What each step tells is in records.py.
+"""
+
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, JsonValue
+
+from pop_selfplay.records import Record
+from pop_selfplay.results.base import Count, Share
+
+
+class HeldOut(Record):
+    """The pairs kept out of training, before and after it. All shares are in [0, 1].
+
+    `likelier_*` is the share of pairs whose chosen answer the model finds likelier than the rejected one, which can be compared
+    before and after. `reward_accuracy` is the share whose chosen answer gained more log-probability than the rejected one; it
+    is only defined after training, because before it the policy equals the reference model and every reward is 0.
+    """
+
+    likelier_before: Share = Field(description="share of pairs whose chosen answer was likelier before training, 0 to 1")
+    likelier_after: Share = Field(description="share of pairs whose chosen answer is likelier after training, 0 to 1")
+    reward_accuracy: Share = Field(description="share of pairs whose chosen answer gained more log-probability, 0 to 1")
+    reward_margin: float = Field(description="mean reward of chosen minus rejected, β times nats")
+
+
+class TrainingResult(Record):
+    """A finished training. `tokens` counts what the policy was trained on, prompts and both answers, over all epochs.
+
+    `dropped` holds the pairs not used, by reason (training/data.py). Losses are those of the first and last logged step.
+    """
+
+    pairs_trained: int = Field(ge=1, description="pairs trained on")
+    pairs_held_out: Count = Field(description="pairs kept out, to measure on")
+    dropped: dict[str, int] = Field(description="pairs not used, by reason")
+    steps: int = Field(ge=1, description="optimizer steps")
+    best_step: int | None = Field(None, description="the step whose weights were kept, null for the last")
+    first_loss: float = Field(description="loss of the first logged step, in nats per pair")
+    last_loss: float = Field(description="loss of the last logged step, in nats per pair")
+    held_out: HeldOut | None = Field(description="the pairs held out, before and after; null when there are none")
+    seconds: float = Field(ge=0, description="wall-clock seconds of everything, loading and saving too")
+    tokens: Count = Field(description="tokens trained on, prompts and both answers, over all epochs")
+
+
+class OnlineResult(Record):
+    """A finished online training. `tokens` counts prompts and answers over all steps, `generated_tokens` the answers alone.
+
+    Rewards are means over the first and the last tenth of the steps (at least one); `judge_failures` and `invalid` count the
+    sampled answers without a score and those that did not parse, by reason.
+    """
+
+    problems: int = Field(ge=1, description="problems trained on")
+    dropped: dict[str, int] = Field(description="problems not used, by reason")
+    steps: int = Field(ge=1, description="optimizer steps")
+    samples: int = Field(ge=1, description="sampled answers")
+    judge_failures: dict[str, int] = Field(description="sampled answers without a score, by reason")
+    invalid: dict[str, int] = Field(description="sampled answers that did not parse, by reason")
+    first_reward: float | None = Field(description="mean reward of the first tenth of the steps; null without any score")
+    last_reward: float | None = Field(description="mean reward of the last tenth of the steps; null without any score")
+    kl: float | None = Field(description="divergence from the start at the last step, in nats per token; null with beta 0")
+    seconds: float = Field(ge=0, description="wall-clock seconds of everything, loading and saving too")
+    tokens: Count = Field(description="tokens of prompts and answers, over all steps")
+    generated_tokens: Count = Field(description="tokens of the sampled answers")
+
+
+class OtherTraining(Record):
+    """The figures of a trainer that this version does not know, as it gave them."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
+
+
+TrainingFigures = Annotated[TrainingResult | OnlineResult | OtherTraining, Field(union_mode="left_to_right")]
+"""The figures of one training, by whichever trainer."""
