@@ -78,6 +78,9 @@ def test_any_json_is_parsed_or_refused_with_a_reason(data: Any) -> None:
         ("<answer>one</answer></answer>", "repeated_tag"),
         ("<answer> \n </answer>", "empty_tag"),
         ("<answer>...</answer>", "placeholder"),
+        ("<answer>....</answer>", "placeholder"),
+        ("<answer>\u200b\u2060\ufeff</answer>", "empty_tag"),
+        ("<answer>\u200b[ … ]</answer>", "placeholder"),
         ("<think>still thinking <answer>x</answer>", "unclosed_reasoning"),
     ],
 )
@@ -130,7 +133,12 @@ def test_broken_json_is_mended_once_and_the_mending_is_recorded() -> None:
         ([criterion(weight=float("nan"))], "bad_weight"),
         ([criterion(weight=float("inf"))], "bad_weight"),
         ([criterion(weight=10**400)], "bad_weight"),
-        ([criterion(weight="3")], "bad_weight"),
+        ([criterion(weight="three")], "bad_weight"),
+        ([criterion(weight="50%")], "bad_weight"),
+        ([criterion(gold=float("nan"))], "wrong_type"),
+        ([criterion(gold="NaN")], "wrong_type"),
+        ([criterion(name="\u200b")], "wrong_type"),
+        ([criterion(), criterion(name="do\u200bse")], "duplicate_name"),
         ([criterion(weight=True)], "bad_weight"),
         ([criterion(name=7)], "wrong_type"),
         ([{"name": "dose", "weight": 1, "gold": ""}], "missing_key"),
@@ -174,7 +182,8 @@ def test_ratings_come_in_the_order_of_the_criteria(evaluation: Any) -> None:
         ([{"name": "dose", "rating": 2}, {"name": "dose", "rating": 0}], "duplicate_rating"),
         ([{"name": "dose", "rating": 3}, {"name": "risk", "rating": 0}], "bad_rating"),
         ([{"name": "dose", "rating": 0.5}, {"name": "risk", "rating": 0}], "bad_rating"),
-        ([{"name": "dose", "rating": "2"}, {"name": "risk", "rating": 0}], "bad_rating"),
+        ([{"name": "dose", "rating": "2/2"}, {"name": "risk", "rating": 0}], "bad_rating"),
+        ([{"name": "dose", "rating": None}, {"name": "risk", "rating": 0}], "bad_rating"),
         ([{"name": "dose"}, {"name": "risk", "rating": 0}], "missing_key"),
         ("good", "wrong_shape"),
         ([2, 0], "wrong_shape"),
@@ -198,14 +207,25 @@ def test_escaped_surrogates_inside_json_become_storable() -> None:
 def test_a_comparison_names_one_answer_and_nothing_else() -> None:
     assert parse_better("B is worse.\n<better_answer> A </better_answer>") == Parsed("A")
     assert parse_better("<think><better_answer>A</better_answer></think><better_answer>B</better_answer>") == Parsed("B")
-    for verdict, reason in {"C": "bad_verdict", "A or B": "bad_verdict", "a": "bad_verdict", "": "empty_tag"}.items():
+    for verdict, reason in {"C": "bad_verdict", "A or B": "bad_verdict", "A > B": "bad_verdict", "": "empty_tag"}.items():
         assert reason_of(parse_better(f"<better_answer>{verdict}</better_answer>")) == reason
     assert reason_of(parse_better("<better_answer>A</better_answer><better_answer>B</better_answer>")) == "repeated_tag"
 
 
+@pytest.mark.parametrize("verdict", ["a", "A.", "**A**", "(A)", "Answer A", "answer_a", "Ａ", "“A”", "A\u200b"])
+def test_a_verdict_that_leaves_no_doubt_is_read_and_told_as_repaired(verdict: str) -> None:
+    assert parse_better(f"<better_answer>{verdict}</better_answer>") == Parsed("A", repaired=True)
+
+
+def test_a_problem_that_holds_the_tag_of_its_answer_gives_it_away() -> None:
+    assert reason_of(parse_proposal("<problem>What? <answer>That.</answer></problem>")) == "nested_tag"
+
+
 def test_marks_are_plain_numbers_from_0_to_10() -> None:
     assert parse_marks("<rating_A>10</rating_A>\n<rating_B>7.5</rating_B>") == Parsed(Marks(10, 7.5))
-    for mark in ("11", "-1", "7/10", "1e1", "nan", "ten"):
+    for mark in ("7/10", "7 out of 10", "**7**", "7."):
+        assert parse_marks(f"<rating_A>3</rating_A><rating_B>{mark}</rating_B>") == Parsed(Marks(3, 7), repaired=True)
+    for mark in ("11", "-1", "−1", "<7", "~7", "7-8", "70%", "7/100", "7/5", "7,5", "1e1", "nan", "ten"):
         assert reason_of(parse_marks(f"<rating_A>3</rating_A><rating_B>{mark}</rating_B>")) == "bad_rating"
     assert reason_of(parse_marks("<rating_A>3</rating_A>")) == "no_tag"
 
