@@ -30,6 +30,7 @@ from pop_selfplay.method.rubrics import below_median
 from pop_selfplay.records import Candidate, Episode, Evaluation, Failure, Message, PreferencePair, Role
 from pop_selfplay.seeds import derive_seed
 from pop_selfplay.stages.propose import proposer_prompt
+from pop_selfplay.text.words import count_words
 
 BEST_SCORE: Final = 2.0
 """The best of the scores that stand by themselves (records.Evaluation); the worst is 0."""
@@ -75,7 +76,7 @@ def unfit_pair(chosen: str, rejected: str, max_word_difference: int | None) -> F
     """Return why two whole completions must not be a pair: they are the same, or too many words apart. None where they may."""
     if chosen == rejected:
         return Failure(stage="pair", reason="identical", detail="best and worst are the same completion")
-    difference = abs(len(chosen.split()) - len(rejected.split()))
+    difference = abs(count_words(chosen) - count_words(rejected))
     if max_word_difference is not None and difference > max_word_difference:
         return Failure(stage="pair", reason="length_gap", detail=f"{difference} words apart")
     return None

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from pop_selfplay.text.words import count_words, split_words
+
 INVALID_SCORE: Final = 0.0
 """The score of an answer that does not parse: the lowest that a rubric can give. No judge is asked."""
 _WORDS_PER_PHRASE: Final = 4
@@ -41,7 +43,7 @@ class Sample(NamedTuple):
 
 def shaped(score: float, completion: str, shaping: Shaping, *, parses: bool) -> float:
     """Return the reward of an answer with `score`."""
-    return score + shaping.format_reward * parses - shaping.length_penalty * len(completion.split()) / 100
+    return score + shaping.format_reward * parses - shaping.length_penalty * count_words(completion) / 100
 
 
 def group_figures(groups: Sequence[Sequence[float | None]]) -> dict[str, float]:
@@ -84,12 +86,12 @@ def signs(groups: Sequence[Sequence[Sample]]) -> dict[str, float]:
 
 
 def word_count(text: str) -> float:
-    return float(len(text.split()))
+    return float(count_words(text))
 
 
 def repetition(text: str) -> float:
     """Return the share of four-word phrases of `text` that it has said before, in [0, 1)."""
-    words = text.split()
+    words = split_words(text)
     phrases = Counter(tuple(words[start : start + _WORDS_PER_PHRASE]) for start in range(len(words) - _WORDS_PER_PHRASE + 1))
     return 1 - len(phrases) / phrases.total() if phrases else 0.0
 

@@ -1,30 +1,88 @@
-"""Words: count them, cut to them, and spread candidates over them. A word is what stands between white space.
+"""Words: count them, cut to them, and spread candidates over them.
 
-Scripts that are written without spaces count as few words; a corpus of them needs its own `filter.min_words`.
+A word is what stands between white space. Where a script is written without spaces (Chinese, Japanese, Thai, Lao, Khmer,
+Burmese), what stands between white space is counted as near-duplicates count it (`text/overlap.py`): a word a character. This
+is the one counter for all lengths in words: limits of documents, the gap between the answers of a pair, penalties, the spread
+of candidates, style.
 
 The style of an answer in four numbers, as Arena-Hard's style control counts it, and how two answers differ in it.
 """
 
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from pop_selfplay.records import Candidate
+from pop_selfplay.text.overlap import normalised_words
+
+_WITHOUT_SPACES: Final = re.compile(
+    "[\u0e01-\u0eff\u1000-\u109f\u1780-\u17e9\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua9e0-\ua9fe\uaa60-\uaa7f"
+    "\uf900-\ufaff\uff66-\uff9f\U0001b000-\U0001b16f\U00020000-\U000323af]"
+)
+_SPACED: Final = re.compile(r"\S+")
+
+
+def split_words(text: str) -> list[str]:
+    """Return the words of `text`: those between white space as they are, those of scripts without spaces normalised."""
+    if not _WITHOUT_SPACES.search(text):
+        return text.split()
+    return [word for spaced in text.split() for word in _words_of(spaced)]
 
 
 def count_words(text: str) -> int:
-    return len(text.split())
+    if not _WITHOUT_SPACES.search(text):
+        return len(text.split())
+    return sum(_count(spaced) for spaced in text.split())
 
 
 def has_words(text: str, minimum: int) -> bool:
     """Whether `text` has at least `minimum` words; reads no further than it must."""
-    return len(text.split(None, minimum)) >= minimum
+    if not _WITHOUT_SPACES.search(text):
+        return len(text.split(None, minimum)) >= minimum
+    return any(before + _count(spaced[0]) >= minimum for spaced, before in _counted(text)) if minimum > 0 else True
 
 
 def cut_words(text: str, maximum: int) -> str:
     """Return `text` up to the end of its word `maximum` (≥ 1), white space as it was, or all of it if it has fewer."""
-    pieces = text.split(None, maximum)
-    return text if len(pieces) <= maximum else text[: len(text) - len(pieces[-1])].rstrip()
+    if not _WITHOUT_SPACES.search(text):
+        pieces = text.split(None, maximum)
+        return text if len(pieces) <= maximum else text[: len(text) - len(pieces[-1])].rstrip()
+    for spaced, before in _counted(text):
+        if before + _count(spaced[0]) > maximum:
+            return text[: spaced.start() + _place(spaced[0], maximum - before)].rstrip()
+    return text
+
+
+def _counted(text: str) -> Iterator[tuple[re.Match[str], int]]:
+    """Yield all that stands between white space, with the number of words before it."""
+    before = 0
+    for spaced in _SPACED.finditer(text):
+        yield spaced, before
+        before += _count(spaced[0])
+
+
+def _words_of(spaced: str) -> list[str]:
+    """Return the words of a text without white space: at least one, itself."""
+    return (normalised_words(spaced) or [spaced]) if _WITHOUT_SPACES.search(spaced) else [spaced]
+
+
+def _count(spaced: str) -> int:
+    return len(_words_of(spaced))
+
+
+def _place(spaced: str, words: int) -> int:
+    """Return how many characters of a text without white space have at most `words` words; no mark is cut from its letter."""
+    low, high = 0, 1
+    while high < len(spaced) and _count(spaced[:high]) <= words:
+        low, high = high, 2 * high
+    high = min(high, len(spaced))
+    while low + 1 < high:  # spaced[:low] has few enough, spaced[:high] too many
+        middle = (low + high) // 2
+        low, high = (middle, high) if _count(spaced[:middle]) <= words else (low, middle)
+    while low and low < len(spaced) and unicodedata.category(spaced[low])[0] == "M":
+        low -= 1
+    return low if words else 0
 
 
 def spread(candidates: Sequence[Candidate], count: int) -> tuple[Candidate, ...]:
@@ -60,7 +118,7 @@ class Style(NamedTuple):
 def style_of(text: str) -> Style:
     """Return the style of a Markdown text."""
     prose = _CODE.sub("", text)
-    return Style(len(text.split()), *(len(pattern.findall(prose)) for pattern in (_HEADER, _LIST, _BOLD)))
+    return Style(count_words(text), *(len(pattern.findall(prose)) for pattern in (_HEADER, _LIST, _BOLD)))
 
 
 def style_difference(a: Style, b: Style) -> tuple[float, float, float, float]:

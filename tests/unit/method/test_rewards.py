@@ -53,3 +53,9 @@ def test_repetition_is_the_share_of_phrases_said_before() -> None:
     assert repetition("one two three four five") == 0
     assert repetition("a b c d a b c d") == pytest.approx(1 / 5)
     assert repetition("too short") == 0
+
+
+def test_an_answer_without_spaces_is_as_long_as_its_characters() -> None:
+    chinese = "人工智能" * 100
+    assert shaped(1.0, chinese, Shaping(0.0, 0.1), parses=True) == pytest.approx(0.6)
+    assert repetition(chinese) > 0.9 > repetition("人工智能正在改变")

@@ -1,14 +1,28 @@
 """Words and the spread of candidates."""
 
+import unicodedata
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pop_selfplay.records import Candidate
-from pop_selfplay.text.words import count_words, cut_words, has_words, spread
+from pop_selfplay.text.overlap import normalised_words
+from pop_selfplay.text.words import count_words, cut_words, has_words, split_words, spread, style_of
 
-texts = st.one_of(st.text(), st.lists(st.sampled_from(["a", "bc", " ", "\n", "\t", "\x1f", "\u3000"])).map("".join))
+UNSPACED = {
+    "Chinese": "人工智能正在改变医疗保健的方式，医生可以利用算法更快地诊断疾病。",
+    "Japanese": "吾輩は猫である。名前はまだ無い。ガギグ",
+    "Thai": "ปัญญาประดิษฐ์กำลังเปลี่ยนแปลงวิธีการดูแลสุขภาพ",
+    "Khmer": "បញ្ញាសិប្បនិម្មិត",
+    "Lao": "ປັນຍາປະດິດ",
+    "Burmese": "ဉာဏ်ရည်တု",
+}
+texts = st.one_of(
+    st.text(st.characters(max_codepoint=0xDFF)),
+    st.lists(st.sampled_from(["a", "bc", " ", "\n", "\t", "\x1f", "\u3000"])).map("".join),
+)
 
 
 def candidates(lengths: list[int]) -> list[Candidate]:
@@ -21,6 +35,48 @@ def test_cutting_keeps_the_first_words_and_the_white_space_between_them(text: st
     assert text.startswith(cut)
     assert cut.split() == text.split()[:maximum]
     assert cut == text or not cut[-1].isspace()
+
+
+unspaced = st.lists(st.sampled_from([*"人工智能。ปัญกำခ្ញああ゙ﾊﾞ", "word", "a", " ", "\n", "é", "!"]), max_size=30).map("".join)
+
+
+@pytest.mark.parametrize("text", UNSPACED.values(), ids=UNSPACED)
+def test_a_text_without_spaces_has_the_words_that_near_duplicates_count(text: str) -> None:
+    assert count_words(text) == len(normalised_words(text)) > 8
+    assert count_words(text * 3000) == 3000 * count_words(text)
+    assert count_words(f"{text} and {text}") == 2 * count_words(text) + 1
+    assert has_words(text, 8) and style_of(text).words == count_words(text)
+
+
+@given(st.one_of(st.text(), texts, unspaced), st.integers(1, 12))
+def test_a_cut_is_a_beginning_of_the_original_with_no_more_words_and_ends_no_mark_from_its_letter(
+    text: str, maximum: int
+) -> None:
+    cut = cut_words(text, maximum)
+    assert text.startswith(cut) and count_words(cut) <= maximum
+    assert len(split_words(cut)) == count_words(cut)
+    if count_words(text) <= maximum:
+        assert cut == text
+    else:
+        rest = text[len(cut) :].lstrip()
+        assert rest and not (rest == text[len(cut) :] and unicodedata.category(rest[0])[0] == "M")
+
+
+@given(unspaced, st.integers(0, 12))
+def test_has_words_agrees_with_the_count_without_spaces(text: str, minimum: int) -> None:
+    assert has_words(text, minimum) == (count_words(text) >= minimum)
+
+
+def test_a_cut_comes_right_behind_its_last_word_and_the_marks_after_it() -> None:
+    assert cut_words("你好，世界。", 2) == "你好，"
+    assert cut_words("Say 你好世界 twice", 3) == "Say 你好"
+    assert cut_words("你好world", 3) == "你好world"
+    assert cut_words("人" * 96_000, 1024) == "人" * 1024
+
+
+@given(st.text(st.characters(max_codepoint=0x2FF)))
+def test_what_is_written_with_spaces_counts_as_ever(text: str) -> None:
+    assert count_words(text) == len(text.split()) and split_words(text) == text.split()
 
 
 @given(texts, st.integers(0, 10))

@@ -25,6 +25,7 @@ from pop_selfplay.results.duel import (
 from pop_selfplay.stats.bootstrap import bootstrap_mean
 from pop_selfplay.stats.intervals import SHARES
 from pop_selfplay.stats.length_control import length_controlled
+from pop_selfplay.text.words import count_words
 
 _SHOWN_CRITERIA: Final = 20
 
@@ -106,7 +107,7 @@ def _preference(fight: Fight) -> float:
 def _length(duel: Duel, judged: Sequence[Fight]) -> LengthFigures:
     """Return the length-controlled win rate over the fights in which both answered, and how long they answered."""
     both = [fight for fight in judged if not fight.forfeit]
-    words = [(len(fight.a.split()), len(fight.b.split())) for fight in both]
+    words = [(count_words(fight.a), count_words(fight.b)) for fight in both]
     difficulties = [fight.prompt.difficulty for fight in both]
     known = [difficulty for difficulty in difficulties if difficulty is not None]
     found = length_controlled(
