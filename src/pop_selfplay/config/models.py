@@ -56,6 +56,11 @@ class EndpointModel(Config):
     extra_body: dict[str, Any] = Field({}, description="further fields of every request, as the server names them")
     omit: list[str] = Field([], description="parameters that are not sent, such as seed; found out by itself where it says so")
     rename: dict[str, str] = Field({}, description="our name of a parameter → the server's")
+    dialect: Literal["auto", "openai", "anthropic"] = Field(
+        "auto", description="the API: OpenAI's chat completions or Anthropic's Messages; auto: by the address"
+    )
+    batch: bool = Field(False, description="send calls as batches: cheaper, and answered within a day")
+    batch_poll_s: float = Field(30, gt=0, description="how often to ask whether a batch is done")
     max_reply_mb: float = Field(32, gt=0, description="longest reply that is read, in MB")
 
     @property
@@ -128,7 +133,7 @@ OPERATIONAL: Final = frozenset(
     {
         *("base_url", "base_urls", "api_key_env", "weights", "timeout_s", "patience_s", "prices"),
         *("n", "max_in_flight", "requests_per_minute", "tokens_per_minute"),
-        *("omit", "rename", "max_reply_mb"),
+        *("omit", "rename", "max_reply_mb", "dialect", "batch", "batch_poll_s"),
         *("executable", "gpus", "tensor_parallel", "data_parallel", "startup_s"),
         *("device", "batch_tokens", "seconds_per_call"),
     }
@@ -139,11 +144,17 @@ ADDED: Final = frozenset({"extra_body"})
 """Settings that came later. At their default they do not count for a stored call, so that the calls of older runs still do."""
 
 
+_BATCHED: Final = 50_000
+"""Calls of one batch: as many as may be, since every batch takes its time."""
+
+
 def capacity_of(model: ModelConfig) -> int:
     """Return how many completions the model can be asked for at once, over all its servers; 0 where it sets no limit."""
     if isinstance(model, VllmModel):
         return model.max_in_flight
-    return model.max_in_flight * len(model.urls) if isinstance(model, EndpointModel) else 0
+    if not isinstance(model, EndpointModel):
+        return 0
+    return _BATCHED if model.batch else model.max_in_flight * len(model.urls)
 
 
 def prices_of(model: ModelConfig) -> Prices | None:

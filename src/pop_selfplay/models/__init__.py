@@ -47,7 +47,12 @@ def open_model(
         case EndpointModel():
             from pop_selfplay.models.endpoint import EndpointChatModel
 
-            return EndpointChatModel(config, name=name, notice=notice)
+            single = EndpointChatModel(config, name=name, notice=notice)
+            if not config.batch:
+                return single
+            from pop_selfplay.models.endpoint.batch import BatchChatModel
+
+            return BatchChatModel(config, single, folder=folder, notice=notice)
         case VllmModel():
             from pop_selfplay.models.vllm_server import VllmChatModel
 

@@ -5,6 +5,8 @@
 | http.py | one POST, and the seam for tests |
 | address.py | URLs and keys |
 | wire.py, reply.py | requests as JSON, replies as completions |
+| dialects.py, anthropic.py | which of the two APIs is spoken, and Anthropic's own |
+| batch.py | calls sent as batches, which cost less and take longer |
 | parameters.py | which parameters the server takes, as configured and as found out |
 | errors.py | what a server's refusal means: one table |
 | refusals.py | what follows from it for the call or the run |
@@ -24,13 +26,14 @@ from typing import Any, Final
 from pop_selfplay.config import EndpointModel
 from pop_selfplay.errors import ModelRefused, ModelUnavailable, RequestBroken
 from pop_selfplay.models.base import ChatRequest, Completion, Notice
-from pop_selfplay.models.endpoint.address import headers_for, url_of
+from pop_selfplay.models.endpoint.address import url_of
+from pop_selfplay.models.endpoint.dialects import dialect_of
 from pop_selfplay.models.endpoint.errors import Kind, read_error
 from pop_selfplay.models.endpoint.http import Dropped, HttpClient, Response, Send, Unusable
 from pop_selfplay.models.endpoint.n_support import PROBE, Several
 from pop_selfplay.models.endpoint.parameters import Parameters
 from pop_selfplay.models.endpoint.refusals import Refused, as_error
-from pop_selfplay.models.endpoint.reply import Reply, Unreadable, read_reply
+from pop_selfplay.models.endpoint.reply import Reply, Unreadable
 from pop_selfplay.models.endpoint.retrying import Patience, Transient
 from pop_selfplay.models.endpoint.servers import Server, Servers
 from pop_selfplay.models.limits import Grant, Limits
@@ -52,11 +55,13 @@ class EndpointChatModel:
     ) -> None:
         """Make the client; nothing is sent yet. Raises ModelRefused for an unusable address, proxy or key."""
         self._config, self._name, self._notice = config, name or config.model, notice
-        self._headers = headers_for(config)
-        self._servers = Servers([Server(url_of(url, "/chat/completions"), Scheduler(_limits(config))) for url in config.urls])
+        self._dialect = dialect_of(config)
+        self._headers = self._dialect.headers(config)
+        self._servers = Servers([Server(url_of(url, self._dialect.path), Scheduler(_limits(config))) for url in config.urls])
         self._places = Places()
-        self._parameters = Parameters(config, notice)
-        self._several = Several(config.n if self._parameters.sends("n") else "never", notice)
+        self._parameters = Parameters(config, self._dialect, notice)
+        several = self._dialect.several and self._parameters.sends("n")
+        self._several = Several(config.n if several else "never", notice)
         self._given = set[str]()
         self._generated: dict[Role, float] = {}
         self._told_of_cut_prompts = False
@@ -180,7 +185,7 @@ class EndpointChatModel:
         if error is not None:
             raise Transient.of(error) if error.kind in (Kind.OVERLOAD, Kind.BROKEN) else Refused(server.url, error)
         try:
-            return read_reply(response.body, call.first.stop)
+            return self._dialect.read(response.body, call.first.stop)
         except Unreadable as unreadable:
             raise Transient(str(unreadable), from_model=True) from unreadable
 

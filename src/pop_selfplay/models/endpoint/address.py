@@ -1,14 +1,10 @@
 """Where a server is and who may ask it: URLs and keys, checked before anything is sent."""
 
 import os
-from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
-from pop_selfplay.config import EndpointModel
 from pop_selfplay.errors import ModelRefused
 from pop_selfplay.models.endpoint.http import Unusable, find_proxy
-
-_AZURE: Final = (".openai.azure.com", ".cognitiveservices.azure.com")
 
 
 def url_of(base_url: str, path: str) -> str:
@@ -31,6 +27,14 @@ def url_of(base_url: str, path: str) -> str:
     return url
 
 
+def host_of(base_url: str) -> str:
+    """Return the host of an address, "" where it has none."""
+    try:
+        return urlsplit(base_url).hostname or ""
+    except ValueError:
+        return ""
+
+
 def read_key(variable: str | None) -> str | None:
     """Return the key in an environment variable, None where none is named. Raises ModelRefused for one that cannot be sent."""
     if variable is None:
@@ -44,14 +48,3 @@ def read_key(variable: str | None) -> str | None:
             "that no key has: export the key alone"
         )
     return key
-
-
-def headers_for(config: EndpointModel) -> dict[str, str]:
-    """Return the headers of every request. Azure takes the key under a name of its own."""
-    key = read_key(config.api_key_env)
-    headers = {"content-type": "application/json"}
-    if key is None:
-        return headers
-    if any((urlsplit(url).hostname or "").endswith(_AZURE) for url in config.urls):
-        return {**headers, "api-key": key}
-    return {**headers, "authorization": f"Bearer {key}"}

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from pop_selfplay.config import EndpointModel
 from pop_selfplay.models.base import ChatRequest, Notice
+from pop_selfplay.models.endpoint.dialects import Dialect
 from pop_selfplay.models.endpoint.errors import Kind, ServerError
-from pop_selfplay.models.endpoint.wire import payload
 
 _OTHER_NAME: Final = {"max_tokens": "max_completion_tokens"}
 _MAY_BE_LEFT_OUT: Final = {
@@ -19,6 +19,7 @@ _MAY_BE_LEFT_OUT: Final = {
     "top_p": "it samples by its own top_p",
     "seed": "its samples cannot be repeated",
     "stop": "it is cut off here",
+    "stop_sequences": "it is cut off here",
 }
 _NEEDED_BY: Final = {
     "logprobs": "synthesis.scoring logprob needs it: lower synthesis.logprob.top if that many are too many, use a server that "
@@ -31,15 +32,15 @@ _NEEDED_BY: Final = {
 class Parameters:
     """Makes the bodies of requests to one endpoint as its servers take them."""
 
-    def __init__(self, config: EndpointModel, notice: Notice) -> None:
-        self._config, self._notice = config, notice
+    def __init__(self, config: EndpointModel, dialect: Dialect, notice: Notice) -> None:
+        self._config, self._dialect, self._notice = config, dialect, notice
         self._left_out = set(config.omit)
         self._renamed = dict(config.rename)
         self._without_system = False
 
     def body(self, requests: Sequence[ChatRequest]) -> dict[str, Any]:
         """Return the JSON that asks for all of `requests`, which differ only by their seeds."""
-        body = payload(self._config.model, requests, merge_system=self._without_system)
+        body = self._dialect.payload(self._config.model, requests, merge_system=self._without_system)
         body = {self._renamed.get(name, name): value for name, value in body.items() if name not in self._left_out}
         return body | self._config.extra_body
 

@@ -5,7 +5,8 @@ from pydantic import ValidationError
 
 from pop_selfplay.config import EndpointModel
 from pop_selfplay.errors import ModelRefused
-from pop_selfplay.models.endpoint.address import headers_for, url_of
+from pop_selfplay.models.endpoint.address import url_of
+from pop_selfplay.models.endpoint.dialects import OPENAI
 
 
 @pytest.fixture(autouse=True)
@@ -49,14 +50,14 @@ def test_a_key_that_cannot_be_sent_is_refused_without_showing_it(monkeypatch: py
         key = "sk\x01"
     monkeypatch.setenv("KEY", key)
     with pytest.raises(ModelRefused, match="KEY") as caught:
-        headers_for(EndpointModel(base_url="http://server.test/v1", model="m", api_key_env="KEY"))
+        OPENAI.headers(EndpointModel(base_url="http://server.test/v1", model="m", api_key_env="KEY"))
     assert "sk" not in str(caught.value)
 
 
 def test_azure_gets_the_key_under_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEY", "abc")
     azure = EndpointModel(base_url="https://x.openai.azure.com/openai/v1", model="m", api_key_env="KEY")
-    assert headers_for(azure)["api-key"] == "abc"
+    assert OPENAI.headers(azure)["api-key"] == "abc"
 
 
 def test_credentials_in_an_address_are_refused() -> None:

@@ -8,7 +8,7 @@ from pop_selfplay.records import Criterion
 
 
 def faults(schema: Any) -> list[Any]:
-    """Return every node that OpenAI's strict mode refuses: without a type, or an object whose properties are not all required."""
+    """Return every node that OpenAI's strict mode refuses: without a type, or an object that does not require all it has."""
     if not isinstance(schema, dict):
         return []
     bad = [schema] if "type" not in schema else []
