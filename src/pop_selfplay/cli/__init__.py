@@ -1,10 +1,9 @@
 """The command `pop`: parse the arguments, import the rest only then, and turn errors into exit codes.
 
-Exit codes: 0 done, 1 our bug, 2 wrong usage or config, 3 a quality gate failed, 4 stopped with work saved and resumable.
+Exit codes: 0 done, 1 our bug, 2 wrong usage or config, 3 no usable model or a failed gate, 4 stopped with work saved.
 
     app.py       what all commands share
     commands.py  the commands that make and use a run
-    pocket.py    the commands about the pocket model
     simulate.py  the simulated server
     evaluate.py  pop eval, pop duel, pop audit
     schema.py    JSON schemas of configs and results
@@ -21,11 +20,11 @@ import typer
 from pop_selfplay.cli import commands  # first: `pop --help` lists commands in the order in which they are imported
 
 # isort: split
-from pop_selfplay.cli import evaluate, pocket, schema, simulate
+from pop_selfplay.cli import evaluate, schema, simulate
 from pop_selfplay.cli.app import app
 from pop_selfplay.errors import PopError
 
-__all__ = ["app", "commands", "evaluate", "main", "pocket", "run", "schema", "simulate"]
+__all__ = ["app", "commands", "evaluate", "main", "run", "schema", "simulate"]
 
 _TYPERS_INTERRUPT = 130
 _STOPPED = "stopped; what a run had finished is saved, and `pop run DIR` goes on with it"

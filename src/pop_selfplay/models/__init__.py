@@ -69,8 +69,5 @@ def open_model(
             from pop_selfplay.models.local import LocalChatModel
 
             if not (POCKET_WEIGHTS / "config.json").is_file():
-                raise ModelRefused(
-                    f"the pocket model is missing from {POCKET_WEIGHTS}: reinstall pop-selfplay, or make the weights with "
-                    "python -m pop_selfplay.pocket.pretrain"
-                )
+                raise ModelRefused(f"the pocket model is missing from {POCKET_WEIGHTS}: reinstall pop-selfplay")
             return LocalChatModel(LocalModel(path=str(POCKET_WEIGHTS)), name=name or "pocket")

@@ -1,7 +1,7 @@
 """How the pocket world speaks: attributes, their values, and every sentence in which they occur.
 
 No value is shared by two attributes or with a part of a name, and each value follows a space wherever it occurs: so each can be
-one token everywhere (`tokenizer.py`). A new attribute is one more entry of ATTRIBUTES.
+one token everywhere (`tools/pocket/tokenizer.py`). A new attribute is one more entry of ATTRIBUTES.
 """
 
 import random
@@ -149,7 +149,7 @@ def names_in(text: str) -> set[str]:
 
 
 def asked(problem: str) -> Asked | None:
-    """Return what `problem` asks for, or None where it is no question of this world. For gates and tests only."""
+    """Return what `problem` asks for, or None where it is no question of this world."""
     match = re.fullmatch(r"[^:]*?([A-Z][a-z]+-[a-z]+): (.+)\?", problem.strip())
     if not match:
         return None

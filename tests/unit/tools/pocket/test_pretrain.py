@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from tools.pocket import pretrain
+from tools.pocket.muon import Muon, orthogonalised
+from tools.pocket.pretrain import Recipe
 from transformers import AutoModelForCausalLM, AutoTokenizer
-
-from pop_selfplay.pocket import pretrain
-from pop_selfplay.pocket.optimiser import orthogonalised
-from pop_selfplay.pocket.pretrain import Recipe
 
 TINY = Recipe(steps=3, hidden=32, layers=1, heads=2, feed_forward=32, comparator_share=0.4, gate_cases=0)
 
@@ -35,6 +34,22 @@ def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
     assert recipe.lr_factor(0.0, 0) == 0.1
     assert recipe.lr_factor(0.4, 100) == 1.0
     assert recipe.lr_factor(0.999, 100) < 0.01
+
+
+def test_muon_makes_the_update_of_torch_to_bfloat16_s_precision() -> None:
+    random = torch.Generator().manual_seed(0)
+    start = [torch.randn(shape, generator=random) for shape in ((16, 8), (8, 16), (8, 8), (16, 8))]
+    ours, theirs = ([torch.nn.Parameter(matrix.clone()) for matrix in start] for _ in range(2))
+    muon, reference = Muon(ours, lr=0.02), torch.optim.Muon(theirs, lr=0.02, weight_decay=0.0)
+    for _ in range(3):
+        for own, their in zip(ours, theirs, strict=True):
+            own.grad = torch.randn(own.shape, generator=random)
+            their.grad = own.grad.clone()
+        before = [matrix.detach().clone() for matrix in ours]
+        muon.step()
+        reference.step()  # type: ignore[no-untyped-call]
+        for own, their, old in zip(ours, theirs, before, strict=True):
+            assert (own - their).norm() < 0.1 * (own - old).norm()
 
 
 def test_muon_s_updates_have_singular_values_near_one() -> None:

@@ -1,4 +1,4 @@
-"""Make the pocket model's weights from nothing: `python -m pop_selfplay.pocket.pretrain`.
+"""Make the pocket model's weights from nothing: `python -m tools.pocket.pretrain`.
 
 First a comparator alone (what was said, what is gold, the rating), because mixed in from the start it stays at chance. Then
 articles and all four roles in one mix. Muon for matrices, AdamW for the rest; the learning rate is constant at first, then
@@ -23,15 +23,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from tools.pocket.batches import Batch, Feeder, Kind
+from tools.pocket.check import check
+from tools.pocket.generate import generator
+from tools.pocket.muon import Muon
+from tools.pocket.tokenizer import build_tokenizer
 from torch import distributed, multiprocessing
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from pop_selfplay.pocket.batches import Batch, Feeder, Kind
-from pop_selfplay.pocket.check import check
-from pop_selfplay.pocket.generate import generator
-from pop_selfplay.pocket.optimiser import Muon
-from pop_selfplay.pocket.tokenizer import build_tokenizer
+from pop_selfplay.models import POCKET_WEIGHTS
 from pop_selfplay.pocket.world import World
 
 log = logging.getLogger(__name__)
@@ -244,7 +245,7 @@ def _work(rank: int, recipe: Recipe, out: Path, processes: int, start: Path | No
 def main() -> None:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "model")
+    parser.add_argument("--out", type=Path, default=POCKET_WEIGHTS)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--minutes", type=float, default=Recipe.minutes)
     parser.add_argument("--steps", type=int, default=None, help="a budget in optimiser steps instead of minutes")

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import torch
+from tools.pocket import demonstrations
+from tools.pocket.demonstrations import Demonstration
 
-from pop_selfplay.pocket import demonstrations
-from pop_selfplay.pocket.demonstrations import Demonstration
 from pop_selfplay.pocket.world import World
 
 PROMPT_WEIGHT: Final = 0.15

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from tools.pocket import demonstrations
 from transformers import PreTrainedTokenizerFast
 
-from pop_selfplay.pocket import demonstrations
 from pop_selfplay.pocket.wording import ATTRIBUTES, BRIDGES, HEDGE, LEADS, NAME_HEADS, NAME_TAILS, NOTHING_SAID
 from pop_selfplay.pocket.world import World
 

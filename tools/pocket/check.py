@@ -1,10 +1,14 @@
 """The quality gates of the pocket model: does it play every role well enough for the loop to mean something?
 
+    python -m tools.pocket.check --model DIR --cases 300
+
 Every gate is measured on what the model writes by itself on fresh cases, never on teacher-forced tokens. Half of the documents
 are the true articles of self-play plants, half are about plants with facts made up on the spot.
 """
 
+import argparse
 import random
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +16,14 @@ from typing import Final, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
+from tools.pocket import demonstrations
+from tools.pocket.demonstrations import Demonstration, pocket_domain
+from tools.pocket.generate import Generate, load_generator
 
-from pop_selfplay.errors import GateFailed
+from pop_selfplay.errors import GateFailed, PopError
 from pop_selfplay.method.parsing import Parsed, parse_answer, parse_evaluation, parse_proposal, parse_rubric
-from pop_selfplay.pocket import demonstrations, wording
-from pop_selfplay.pocket.demonstrations import Demonstration, pocket_domain
-from pop_selfplay.pocket.generate import Generate, load_generator
+from pop_selfplay.models import POCKET_WEIGHTS
+from pop_selfplay.pocket import wording
 from pop_selfplay.pocket.wording import ATTRIBUTES, Facts, Statement
 from pop_selfplay.pocket.world import World, choose_attributes, grade, grade_against
 from pop_selfplay.records import Message
@@ -71,6 +77,18 @@ def check_and_print(model_dir: Path, cases: int = 300) -> None:
     missed = [gate.name for gate in gates if not gate.passed]
     if missed:
         raise GateFailed(f"the pocket model misses {len(missed)} of {len(gates)} gates: {', '.join(missed)}")
+
+
+def main() -> None:
+    """Measure the gates on fresh cases and print them; exit with 1 where one is missed or there is no model."""
+    parser = argparse.ArgumentParser(description="Measure the pocket model's quality gates on fresh cases.")
+    parser.add_argument("--model", type=Path, default=POCKET_WEIGHTS, help="a model directory; default: the shipped one")
+    parser.add_argument("--cases", type=int, default=300, help="fresh cases per gate, at least 1")
+    options = parser.parse_args()
+    try:
+        check_and_print(options.model, options.cases)
+    except PopError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
 
 
 def proposal_gates(generate: Generate, world: World, rng: random.Random, cases: int) -> list[Gate]:
@@ -190,3 +208,7 @@ def _answer_worth(subject: _Subject, rating: int, rng: random.Random) -> tuple[D
 def _another(attribute: str, value: str, rng: random.Random) -> str:
     others: Sequence[str] = [v for v in ATTRIBUTES[attribute].values if v != value]
     return rng.choice(others)
+
+
+if __name__ == "__main__":
+    main()

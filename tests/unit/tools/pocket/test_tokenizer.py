@@ -4,9 +4,10 @@ import random
 from typing import Any
 
 import pytest
+from tools.pocket import demonstrations
+from tools.pocket.tokenizer import atoms, build_tokenizer, values
 
-from pop_selfplay.pocket import demonstrations, wording
-from pop_selfplay.pocket.tokenizer import atoms, build_tokenizer, values
+from pop_selfplay.pocket import wording
 from pop_selfplay.pocket.wording import ATTRIBUTES, NAME_HEADS, NAME_TAILS, Statement
 from pop_selfplay.pocket.world import World
 

@@ -1,15 +1,16 @@
 """The gates: met by the shipped weights, and missed by a model that cannot play."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from tools.pocket import check as checking
+from tools.pocket.check import check, check_and_print, main
+from tools.pocket.generate import load_generator
 
 from pop_selfplay.errors import GateFailed, ModelRefused
 from pop_selfplay.models import POCKET_WEIGHTS
-from pop_selfplay.pocket import check as checking
-from pop_selfplay.pocket.check import check, check_and_print
-from pop_selfplay.pocket.generate import load_generator
 from pop_selfplay.records import Message
 
 
@@ -34,6 +35,13 @@ def test_a_directory_without_a_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes((POCKET_WEIGHTS / "config.json").read_bytes())
     with pytest.raises(ModelRefused, match="cannot load a model"):
         check_and_print(tmp_path)
+
+
+def test_the_command_says_what_is_wrong_and_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "load_generator", lambda _: nonsense)
+    monkeypatch.setattr(sys, "argv", ["check", "--cases", "5"])
+    with pytest.raises(SystemExit, match=r"GateFailed: the pocket model misses .* gates: proposals well-formed"):
+        main()
 
 
 @pytest.mark.slow

@@ -3,10 +3,11 @@
 import random
 
 import pytest
+from tools.pocket import demonstrations
+from tools.pocket.demonstrations import pocket_domain
 
 from pop_selfplay.method.parsing import Parsed, parse_answer, parse_evaluation, parse_proposal, parse_rubric
-from pop_selfplay.pocket import demonstrations, wording
-from pop_selfplay.pocket.demonstrations import pocket_domain
+from pop_selfplay.pocket import wording
 from pop_selfplay.pocket.wording import Statement
 from pop_selfplay.pocket.world import World, asked, grade_against
 
