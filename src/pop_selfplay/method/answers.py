@@ -1,51 +1,39 @@
-"""Is the boxed final answer of a text the one of the reference? For tasks with one right answer (math, knowledge).
+r"""Is the boxed final answer of a text the one of the reference? For tasks with one right answer (math, knowledge).
 
-Three steps, the first that can tell decides: equal text once markup, case and white space are gone; equal numbers (1,000 and
-1000, 1/2 and 0.5); equal mathematics by math-verify (x+1 and 1+x, √18 and 3√2). Answers without digit, operator or command
-are words and never go to math-verify, which would read them as products of letters: "elbow" would equal "below".
+Answers are trained on, so a false "equal" costs more than a missed one. What both sides say is read strictly, as text, value
+with its unit, list, tuple or interval, set, matrix, equation or inequality; what cannot be read in one way only is compared as
+text, once markup, case and white space are gone. These readings are conventions, and nothing else is forgiven:
 
-A comparison that takes math-verify longer than `SECONDS` counts as unequal. The limit is an alarm signal, which only the main
-thread may set; in any other thread there is no limit, and answers of more than `LONGEST` characters are compared as text only.
+- a unit may be left out on one side (5 cm, 5), never be another one (5 mg, 5 g); 10 % is 10 and 0.1; 2 million is 2,000,000
+- the name in front of a value may be left out (x = 5, 5), not be another one; `x \in [1, 2]` and `1 ≤ x ≤ 2` are the interval
+- values in a bare list, in a set, or with "or" or ± may stand in any order; in brackets, and words, they may not
+- `4210_5` is in base 5: equal only to the same digits in the same base
 
 Answers that should earn nothing: refusals, and answers that hold the rubric.
 
 Both are told by stated rules, so they miss some and may wrong a few; what counts is how often, and whether such answers win.
 """
 
-import importlib
-import logging
 import re
-import threading
-import unicodedata
-from fractions import Fraction
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
+from pop_selfplay.method.notation import LONGEST, compact, inside, tokens_of
+from pop_selfplay.method.readings import Reading, as_equation, read_answer
+from pop_selfplay.method.terms import Node, number
+from pop_selfplay.method.units import PERCENT
+from pop_selfplay.method.values import same_equation, same_expression
 from pop_selfplay.records import Rubric
 from pop_selfplay.text.overlap import normalised_words
 
-SECONDS: Final = 3
-LONGEST: Final = 300
-_BOX: Final = "\\boxed{"
-_WRAPPED: Final = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|operatorname|mbox)\s*\{([^{}]*)\}")
-_SPACING: Final = re.compile(r"\\[,;:! ]|\\(?:quad|qquad|left|right|displaystyle)(?![a-zA-Z])|~|\$")
-_FRACTION: Final = re.compile(r"\\[dt]?frac\s*\{\s*([^{}]*?)\s*\}\s*\{\s*([^{}]*?)\s*\}")
-_GROUPED: Final = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_NUMBER: Final = re.compile(r"[+-]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})")
-_RATIO: Final = re.compile(r"([+-]?\d{1,40})/(\d{1,40})")
-_MATHEMATICS: Final = re.compile(r"[\d\\^_+*/=<>|√π∞{}]")
+_BOX: Final = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)")
 
 
 def final_answer(text: str) -> str | None:
-    r"""Return what stands in the last `\boxed{…}` of `text`, braces balanced; None where there is none, or no end."""
-    start = text.rfind(_BOX)
-    if start < 0:
-        return None
-    depth, begin = 1, start + len(_BOX)
-    for place in range(begin, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[place], 0)
-        if depth == 0:
-            return text[begin:place].strip()
-    return None
+    r"""Return what stands in the last `\boxed{…}` or `\fbox{…}`, braces balanced; None where there is none, or no end."""
+    boxes = list(_BOX.finditer(text))
+    found = inside(text, boxes[-1].end()) if boxes else None
+    return None if found is None else found.strip()
 
 
 def same_final_answer(text: str, reference: str) -> bool:
@@ -55,44 +43,61 @@ def same_final_answer(text: str, reference: str) -> bool:
 
 
 def equal_answers(answer: str, right: str) -> bool:
-    """Return whether two final answers, without their boxes, say the same."""
-    one, other = _plain(answer), _plain(right)
-    if not one or not other:
-        return False
-    if one == other:
+    """Return whether two final answers, without their boxes, say the same. Answers that say nothing never do."""
+    if max(len(answer), len(right)) > LONGEST:
+        one, other = compact(tokens_of(answer)), compact(tokens_of(right))
+        return bool(one) and one == other
+    said, wanted = read_answer(answer), read_answer(right)
+    return bool(said.text and wanted.text) and _same(said, wanted)
+
+
+def _same(one: Reading, other: Reading) -> bool:
+    if one.text and one.text == other.text:
         return True
-    numbers = _number(one), _number(other)
-    if None not in numbers:
-        return numbers[0] == numbers[1]
-    if not (_MATHEMATICS.search(one) and _MATHEMATICS.search(other)):
+    if one.label and other.label and one.label != other.label:
+        return _same_equations(one, other)
+    if one.kind != other.kind:
+        return "equation" in (one.kind, other.kind) and _same_equations(one, other)
+    if one.kind == "value":
+        return _same_values(one, other)
+    if one.kind == "equation":
+        return _same_equations(one, other)
+    if one.shape != other.shape or len(one.items) != len(other.items):
         return False
-    return max(len(answer), len(right)) <= LONGEST and _equal_mathematics(answer, right)
+    if one.kind in ("list", "union"):
+        return _same_in_any_order(one.items, other.items)
+    return bool(one.items) and all(map(_same, one.items, other.items))
 
 
-def _plain(answer: str) -> str:
-    text = unicodedata.normalize("NFKC", answer).replace("−", "-")
-    while (unwrapped := _WRAPPED.sub(r"\1", text)) != text:
-        text = unwrapped
-    text = " ".join(_SPACING.sub(" ", text).split()).casefold().strip(" .")
-    text = _GROUPED.sub("", _FRACTION.sub(r"\1/\2", text))
-    if re.fullmatch(r"\([a-z]\)", text):  # the letter of an option
-        text = text[1]
-    return text
+def _same_equations(one: Reading, other: Reading) -> bool:
+    nodes = as_equation(one), as_equation(other)
+    return nodes[0] is not None and nodes[1] is not None and same_equation(nodes[0], nodes[1])
 
 
-def _number(plain: str) -> Fraction | None:
-    if _NUMBER.fullmatch(plain):
-        return Fraction(plain)
-    ratio = _RATIO.fullmatch(plain.replace(" ", ""))
-    return Fraction(int(ratio[1]), int(ratio[2])) if ratio and int(ratio[2]) else None
+def _same_values(one: Reading, other: Reading) -> bool:
+    """Whether values agree, and their units, of which either side may leave out an optional one."""
+    if one.unit.name != other.unit.name:
+        named = one if one.unit.name else other
+        if (one.unit.name and other.unit.name) or not named.unit.optional:
+            return False
+        bare = other if named is one else one
+        if named.unit.name == PERCENT and same_expression(Node("/", (named.node, number(100))), bare.node):
+            return True
+    return same_expression(one.node, other.node)
 
 
-def _equal_mathematics(answer: str, right: str) -> bool:
-    library: Any = importlib.import_module("math_verify")  # takes a second, so only when it is needed
-    logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it would print answers that it cannot read
-    seconds = SECONDS if threading.current_thread() is threading.main_thread() else None
-    gold, target = (library.parse(f"{_BOX}{text}}}", parsing_timeout=seconds) for text in (right, answer))
-    return bool(library.verify(gold, target, timeout_seconds=seconds))
+def _same_in_any_order(ones: Sequence[Reading], others: Sequence[Reading]) -> bool:
+    """Whether each of `ones` has its own like among `others`. Where items have names of their own, these must be the same."""
+    labels = [[item.label for item in items] for items in (ones, others)]
+    if any(len(set(found) - {""}) > 1 for found in labels) and sorted(labels[0]) != sorted(labels[1]):
+        return False
+    left = list(others)
+    for item in ones:
+        found = next((other for other in left if _same(item, other)), None)
+        if found is None:
+            return False
+        left.remove(found)
+    return True
 
 
 _REFUSAL: Final = re.compile(

@@ -3,7 +3,7 @@
 | module | benchmarks | from |
 | --- | --- | --- |
 | gsm8k.py, aime.py, choices.py | gsm8k · aime2024, aime2025 · medqa, mmlu_pro, gpqa_diamond | inspect_evals |
-| math_500.py | math_500 | ours, answers checked by math-verify |
+| math_500.py | math_500 | ours, answers checked by method/answers.py |
 | ifeval.py | ifeval | ours, checkers in evaluation/benchmarks/instruction_checks.py |
 | healthbench.py, writingbench.py | healthbench · writingbench | inspect_evals' data and judge prompts, our scorers |
 | arena_hard.py | arena_hard_v0.1, arena_hard_v2 | ours |

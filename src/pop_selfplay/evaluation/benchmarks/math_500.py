@@ -1,4 +1,4 @@
-r"""MATH-500: 500 competition problems with a final answer in `\boxed{}`, checked by text, number and then math-verify.
+r"""MATH-500: 500 competition problems with a final answer in `\boxed{}`, checked by `method/answers.py`.
 
 Rows (HuggingFaceH4/MATH-500): `problem`, `answer`, and, as far as they are there, `unique_id`, `subject`, `level`.
 """
