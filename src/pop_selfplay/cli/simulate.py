@@ -3,7 +3,7 @@
 import json
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -91,7 +91,7 @@ def simulate(
     timed = TimedChatModel(SimulatedChatModel(config, name=name, lengths=lengths), machine, speedup=speedup)
     faults = HttpFaults(seed, error_rate, limit_rate, retry_after, drop_rate, crash_after)
 
-    async def serve() -> dict[str, Any]:
+    async def serve() -> dict[str, object]:
         await _serve(simulated_app(timed, faults=faults), host, port, f"model {name}, {speedup:g} times as fast")
         return timed.statistics()
 
@@ -136,7 +136,7 @@ async def _serve(served: "web.Application", host: str, port: int, what: str) -> 
         raise UsageError(f"cannot listen on {host}:{port} ({error.strerror}): take another --port, 0 for a free one") from error
 
 
-def _tell(statistics: dict[str, Any], file: Path | None) -> None:
+def _tell(statistics: dict[str, object], file: Path | None) -> None:
     typer.echo(
         "{completions} completions, {generated_tokens} tokens in {window_s:.0f} simulated seconds; "
         "{mean_running:.0f} sequences at once".format_map(statistics)

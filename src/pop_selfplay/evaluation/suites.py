@@ -10,7 +10,7 @@ A suite gets a row in SUITES; a setting of a benchmark a field in Choice.
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 
 from pop_selfplay.config import Config, complaints, read_yaml
 from pop_selfplay.errors import ConfigError, UsageError
@@ -38,7 +38,7 @@ class Choice(Config):
     temperature: float | None = Field(None, ge=0)
     top_p: float | None = Field(None, gt=0, le=1)
     max_tokens: int | None = Field(None, ge=1)
-    options: dict[str, Any] = Field(default_factory=dict, description="the benchmark's own options")
+    options: dict[str, JsonValue] = Field(default_factory=dict, description="the benchmark's own options")
 
     @field_validator("name")
     @classmethod
@@ -58,7 +58,7 @@ class Choice(Config):
         return self.benchmark.decoding._replace(**own)
 
     @property
-    def all_options(self) -> dict[str, Any]:
+    def all_options(self) -> dict[str, JsonValue]:
         """The benchmark's options with what is set here."""
         return {**self.benchmark.options, **self.options}
 

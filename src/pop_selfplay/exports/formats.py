@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 
@@ -27,7 +27,7 @@ class Asked(NamedTuple):
 class PairFormat(NamedTuple):
     """Rows of preference pairs. `suffixes` are those of the files that can hold it."""
 
-    row: Callable[[PreferencePair], dict[str, Any]]
+    row: Callable[[PreferencePair], dict[str, object]]
     schema: pa.Schema
     suffixes: tuple[str, ...] = BOTH
 
@@ -35,7 +35,7 @@ class PairFormat(NamedTuple):
 class ProblemFormat(NamedTuple):
     """Rows of problems with their rubrics."""
 
-    row: Callable[[Asked], dict[str, Any]]
+    row: Callable[[Asked], dict[str, object]]
     schema: pa.Schema
     suffixes: tuple[str, ...] = BOTH
 
@@ -45,7 +45,7 @@ def plain(messages: tuple[Message, ...]) -> list[dict[str, str]]:
     return [{"role": message.role, "content": storable(message.content)} for message in messages]
 
 
-def plain_rubric(rubric: Rubric) -> dict[str, Any]:
+def plain_rubric(rubric: Rubric) -> dict[str, object]:
     """Return a rubric as plain data, as `pop_selfplay.reward` reads it back."""
     criteria = [
         {name: storable(value) if isinstance(value, str) else value for name, value in criterion.model_dump().items()}

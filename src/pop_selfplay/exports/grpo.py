@@ -1,6 +1,6 @@
 """grpo: a prompt for trl.GRPOTrainer, and the columns by which `pop_selfplay.reward` scores the answers to it."""
 
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
@@ -21,7 +21,7 @@ SCHEMA: Final = pa.schema(
 )
 
 
-def row(asked: Asked) -> dict[str, Any]:
+def row(asked: Asked) -> dict[str, object]:
     """Return one row. `rubric` is JSON; the reference answer is for looking at, not for training."""
     return {
         "prompt": plain(asked.prompt),

@@ -4,7 +4,7 @@
 (platform.openai.com/docs/guides/direct-preference-optimization). Reasoning stays in the answers, as in pairs.parquet.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
@@ -13,7 +13,7 @@ from pop_selfplay.journal.pairs import MESSAGES
 from pop_selfplay.records import PreferencePair
 
 
-def row(pair: PreferencePair) -> dict[str, Any]:
+def row(pair: PreferencePair) -> dict[str, object]:
     """Return one line of the file."""
     return {
         "input": {"messages": plain(pair.prompt), "tools": [], "parallel_tool_calls": True},

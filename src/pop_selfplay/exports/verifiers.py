@@ -1,7 +1,7 @@
 """verifiers: the dataset of a verifiers environment: prompt, answer, and `info` as JSON text with all that the reward needs."""
 
 import json
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
@@ -13,7 +13,7 @@ SCHEMA: Final = pa.schema(
 )
 
 
-def row(asked: Asked) -> dict[str, Any]:
+def row(asked: Asked) -> dict[str, object]:
     """Return one row. `info` holds problem_id, problem and rubric, the columns that the reward looks for."""
     info = {
         "problem_id": storable(asked.problem.id),

@@ -4,7 +4,7 @@ verl wants Parquet or JSON lines with data_source, prompt, ability, reward_model
 Data for Post-Training").
 """
 
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
@@ -26,7 +26,7 @@ SCHEMA: Final = pa.schema(
 )
 
 
-def row(asked: Asked) -> dict[str, Any]:
+def row(asked: Asked) -> dict[str, object]:
     """Return one row. The style says that a function scores the answers, and not one of verl's reward models."""
     return {
         "data_source": storable(f"pop/{asked.domain}"),

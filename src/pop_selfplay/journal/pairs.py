@@ -53,7 +53,7 @@ def write_pairs(pairs: Iterable[PreferencePair], path: Path, format: Format | No
     return write_rows((row_of(pair) for pair in pairs), path, SCHEMA, format)
 
 
-def write_rows(rows: Iterable[dict[str, Any]], path: Path, schema: pa.Schema, format: Format | None = None) -> int:
+def write_rows(rows: Iterable[dict[str, object]], path: Path, schema: pa.Schema, format: Format | None = None) -> int:
     """Write `rows`, plain data with the columns of `schema` and every text storable, as `write_pairs` does."""
     kind = format or _format_of(path)
     with replacing(path) as file:
@@ -71,7 +71,7 @@ def read_pairs(path: Path, format: Format | None = None) -> Iterator[PreferenceP
     return _validated(read(path), path)
 
 
-def row_of(pair: PreferencePair) -> dict[str, Any]:
+def row_of(pair: PreferencePair) -> dict[str, object]:
     """Return `pair` as plain data in the order of `COLUMNS`, every text storable."""
     return {name: _plain(getattr(pair, name)) for name in COLUMNS}
 
@@ -104,7 +104,7 @@ def _format_of(path: Path) -> Format:
         raise UsageError(f"cannot tell the format of {path.name!r} by its suffix: name it with one of {allowed}") from None
 
 
-def _write_parquet(rows: Iterator[dict[str, Any]], file: IO[bytes], schema: pa.Schema) -> int:
+def _write_parquet(rows: Iterator[dict[str, object]], file: IO[bytes], schema: pa.Schema) -> int:
     count = 0
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         while group := list(itertools.islice(rows, ROWS_PER_GROUP)):
@@ -113,7 +113,7 @@ def _write_parquet(rows: Iterator[dict[str, Any]], file: IO[bytes], schema: pa.S
     return count
 
 
-def _write_jsonl(rows: Iterator[dict[str, Any]], file: IO[bytes]) -> int:
+def _write_jsonl(rows: Iterator[dict[str, object]], file: IO[bytes]) -> int:
     count = 0
     for row in rows:
         file.write(json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n")

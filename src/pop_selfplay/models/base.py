@@ -6,8 +6,9 @@ and a line in `models.open_model`.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
+from pop_selfplay.method.schemas import JsonSchema
 from pop_selfplay.records import Completion, Message, Role, Token
 
 __all__ = ["AnswersMany", "ChatModel", "ChatRequest", "Completion", "Notice", "Token", "complete_many"]
@@ -35,7 +36,7 @@ class ChatRequest:
     seed: int
     stop: str = ""
     group: str = ""
-    schema: dict[str, Any] | None = field(default=None, hash=False)
+    schema: JsonSchema | None = field(default=None, hash=False)
     top_logprobs: int = 0
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import importlib.util
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from trl import DPOConfig
@@ -12,9 +12,9 @@ from pop_selfplay.config import DPOTraining
 from pop_selfplay.errors import ConfigError
 from pop_selfplay.training import distributed, export
 from pop_selfplay.training.loading import has_bf16, has_liger, model_kwargs
-from pop_selfplay.training.trl_config import build, hub_of, known_fields, under_its_names
+from pop_selfplay.training.trl_config import Fields, build, hub_of, known_fields, under_its_names
 
-PAPER: Final[dict[str, Any]] = {
+PAPER: Final[Fields] = {
     # method, "Pairs to a better model". Batch 16, 4 % held out and seed 42 are defaults in `config/`.
     "beta": 0.01,
     "learning_rate": 1e-6,
@@ -28,7 +28,7 @@ PAPER: Final[dict[str, Any]] = {
     "loss_type": ["sigmoid"],
 }
 
-OURS: Final[dict[str, Any]] = {
+OURS: Final[Fields] = {
     # Nothing here changes what is learned: memory, what is written where, and what can be seen.
     "precompute_ref_log_probs": True,  # the reference model then needs no memory while training
     "logging_steps": 1,
@@ -77,13 +77,13 @@ TOKENS_PER_PASS: Final = 16384
 class Settings:
     """`training.dpo` over the defaults: fields of DPOConfig, and the limit TRL gave up. Lengths in tokens, None is no limit."""
 
-    fields: dict[str, Any]
+    fields: Fields
     max_prompt_length: int | None
     padding_free: bool
     batch_size: int
 
     @property
-    def hub(self) -> dict[str, Any]:
+    def hub(self) -> Fields:
         """How the starting model is found."""
         return hub_of(self.fields)
 

@@ -6,7 +6,7 @@ The paper trains offline only, so no value here is the paper's: each says where 
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from trl import GRPOConfig
@@ -15,9 +15,9 @@ from pop_selfplay.config import GRPOTraining, Sampling
 from pop_selfplay.errors import ConfigError
 from pop_selfplay.training import dpo_config, export
 from pop_selfplay.training.loading import has_bf16
-from pop_selfplay.training.trl_config import build, hub_of, known_fields, under_its_names
+from pop_selfplay.training.trl_config import Fields, build, hub_of, known_fields, under_its_names
 
-ONLINE: Final[dict[str, Any]] = {
+ONLINE: Final[Fields] = {
     "num_generations": 8,  # TRL's; DeepSeekMath used 64, with a reward that costs nothing
     "learning_rate": 1e-6,  # TRL's, and DeepSeekMath's
     "beta": 0.04,  # DeepSeekMath's: a judge can be gamed, a checker of answers cannot, so the model is kept near its start
@@ -31,7 +31,7 @@ ONLINE: Final[dict[str, Any]] = {
     "activation_checkpointing": True,  # as the paper's DPO
 }
 
-OURS: Final[dict[str, Any]] = {
+OURS: Final[Fields] = {
     # Nothing here changes what is learned: what is written where, and what can be seen.
     "logging_steps": 1,
     "logging_first_step": True,
@@ -71,7 +71,7 @@ class OnlineSettings:
     All of it is for one process: online RL has no other way to train.
     """
 
-    fields: dict[str, Any]
+    fields: Fields
     max_prompt_length: int | None
     batch_size: int
 
@@ -95,7 +95,7 @@ class OnlineSettings:
         return cls(fields, fields.pop("max_prompt_length"), training.batch_size)
 
     @property
-    def hub(self) -> dict[str, Any]:
+    def hub(self) -> Fields:
         """How the starting model is found."""
         return hub_of(self.fields)
 

@@ -26,6 +26,7 @@ from transformers.utils import is_flash_attn_2_available, is_liger_kernel_availa
 
 from pop_selfplay.errors import ConfigError, ModelRefused, TrainingError
 from pop_selfplay.models.chat_template import ensure_template
+from pop_selfplay.training.trl_config import Fields
 
 SMALL_MODEL: Final = 10_000_000
 """Parameters below which a model is trained on one CPU thread."""
@@ -110,9 +111,9 @@ def has_liger(use_cpu: bool) -> bool:
     return not use_cpu and torch.cuda.is_available() and is_liger_kernel_available()
 
 
-def model_kwargs(given: Mapping[str, Any] | None, *, bf16: bool, use_cpu: bool) -> dict[str, Any]:
+def model_kwargs(given: Mapping[str, Any] | None, *, bf16: bool, use_cpu: bool) -> Fields:
     """Return keyword arguments for loading the model to train: what the user gave, over what suits the hardware."""
-    kwargs: dict[str, Any] = {"dtype": "bfloat16" if bf16 else "float32"}
+    kwargs: Fields = {"dtype": "bfloat16" if bf16 else "float32"}
     if has_flash_attention(use_cpu) and bf16:
         kwargs["attn_implementation"] = "flash_attention_2"
     return kwargs | dict(given or {})

@@ -15,12 +15,15 @@ import typing
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import datasets
 from transformers.utils import logging as transformers_logging
 
 from pop_selfplay.errors import ConfigError
+
+Fields: TypeAlias = dict[str, Any]
+"""Arguments of a class of TRL or transformers, by their names there: what they may hold is for that class to say."""
 
 RENAMED: Final = {
     # transformers 5.23 warns about the old names, which most people know and TRL still sets.
@@ -31,7 +34,7 @@ RENAMED: Final = {
 
 def known_fields(
     given: Mapping[str, Any], config: Any, *, where: str, beside: Mapping[str, Any], owned: Mapping[str, str]
-) -> dict[str, Any]:
+) -> Fields:
     """Return `given` with its fields named and typed as the TRL class `config` has them.
 
     `where` is the setting that holds them, `beside` names further fields that we understand, `owned` those that the run
@@ -39,7 +42,7 @@ def known_fields(
     """
     types = field_types(config)
     allowed = sorted((types.keys() | beside.keys() | RENAMED.keys()) - owned.keys())
-    fields: dict[str, Any] = {}
+    fields: Fields = {}
     for name, value in given.items():
         if name in owned:
             raise ConfigError(f"{where}.{name} (here {value!r}) cannot be set: {owned[name]}")
@@ -51,7 +54,7 @@ def known_fields(
     return fields
 
 
-def under_its_names(fields: Mapping[str, Any], config: Any) -> dict[str, Any]:
+def under_its_names(fields: Mapping[str, Any], config: Any) -> Fields:
     """Return `fields` under the old names where this transformers has only those."""
     if "activation_checkpointing" in field_types(config):
         return dict(fields)
@@ -59,7 +62,7 @@ def under_its_names(fields: Mapping[str, Any], config: Any) -> dict[str, Any]:
     return {old.get(name, name): value for name, value in fields.items()}
 
 
-def hub_of(fields: Mapping[str, Any]) -> dict[str, Any]:
+def hub_of(fields: Mapping[str, Any]) -> Fields:
     """Return how the starting model is found, as `from_pretrained` takes it: its revision, and whether its own code may run."""
     revision = (fields.get("model_init_kwargs") or {}).get("revision")
     return {"trust_remote_code": fields.get("trust_remote_code", False)} | ({"revision": revision} if revision else {})
@@ -75,7 +78,7 @@ def as_number(value: Any, type_: Any) -> Any:
     return value
 
 
-def field_types(config: Any) -> dict[str, Any]:
+def field_types(config: Any) -> Fields:
     """Return the type of every field that the class `config` can be made with."""
     return {field.name: field.type for field in dataclasses.fields(config) if field.init}
 

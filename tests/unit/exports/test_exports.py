@@ -147,7 +147,7 @@ def test_whatever_a_model_wrote_can_be_stored(tmp_path: Path, name: str, suffix:
 def test_problems_whose_answers_are_verified_have_no_rubric() -> None:
     asked = Asked(0, Problem(id="a", document_id="d", text="1 + 1?", reference_answer="2"), None, (), "math", 1)
     assert grpo.row(asked)["rubric"] == ""
-    assert json.loads(verifiers.row(asked)["info"])["rubric"] is None
+    assert json.loads(str(verifiers.row(asked)["info"]))["rubric"] is None
 
 
 def test_rows_are_written_as_they_come(tmp_path: Path) -> None:

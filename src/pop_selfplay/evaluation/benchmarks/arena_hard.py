@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from inspect_ai import Task
 from inspect_ai.dataset import Dataset, Sample, json_dataset
@@ -25,7 +25,7 @@ from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import TaskState, generate
 
 from pop_selfplay.domains import Prompt, load_prompt
-from pop_selfplay.evaluation.benchmarks.base import Item, Setup, Value
+from pop_selfplay.evaluation.benchmarks.base import Item, Row, Setup, Value
 from pop_selfplay.evaluation.benchmarks.parts import ask_judge, dataset, of_own, scored
 from pop_selfplay.method.parsing import Parsed, Rejection
 from pop_selfplay.stats.bootstrap import Indices, bootstrap, bootstrap_mean
@@ -56,7 +56,7 @@ def make_task(setup: Setup) -> Task:
     return Task(dataset=items, solver=generate(), scorer=referee, name=setup.benchmark.name)
 
 
-def item(row: dict[str, Any]) -> Sample:
+def item(row: Row) -> Sample:
     """Return the item in a row of either version."""
     if "prompt" in row:
         return Sample(id=str(row["uid"]), input=row["prompt"], metadata={"category": row.get("category", "")})

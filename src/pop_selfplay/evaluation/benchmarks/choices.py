@@ -8,7 +8,7 @@ gpqa_diamond  the published CSV: Question, Correct Answer, Incorrect Answer 1 to
 
 import json
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from inspect_ai import Task
 from inspect_ai.dataset import Sample
@@ -23,7 +23,7 @@ from inspect_evals.mmlu_pro.mmlu_pro import USER_PROMPT_TEMPLATE as MMLU_TEMPLAT
 from inspect_evals.mmlu_pro.mmlu_pro import mmlu_pro
 from inspect_evals.mmlu_pro.mmlu_pro import record_to_sample as item_of_mmlu
 
-from pop_selfplay.evaluation.benchmarks.base import Setup
+from pop_selfplay.evaluation.benchmarks.base import Row, Setup
 from pop_selfplay.evaluation.benchmarks.parts import dataset, no_summary, right_or_wrong
 from pop_selfplay.seeds import derive_seed
 
@@ -34,7 +34,7 @@ class _Published(NamedTuple):
     """inspect_evals' task, how it reads a row, how it asks, and whether the right option must be moved from the first place."""
 
     task: Callable[[], Task]
-    item: Callable[[dict[str, Any]], Sample]
+    item: Callable[[Row], Sample]
     solver: Callable[[], Solver]
     shuffle: bool = False
 
@@ -50,7 +50,7 @@ def make_task(setup: Setup) -> Task:
     return Task(dataset=items, solver=published.solver(), scorer=choice(), name=setup.benchmark.name)
 
 
-def _medqa_item(row: dict[str, Any]) -> Sample:
+def _medqa_item(row: Row) -> Sample:
     options = row.get("options")
     if options is None:
         return item_of_medqa(row)

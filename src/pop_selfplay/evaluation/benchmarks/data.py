@@ -51,7 +51,7 @@ def read_file(path: Path) -> list[Row]:
     return rows
 
 
-def read_items(rows: Sequence[Row], read: Callable[[dict[str, Any]], Any], name: str) -> list[Any]:
+def read_items(rows: Sequence[Row], read: Callable[[Row], Any], name: str) -> list[Any]:
     """Return `read(row)` for every row. Raises ConfigError that names the first row which is not in the benchmark's format."""
     items = []
     for number, row in enumerate(rows, 1):

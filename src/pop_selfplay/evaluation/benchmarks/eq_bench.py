@@ -26,7 +26,7 @@ from inspect_ai.solver import TaskState, generate
 from inspect_evals.constants import INSPECT_EVALS_CACHE_PATH
 
 from pop_selfplay.domains import Prompt, load_prompt
-from pop_selfplay.evaluation.benchmarks.base import Item, Setup, Value
+from pop_selfplay.evaluation.benchmarks.base import Item, Row, Setup, Value
 from pop_selfplay.evaluation.benchmarks.data import read_file, read_items
 from pop_selfplay.evaluation.benchmarks.parts import ask_judge, of_own, scored
 from pop_selfplay.journal.directory import write_atomically
@@ -93,10 +93,10 @@ def make_task(setup: Setup) -> Task:
     return Task(dataset=items, solver=generate(), scorer=referee, name=setup.benchmark.name)
 
 
-def _openings(row: dict[str, Any], iterations: int, name: str) -> list[Sample]:
+def _openings(row: Row, iterations: int, name: str) -> list[Sample]:
     """Return the prompt of a row with each of its first seed modifiers."""
 
-    def opening(part: dict[str, Any]) -> Sample:
+    def opening(part: Row) -> Sample:
         text = str(part["writing_prompt"]).replace("<SEED>", part["modifier"])
         return Sample(id=f"{part['id']}-{part['number']}", input=text, metadata={"prompt": str(part["id"])})
 

@@ -7,8 +7,6 @@ score of an item is the points achieved over the points that can be achieved, an
 Difference: inspect_evals counts a criterion as not met when the judge's answer cannot be read. Here such an item has no score.
 """
 
-from typing import Any
-
 from inspect_ai import Task
 from inspect_ai.model import Model
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
@@ -16,7 +14,7 @@ from inspect_ai.solver import TaskState, generate
 from inspect_evals.healthbench.dataset import conversation_to_input_text, load_healthbench_dataset, record_to_sample
 from inspect_evals.healthbench.scorer import GRADER_TEMPLATE, calculate_score, parse_json_to_dict
 
-from pop_selfplay.evaluation.benchmarks.base import Setup, Value
+from pop_selfplay.evaluation.benchmarks.base import Row, Setup, Value
 from pop_selfplay.evaluation.benchmarks.parts import ask_judge, dataset, no_summary, of_own, scored
 from pop_selfplay.method.parsing import Parsed, Rejection
 from pop_selfplay.records import Message
@@ -38,7 +36,7 @@ def rubric_points(judge: Model) -> Scorer:
     """Ask the judge about every criterion, and score the item by their points."""
 
     async def score(state: TaskState, target: Target) -> Score:
-        rubrics: list[dict[str, Any]] = state.metadata["rubrics"]
+        rubrics: list[Row] = state.metadata["rubrics"]
         turns = [*state.metadata["conversation"], {"role": "assistant", "content": state.output.completion}]
         conversation = conversation_to_input_text(turns)
         met = await together(_met(judge, conversation, rubric) for rubric in rubrics)
@@ -53,7 +51,7 @@ def rubric_points(judge: Model) -> Scorer:
     return score
 
 
-async def _met(judge: Model, conversation: str, rubric: dict[str, Any]) -> bool | Rejection:
+async def _met(judge: Model, conversation: str, rubric: Row) -> bool | Rejection:
     # The conversation goes in last: nothing that stands in it can be taken for a place to fill.
     before, after = GRADER_TEMPLATE.split("<<conversation>>")
     asked = f"{before}{conversation}" + after.replace("<<rubric_item>>", f"[{rubric['points']}] {rubric['criterion']}")

@@ -8,8 +8,6 @@ Difference: inspect_evals checks with the package instruction_following_eval, wh
 runs. `evaluation/benchmarks/instruction_checks.py` says what we check differently.
 """
 
-from typing import Any
-
 import langdetect
 from inspect_ai import Task
 from inspect_ai.dataset import Dataset, Sample, hf_dataset
@@ -17,7 +15,7 @@ from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import TaskState, generate
 from inspect_evals.ifeval.ifeval import DATASET_PATH, IFEVAL_DATASET_REVISION
 
-from pop_selfplay.evaluation.benchmarks.base import Setup, Value
+from pop_selfplay.evaluation.benchmarks.base import Row, Setup, Value
 from pop_selfplay.evaluation.benchmarks.instruction_checks import follow_all, follows
 from pop_selfplay.evaluation.benchmarks.parts import dataset, no_summary, of_own, scored
 
@@ -31,7 +29,7 @@ def make_task(setup: Setup) -> Task:
     )
 
 
-def item(row: dict[str, Any]) -> Sample:
+def item(row: Row) -> Sample:
     """Return the item in a row. Raises KeyError for an instruction that nobody can check, or that lacks an argument."""
     kinds = list(row["instruction_id_list"])
     arguments = [{name: value for name, value in (given or {}).items() if value is not None} for given in row["kwargs"]]

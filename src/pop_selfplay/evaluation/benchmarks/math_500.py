@@ -3,14 +3,12 @@ r"""MATH-500: 500 competition problems with a final answer in `\boxed{}`, checke
 Rows (HuggingFaceH4/MATH-500): `problem`, `answer`, and, as far as they are there, `unique_id`, `subject`, `level`.
 """
 
-from typing import Any
-
 from inspect_ai import Task
 from inspect_ai.dataset import Dataset, Sample, hf_dataset
 from inspect_ai.scorer import CORRECT, INCORRECT, Score, Scorer, Target, accuracy, scorer, stderr
 from inspect_ai.solver import TaskState, generate, prompt_template
 
-from pop_selfplay.evaluation.benchmarks.base import Setup
+from pop_selfplay.evaluation.benchmarks.base import Row, Setup
 from pop_selfplay.evaluation.benchmarks.parts import dataset, no_summary, right_or_wrong
 from pop_selfplay.method.answers import equal_answers, final_answer
 from pop_selfplay.seeds import derive_seed
@@ -27,7 +25,7 @@ def make_task(setup: Setup) -> Task:
     return Task(dataset=items, solver=[prompt_template(PROMPT), generate()], scorer=boxed_answer(), name=setup.benchmark.name)
 
 
-def item(row: dict[str, Any]) -> Sample:
+def item(row: Row) -> Sample:
     """Return the item in a row."""
     problem = str(row["problem"])
     id_ = str(row.get("unique_id") or f"{derive_seed(problem):016x}")

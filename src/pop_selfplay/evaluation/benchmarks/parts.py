@@ -11,7 +11,7 @@ from inspect_ai.log import EvalSample
 from inspect_ai.model import ChatMessage, ChatMessageSystem, ChatMessageUser, GenerateConfig, Model
 from inspect_ai.scorer import Score, value_to_float
 
-from pop_selfplay.evaluation.benchmarks.base import Item, Reading, Setup, Value
+from pop_selfplay.evaluation.benchmarks.base import Item, Reading, Row, Setup, Value
 from pop_selfplay.evaluation.benchmarks.data import read_items
 from pop_selfplay.method.parsing import Parsed, Rejection
 from pop_selfplay.records import Message
@@ -20,7 +20,7 @@ from pop_selfplay.stats.intervals import Estimate
 _AS_FLOAT = value_to_float()
 
 
-def dataset(setup: Setup, read: Callable[[dict[str, Any]], Sample], hub: Callable[[], Dataset]) -> Dataset:
+def dataset(setup: Setup, read: Callable[[Row], Sample], hub: Callable[[], Dataset]) -> Dataset:
     """Return the local items, read by the benchmark's own function, or else those of the hub."""
     if setup.rows is None:
         return hub()

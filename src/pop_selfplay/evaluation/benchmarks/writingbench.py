@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import inspect_evals.writingbench
 from inspect_ai import Task
@@ -21,7 +20,7 @@ from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import TaskState, generate
 from inspect_evals.writingbench.writingbench import create_scoring_prompt
 
-from pop_selfplay.evaluation.benchmarks.base import Setup, Value
+from pop_selfplay.evaluation.benchmarks.base import Row, Setup, Value
 from pop_selfplay.evaluation.benchmarks.data import read_file
 from pop_selfplay.evaluation.benchmarks.parts import ask_judge, dataset, no_summary, of_own, scored
 from pop_selfplay.method.parsing import Parsed, Rejection
@@ -43,7 +42,7 @@ def make_task(setup: Setup) -> Task:
     return Task(dataset=items, solver=generate(), scorer=checklist(setup.judge), name=setup.benchmark.name)
 
 
-def item(row: dict[str, Any]) -> Sample:
+def item(row: Row) -> Sample:
     """Return the item in a row. A checklist may be five texts, or objects with name and criteria_description."""
     criteria = row["checklist"] if not isinstance(row["checklist"], str) else json.loads(row["checklist"])
     metadata = {"checklist": [str(criterion) for criterion in criteria], "domain1": row["domain1"], "domain2": row["domain2"]}

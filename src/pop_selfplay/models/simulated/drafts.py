@@ -7,7 +7,7 @@ import json
 import random
 import re
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from pop_selfplay.models.simulated.prose import WORDS, Lengths, length, prose
 from pop_selfplay.models.simulated.quality import first_is_better, marks, rating
@@ -24,7 +24,7 @@ class Draft:
 
     thoughts: str
     blocks: tuple[tuple[str, str], ...]
-    items: tuple[dict[str, Any], ...] = ()
+    items: tuple[dict[str, object], ...] = ()
 
     def render(self) -> str:
         """Return the completion, well formed."""
@@ -37,7 +37,7 @@ class Draft:
         return json.dumps({"thoughts": self.thoughts, "criteria": self.items}) if tag == "rubric" else body
 
 
-def json_draft(thoughts: str, tag: str, items: tuple[dict[str, Any], ...]) -> Draft:
+def json_draft(thoughts: str, tag: str, items: tuple[dict[str, object], ...]) -> Draft:
     """Return a draft whose block `tag` holds {"criterion_1": items[0], "criterion_2": …}."""
     body = json.dumps({f"criterion_{number}": item for number, item in enumerate(items, start=1)})
     return Draft(thoughts, ((tag, body),), items)

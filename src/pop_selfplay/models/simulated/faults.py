@@ -11,7 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from pop_selfplay.config import MistakeName
 from pop_selfplay.models.simulated.drafts import Draft, json_draft
@@ -150,9 +150,9 @@ RUBRIC_MISTAKES: Final[tuple[Mistake, ...]] = (duplicate_names, zero_weight, neg
 EVALUATION_MISTAKES: Final[tuple[Mistake, ...]] = (omitted_criterion,)
 
 
-def _with_items(draft: Draft, items: list[dict[str, Any]]) -> str:
+def _with_items(draft: Draft, items: list[dict[str, object]]) -> str:
     return json_draft(draft.thoughts, draft.blocks[0][0], tuple(items)).render()
 
 
-def _number_of(item: dict[str, Any]) -> str:
+def _number_of(item: dict[str, object]) -> str:
     return "weight" if "weight" in item else "rating"

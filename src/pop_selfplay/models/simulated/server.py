@@ -18,7 +18,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from aiohttp import web
 from pydantic import AliasChoices, BaseModel, Field, ValidationError
@@ -39,7 +39,7 @@ _CRASHED: Final = 70
 
 
 class _NamedSchema(BaseModel):
-    schema_: dict[str, Any] = Field(alias="schema")
+    schema_: dict[str, object] = Field(alias="schema")
 
 
 class _ResponseFormat(BaseModel):
@@ -244,7 +244,7 @@ def serving(app: web.Application, *, host: str = "127.0.0.1", port: int = 0) -> 
         thread.join(_START_TIMEOUT_S)
 
 
-def _json(data: dict[str, Any], status: int = 200) -> web.Response:
+def _json(data: dict[str, object], status: int = 200) -> web.Response:
     return web.Response(body=json.dumps(data).encode(), status=status, content_type="application/json")
 
 
@@ -252,7 +252,7 @@ def _error(status: int, code: str, message: str) -> web.Response:
     return _json({"error": {"message": message, "type": code, "code": code}}, status)
 
 
-def _logprobs(tokens: Sequence[Token]) -> dict[str, Any] | None:
+def _logprobs(tokens: Sequence[Token]) -> dict[str, object] | None:
     if not tokens:
         return None
     content = [
@@ -266,7 +266,7 @@ def _logprobs(tokens: Sequence[Token]) -> dict[str, Any] | None:
     return {"content": content}
 
 
-def _reply(name: str, completions: Sequence[Completion], stop: str) -> dict[str, Any]:
+def _reply(name: str, completions: Sequence[Completion], stop: str) -> dict[str, object]:
     prompt, generated = completions[0].prompt_tokens, sum(completion.generated_tokens for completion in completions)
     return {
         "object": "chat.completion",

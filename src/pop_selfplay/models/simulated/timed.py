@@ -129,7 +129,7 @@ class _Statistics:
         self._late_s += late_real_s
         self._latest_s = max(self._latest_s, late_real_s)
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> dict[str, object]:
         done = max(1, sum(counts["completions"] for counts in self.by_role.values()))
         real_s = max(time.monotonic() - self._began, 1e-9)
         return {
