@@ -87,7 +87,7 @@ def read_json(body: str, *, closed: bool) -> tuple[Any, bool]:
         return _Reader(mended, closed).read(), True
 
 
-def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, object]:
     """Return the object of these members. Raises UnreadableJSON where two keys are one but for case and hidden characters."""
     if len({folded(key) for key, _ in pairs}) < len(pairs):
         raise UnreadableJSON("duplicate_name", f"a key appears twice among {[key for key, _ in pairs]!r:.200}")
@@ -169,7 +169,7 @@ class _Reader:
             raise self._bad("it breaks off")
         return False
 
-    def _object(self) -> dict[str, Any]:
+    def _object(self) -> dict[str, object]:
         self._enter()
         pairs: list[tuple[str, Any]] = []
         while not self._leaves("}"):

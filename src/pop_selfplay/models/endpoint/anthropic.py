@@ -7,17 +7,17 @@ are not sent together, and reach from 0 to 1.
 
 import json
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from pop_selfplay.models.base import ChatRequest
 from pop_selfplay.models.endpoint.reply import Reply, Unreadable, count, read_json, read_reply
-from pop_selfplay.models.endpoint.wire import typed
+from pop_selfplay.models.endpoint.wire import Body, typed
 
 VERSION: Final = "2023-06-01"
 _FINISHED: Final = {"max_tokens": "length", "model_context_window_exceeded": "length", "refusal": "content_filter"}
 
 
-def payload(model: str, requests: Sequence[ChatRequest], *, merge_system: bool = False) -> dict[str, Any]:
+def payload(model: str, requests: Sequence[ChatRequest], *, merge_system: bool = False) -> Body:
     """Return the JSON that asks for the first of `requests`; `merge_system` has no meaning here."""
     request = requests[0]
     system = [message.content for message in request.messages if message.role == "system"]

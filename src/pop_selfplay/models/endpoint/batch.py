@@ -28,6 +28,7 @@ from pop_selfplay.models.endpoint.http import Dropped, HttpClient, Response, Unu
 from pop_selfplay.models.endpoint.parameters import Parameters
 from pop_selfplay.models.endpoint.reply import Unreadable, read_json
 from pop_selfplay.models.endpoint.retrying import Patience, Transient
+from pop_selfplay.models.endpoint.wire import Body
 
 _LOG: Final = logging.getLogger(__name__)
 _QUIET_S: Final = 1.0
@@ -42,7 +43,7 @@ class _NoBatches(Exception):
 
 
 class _Api(Protocol):
-    async def submit(self, calls: Mapping[str, dict[str, Any]]) -> str:
+    async def submit(self, calls: Mapping[str, Body]) -> str:
         """Send `calls`, by their ids, as one batch and return its id."""
         ...
 
@@ -112,7 +113,7 @@ class _OpenAi:
     def __init__(self, web: _Web) -> None:
         self._web = web
 
-    async def submit(self, calls: Mapping[str, dict[str, Any]]) -> str:
+    async def submit(self, calls: Mapping[str, Body]) -> str:
         endpoint = "/v1/chat/completions"
         lines = [{"custom_id": id_, "method": "POST", "url": endpoint, "body": body} for id_, body in calls.items()]
         file = await self._web.upload("/files", "\n".join(map(json.dumps, lines)).encode())
@@ -136,7 +137,7 @@ class _Anthropic:
     def __init__(self, web: _Web) -> None:
         self._web = web
 
-    async def submit(self, calls: Mapping[str, dict[str, Any]]) -> str:
+    async def submit(self, calls: Mapping[str, Body]) -> str:
         requests = [{"custom_id": id_, "params": body} for id_, body in calls.items()]
         return str((await self._web.post("/messages/batches", {"requests": requests}))["id"])
 
@@ -171,7 +172,7 @@ class BatchChatModel:
         self._web = _Web(config)
         self._api = _api_of(config, self._web)
         self._kept = _Kept(folder, hashlib.blake2b(f"{config.urls} {single.name}".encode(), digest_size=6).hexdigest())
-        self._waiting: dict[str, dict[str, Any]] = {}
+        self._waiting: dict[str, Body] = {}
         self._replies: dict[str, asyncio.Future[bytes | None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._collecting: asyncio.Task[None] | None = None
@@ -214,7 +215,7 @@ class BatchChatModel:
                     self._replies[id_] = asyncio.get_running_loop().create_future()
                 self._follow(batch, ids)
 
-    def _reply(self, id_: str, body: dict[str, Any]) -> "asyncio.Future[bytes | None]":
+    def _reply(self, id_: str, body: Body) -> "asyncio.Future[bytes | None]":
         if id_ not in self._replies:
             self._replies[id_] = asyncio.get_running_loop().create_future()
             self._waiting[id_] = body
@@ -232,9 +233,9 @@ class BatchChatModel:
             known = 0
             await self._send(self._next())
 
-    def _next(self) -> dict[str, dict[str, Any]]:
+    def _next(self) -> dict[str, Body]:
         """Take the next batch from what waits."""
-        batch: dict[str, dict[str, Any]] = {}
+        batch: dict[str, Body] = {}
         size = 0
         for id_ in list(self._waiting)[:_MOST_CALLS]:
             size += len(json.dumps(self._waiting[id_]))
@@ -243,7 +244,7 @@ class BatchChatModel:
             batch[id_] = self._waiting.pop(id_)
         return batch
 
-    async def _send(self, calls: dict[str, dict[str, Any]]) -> None:
+    async def _send(self, calls: dict[str, Body]) -> None:
         try:
             batch = await self._api.submit(calls)
         except (_NoBatches, Unreadable, KeyError, TypeError) as error:

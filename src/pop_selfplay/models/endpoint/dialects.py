@@ -6,13 +6,14 @@ anthropic.py and a row in `_DIALECTS`.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from pop_selfplay.config import EndpointModel
 from pop_selfplay.models.base import ChatRequest
 from pop_selfplay.models.endpoint import anthropic, reply, wire
 from pop_selfplay.models.endpoint.address import host_of, read_key
 from pop_selfplay.models.endpoint.reply import Reply
+from pop_selfplay.models.endpoint.wire import Body
 
 _ANTHROPIC_HOST: Final = "api.anthropic.com"
 _AZURE: Final = (".openai.azure.com", ".cognitiveservices.azure.com")
@@ -21,7 +22,7 @@ _AZURE: Final = (".openai.azure.com", ".cognitiveservices.azure.com")
 class Payload(Protocol):
     """Makes the JSON that asks for requests which differ only by their seeds."""
 
-    def __call__(self, model: str, requests: Sequence[ChatRequest], *, merge_system: bool = False) -> dict[str, Any]: ...
+    def __call__(self, model: str, requests: Sequence[ChatRequest], *, merge_system: bool = False) -> Body: ...
 
 
 @dataclass(frozen=True)

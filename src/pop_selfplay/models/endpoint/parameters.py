@@ -6,12 +6,13 @@ in `_OTHER_NAME`.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from pop_selfplay.config import EndpointModel
 from pop_selfplay.models.base import ChatRequest, Notice
 from pop_selfplay.models.endpoint.dialects import Dialect
 from pop_selfplay.models.endpoint.errors import Kind, ServerError
+from pop_selfplay.models.endpoint.wire import Body
 
 _OTHER_NAME: Final = {"max_tokens": "max_completion_tokens"}
 _MAY_BE_LEFT_OUT: Final = {
@@ -38,7 +39,7 @@ class Parameters:
         self._renamed = dict(config.rename)
         self._without_system = False
 
-    def body(self, requests: Sequence[ChatRequest]) -> dict[str, Any]:
+    def body(self, requests: Sequence[ChatRequest]) -> Body:
         """Return the JSON that asks for all of `requests`, which differ only by their seeds."""
         body = self._dialect.payload(self._config.model, requests, merge_system=self._without_system)
         body = {self._renamed.get(name, name): value for name, value in body.items() if name not in self._left_out}
@@ -48,7 +49,7 @@ class Parameters:
         """Tell whether requests may have the parameter `name`."""
         return name not in self._left_out
 
-    def learn(self, error: ServerError, sent: dict[str, Any], requests: Sequence[ChatRequest]) -> bool:
+    def learn(self, error: ServerError, sent: Body, requests: Sequence[ChatRequest]) -> bool:
         """Take what `error` says of the body `sent`; tell whether the next body differs from it, so that it may be answered."""
         if error.kind is Kind.SYSTEM_ROLE and not self._without_system and sent["messages"][0]["role"] == "system":
             self._without_system = True

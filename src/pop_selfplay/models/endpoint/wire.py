@@ -1,15 +1,18 @@
 """What goes over the wire: a request as JSON. OpenAI's chat format, only its plain parameters; reply.py reads the answers."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from pop_selfplay.models.base import ChatRequest
 from pop_selfplay.models.chat_template import without_system
 
 _SEED_RANGE: Final = 2**31 - 1
 
+Body: TypeAlias = dict[str, Any]
+"""The body of a request: JSON, of which a server may be told to be sent anything."""
 
-def payload(model: str, requests: Sequence[ChatRequest], *, merge_system: bool = False) -> dict[str, Any]:
+
+def payload(model: str, requests: Sequence[ChatRequest], *, merge_system: bool = False) -> Body:
     """Return the JSON that asks for all of `requests`, which differ only by their seeds; the first one's seed is sent.
 
     With `merge_system` the system text goes in front of the user's.
