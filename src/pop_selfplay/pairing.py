@@ -19,7 +19,7 @@ model as the solver. The next rule of pairing goes here, its setting into `confi
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from pop_selfplay.config import Pairing, RunConfig, Synthesis
 from pop_selfplay.domains import Domain
@@ -27,13 +27,13 @@ from pop_selfplay.episode import episode_id
 from pop_selfplay.journal import Journal
 from pop_selfplay.method.problems import ProblemClusters
 from pop_selfplay.method.rubrics import below_median
+from pop_selfplay.method.scoring import SCORES
 from pop_selfplay.records import Candidate, Episode, Evaluation, Failure, Message, PreferencePair, Role
 from pop_selfplay.seeds import derive_seed
 from pop_selfplay.stages.propose import proposer_prompt
 from pop_selfplay.text.words import count_words
 
-BEST_SCORE: Final = 2.0
-"""The best of the scores that stand by themselves (records.Evaluation); the worst is 0."""
+_, BEST_SCORE = SCORES
 
 
 class Extremes(NamedTuple):

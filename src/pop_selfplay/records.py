@@ -118,7 +118,7 @@ class Rating(Record):
 class Comparison(Record):
     """The judge's verdict on one candidate beside another, the mean over both orders (and all votes) of what it said.
 
-    What a score means is the scoring mode's: judging/pairwise.py, judging/anchor.py.
+    What a score means is the scoring mode's: judging/comparing.py.
     """
 
     against: int = Field(ge=0, description="index of the other candidate")

@@ -136,7 +136,7 @@ def test_a_run_without_scores_and_one_that_is_being_audited_are_refused(run: Pat
         pop.audit(run, round=2, play=False)
     with take_lock(run / LOCK), pytest.raises(JournalError, match="another process"):
         pop.audit(run, play=False)
-    with pytest.raises(UsageError, match="no way of scoring is called pairwize"):
+    with pytest.raises(UsageError, match="no scoring mode 'pairwize'; did you mean pairwise"):
         pop.audit(run, modes=["pairwize"])
     with pytest.raises(ConfigError, match=r"there is no run directory .*typo"):
         pop.audit(run, against=tmp_path / "typo")

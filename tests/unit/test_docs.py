@@ -306,7 +306,12 @@ def test_every_file_and_every_field_of_the_result_is_documented(run: Path) -> No
 def test_every_reason_is_documented() -> None:
     package = Path(pop.__file__).parent
     said = re.compile(r"(?:Rejection\(|reason=)\"(\w+)\"")
-    sources = [*package.glob("method/*.py"), package / "pairing.py", *package.glob("stages/*.py")]
+    sources = [
+        *package.glob("method/*.py"),
+        package / "pairing.py",
+        *package.glob("stages/*.py"),
+        *package.glob("judging/*.py"),
+    ]
     reasons = {reason for path in sources for reason in said.findall(path.read_text(encoding="utf-8"))} - {"not_asked"}
     reasons |= {*typing.get_args(Reason), "too_short", "duplicate_text", "duplicate_id"}
     reasons |= set(re.findall(r"^    [A-Z_]+ = \"(\w+)\"", (package / "training" / "data.py").read_text("utf-8"), re.MULTILINE))

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from pop_selfplay.config.validation import Config
 from pop_selfplay.errors import ConfigError
-from pop_selfplay.judging import DEFAULT, ScoringMode, find_mode
+from pop_selfplay.judging import DEFAULT, MODES, ScoringMode, find_mode
 from pop_selfplay.records import Role
 
 
@@ -80,7 +80,7 @@ class Synthesis(Config):
     candidates: int = Field(32, ge=2, description="answers per problem, n")
     min_valid_share: float = Field(0.25, ge=0, le=1, description="of n: this many answers must parse and be scored")
     scoring: Annotated[str, AfterValidator(_known_mode)] = Field(
-        DEFAULT, description="how candidates are scored; docs/scoring.md compares the modes"
+        DEFAULT, description="how candidates are scored; docs/scoring.md compares the modes", examples=list(MODES)
     )
     logprob: Logprob = Logprob()
     votes: int = Field(1, ge=1, description="judgements per candidate or comparison; the score is their mean")

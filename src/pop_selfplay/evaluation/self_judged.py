@@ -14,6 +14,7 @@ from pop_selfplay.config import SelfJudgedMeasure
 from pop_selfplay.episode import play_all, unfinished
 from pop_selfplay.journal.notes import ProblemScores
 from pop_selfplay.judging import by_itself
+from pop_selfplay.method.scoring import SCORES
 from pop_selfplay.records import Episode, Evaluation, Failure
 from pop_selfplay.results.base import ReportedEstimate
 from pop_selfplay.results.run import Change, Measure
@@ -43,12 +44,13 @@ async def score_trained(cast: Cast, label: str, config: SelfJudgedMeasure) -> Pr
 
 def compare(before: ProblemScores, after: ProblemScores) -> Measure:
     """Return before, after and the paired gain over the problems that both could be scored on."""
+    worst, best = SCORES
     both = [id_ for id_ in before if id_ in after]
     old, new = ([scores[id_] for id_ in both] for scores in (before, after))
     change = Change(
-        before=ReportedEstimate.of(clustered_mean(old, both, (0, 2))),
-        after=ReportedEstimate.of(clustered_mean(new, both, (0, 2))),
-        gain=ReportedEstimate.of(paired_difference(old, new, both, (-2, 2))),
+        before=ReportedEstimate.of(clustered_mean(old, both, SCORES)),
+        after=ReportedEstimate.of(clustered_mean(new, both, SCORES)),
+        gain=ReportedEstimate.of(paired_difference(old, new, both, (worst - best, best - worst))),
     )
     return {"held_out_self_judged": {"sampled": change}}
 

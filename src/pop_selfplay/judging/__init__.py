@@ -1,15 +1,11 @@
 """How candidates are scored: one class per scoring mode, and the table of all of them.
 
-    pointwise.py      the judge rates one answer on every criterion, 0, 1 or 2: the paper's way
-    per_criterion.py  one criterion at a time
-    logprob.py        bare ratings, as expected values over the judge's tokens
-    pairwise.py       two answers at a time, every pair, in both orders
-    anchor.py         each answer beside the one of median length, in both orders
-    verify.py         no judge: the final answer is compared with the reference's
-    base.py           what a mode declares, and how it asks its judge
-    rating.py         what the modes share that rate each candidate by itself
-    comparing.py      what the modes share that compare two candidates
-    plugins.py        modes from installed packages
+    base.py       what a mode declares, and how it asks its judge
+    rating.py     one answer at a time: pointwise (the paper's way) and per_criterion
+    logprob.py    the same by bare ratings, as expected values over the judge's tokens
+    comparing.py  two answers at a time, in both orders: pairwise and anchor
+    verify.py     no judge: the final answer is compared with the reference's
+    plugins.py    modes from installed packages
 
 A new mode is a class in a file here and a line in `MODES`; outside of this package it is a class and a call of `register`, or
 an entry point. Nobody else knows a mode by its name: a room that has to know something about modes asks the class.
@@ -21,21 +17,17 @@ from collections.abc import Container
 from typing import Final
 
 from pop_selfplay.errors import ConfigError
-from pop_selfplay.judging.anchor import Anchor
-from pop_selfplay.judging.base import SCORES, Judge, PromptFile, ScoringMode, voted
-from pop_selfplay.judging.comparing import ComparingMode
+from pop_selfplay.judging.base import Judge, PromptFile, ScoringMode, voted
+from pop_selfplay.judging.comparing import Anchor, ComparingMode, Pairwise
 from pop_selfplay.judging.logprob import Logprob
-from pop_selfplay.judging.pairwise import Pairwise
-from pop_selfplay.judging.per_criterion import PerCriterion
 from pop_selfplay.judging.plugins import load_plugin, plugin_names
-from pop_selfplay.judging.pointwise import Pointwise
-from pop_selfplay.judging.rating import RatingMode, Ratings, ask_ratings, rubric_json
+from pop_selfplay.judging.rating import PerCriterion, Pointwise, RatingMode, Ratings, ask_ratings, rubric_json
 from pop_selfplay.judging.verify import Verify
+from pop_selfplay.method.scoring import SCORES
 
 __all__ = [
     "DEFAULT",
     "MODES",
-    "SCORES",
     "ComparingMode",
     "Judge",
     "PromptFile",

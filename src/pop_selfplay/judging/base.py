@@ -6,16 +6,14 @@ a default that suits a mode which asks the judge once per candidate.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Final, NamedTuple, Protocol, TypeVar
+from typing import ClassVar, NamedTuple, Protocol, TypeVar
 
 from pop_selfplay.method.parsing import Parsed, Rejection
 from pop_selfplay.method.schemas import JsonSchema
+from pop_selfplay.method.scoring import SCORES
 from pop_selfplay.records import Candidate, Completion, Evaluation, Failure, Message, Problem, Rubric
 
 T = TypeVar("T")
-
-SCORES: Final = (0.0, 2.0)
-"""The range of all scores that stand by themselves: that of a rating. Rewards, measures and the frontier count on it."""
 
 
 class PromptFile(NamedTuple):

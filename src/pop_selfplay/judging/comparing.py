@@ -1,21 +1,22 @@
-"""What modes have in common that compare: the judge holds two answers against the rubric, in both orders.
+"""Pairwise and anchor: the judge holds two answers against the rubric, in both orders.
 
-An order whose answer does not parse voids the comparison; a candidate without a valid comparison has no score. Identical
-answers tie without a call. A mode adds what is compared with what (`score`), how a reply is read (`parse`) and what both orders
-come to (`both`).
+`ComparingMode` is what such modes share: an order whose answer does not parse voids the comparison, a candidate without a valid
+comparison has no score, identical answers tie without a call. A mode adds what is compared with what (`score`), how a reply is
+read (`parse`) and what both orders come to (`both`).
 """
 
 import statistics
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Generic, NamedTuple, TypeVar
 
-from pop_selfplay.judging.base import Judge, ScoringMode, voted
+from pop_selfplay.judging.base import Judge, PromptFile, ScoringMode, voted
 from pop_selfplay.judging.rating import rubric_json
-from pop_selfplay.method.parsing import Parsed, Rejection
-from pop_selfplay.method.scoring import comparison_score
+from pop_selfplay.method.parsing import Marks, Parsed, Rejection, Side, parse_better, parse_marks
+from pop_selfplay.method.scoring import comparison_score, lead, win
 from pop_selfplay.records import Candidate, Comparison, Evaluation, Failure, Problem, Role, Rubric
 from pop_selfplay.tasks import together
+from pop_selfplay.text.words import spread
 
 V = TypeVar("V")
 
@@ -72,6 +73,101 @@ class ComparingMode(ScoringMode, Generic[V]):
         )
         item = voted(f"{a.index}:{b.index}", vote)
         return await match.judge.ask(item, messages, lambda completion: self.parse(completion.text), stop=self.stop)
+
+
+class Pairwise(ComparingMode[Side]):
+    """Every candidate against every other one; the score is the mean win rate, in [0, 1]."""
+
+    name = "pairwise"
+    prompts = (PromptFile("compare", frozenset({"problem", "rubric", "answer_a", "answer_b"})),)
+    stop = "</better_answer>"
+    tie = 0.5
+    tokens = 150
+
+    def calls(self, candidates: int, *, reference: bool, criteria: int, uses: Callable[[str, str], bool]) -> int:
+        return candidates * (candidates - 1) + 2 * candidates * reference
+
+    def parse(self, completion: str) -> Parsed[Side] | Rejection:
+        return parse_better(completion)
+
+    def both(self, as_a: Side, as_b: Side) -> float:
+        return win(as_a, as_b)
+
+    async def score(
+        self,
+        judge: Judge,
+        problem: Problem,
+        rubric: Rubric | None,
+        judged: Sequence[Candidate],
+        group: Sequence[Candidate],
+    ) -> list[Evaluation | Failure]:
+        match, stand_in = match_for(judge, problem, rubric), stand_ins(judge, [*group, *judged])
+        pairs: dict[tuple[int, int], tuple[Candidate, Candidate]] = {}
+        for one in judged:
+            for other in group:
+                first, second = sorted((stand_in[one.index], stand_in[other.index]), key=lambda candidate: candidate.index)
+                if one.index != other.index and first.answer != second.answer:
+                    pairs[first.index, second.index] = (first, second)
+        scores = await together(self.compared(match, one, other) for one, other in pairs.values())
+        known = dict(zip(pairs, scores, strict=True))
+
+        def against(one: Candidate, other: Candidate) -> Comparison | Failure:
+            a, b = stand_in[one.index], stand_in[other.index]
+            if a.answer == b.answer:
+                return Comparison(against=other.index, score=self.tie)
+            score = known[min(a.index, b.index), max(a.index, b.index)]
+            if isinstance(score, Failure):
+                return score
+            return Comparison(against=other.index, score=score if a.index < b.index else 1 - score)
+
+        return [evaluation_of(one, [against(one, other) for other in group if other.index != one.index]) for one in judged]
+
+
+class Anchor(ComparingMode[Marks]):
+    """Every candidate against the one of median length, both rated from 0 to 10; the score is the mean lead, in [−10, 10].
+
+    The anchor itself leads by 0.
+    """
+
+    name = "anchor"
+    prompts = (PromptFile("anchor", frozenset({"problem", "rubric", "answer_a", "answer_b"})),)
+    stop = "</rating_B>"
+    tie = 0.0
+    tokens = 160
+
+    def calls(self, candidates: int, *, reference: bool, criteria: int, uses: Callable[[str, str], bool]) -> int:
+        return 2 * (candidates - 1) + 2 * reference
+
+    def parse(self, completion: str) -> Parsed[Marks] | Rejection:
+        return parse_marks(completion)
+
+    def both(self, as_a: Marks, as_b: Marks) -> float:
+        return lead(as_a, as_b)
+
+    async def score(
+        self,
+        judge: Judge,
+        problem: Problem,
+        rubric: Rubric | None,
+        judged: Sequence[Candidate],
+        group: Sequence[Candidate],
+    ) -> list[Evaluation | Failure]:
+        (middle,) = spread(group, 1)
+        match, stand_in = match_for(judge, problem, rubric), stand_ins(judge, [middle, *judged])
+        firsts = {stand_in[one.index].index: stand_in[one.index] for one in judged}
+        scores = await together(self.compared(match, one, middle) for one in firsts.values())
+        known = dict(zip(firsts, scores, strict=True))
+
+        def against_anchor(one: Candidate) -> Comparison | Failure:
+            score = known[stand_in[one.index].index]
+            return score if isinstance(score, Failure) else Comparison(against=middle.index, score=score)
+
+        return [evaluation_of(one, [against_anchor(one)]) for one in judged]
+
+
+async def better_in_both_orders(match: Match, one: Candidate, other: Candidate) -> tuple[Side, Side] | Failure:
+    """Return which side the judge calls the better one with `one` as A and `other` as B, and then the other way round."""
+    return await Pairwise().in_both_orders(match, one, other)
 
 
 def match_for(judge: Judge, problem: Problem, rubric: Rubric | None) -> Match:

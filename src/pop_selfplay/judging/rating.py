@@ -1,15 +1,15 @@
-"""What modes have in common that rate each candidate by itself: a rating of 0, 1 or 2 on every criterion of the rubric.
+"""Pointwise and per criterion: the judge rates each candidate by itself, 0, 1 or 2 on every criterion of the rubric.
 
-Votes are averaged, identical answers share one judgement where the run says so, and the score is the weighted mean of the
-ratings. A mode adds how it asks (`rate`), and may score the ratings in another way (`total`).
+`RatingMode` is what such modes share: votes are averaged, identical answers share one judgement where the run says so, and the
+score is the weighted mean of the ratings. A mode adds how it asks (`rate`), and may score the ratings in another way (`total`).
 """
 
 import json
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar
 
-from pop_selfplay.judging.base import Judge, ScoringMode
+from pop_selfplay.judging.base import Judge, PromptFile, ScoringMode, voted
 from pop_selfplay.method.parsing import Parsed, Rejection, parse_evaluation
 from pop_selfplay.method.schemas import evaluation_schema
 from pop_selfplay.method.scoring import mean_ratings, score
@@ -56,6 +56,37 @@ class RatingMode(ScoringMode):
             return next(vote for vote in reversed(votes) if isinstance(vote, Failure))
         ratings = mean_ratings(valid)
         return Evaluation(candidate=candidate.index, ratings=ratings, score=self.total(rubric, ratings))
+
+
+class Pointwise(RatingMode):
+    """The paper's way: once per candidate the judge rates it on every criterion of the rubric."""
+
+    name = "pointwise"
+    prompts = (PromptFile("rate", frozenset({"problem", "rubric", "answer"})),)
+    tokens = 190  # thoughts and a rating for each criterion
+
+    async def rate(self, judge: Judge, problem: Problem, rubric: Rubric, candidate: Candidate, vote: int) -> Ratings | Failure:
+        messages = judge.render("rate", problem=problem.text, rubric=rubric_json(rubric), answer=candidate.answer)
+        return await ask_ratings(judge, voted(str(candidate.index), vote), messages, rubric.criteria)
+
+
+class PerCriterion(RatingMode):
+    """Once per candidate and criterion: more calls, so simple that even a very small judge gets them right."""
+
+    name = "per_criterion"
+    prompts = (PromptFile("rate_criterion", frozenset({"problem", "criterion", "answer"})),)
+    tokens = 65
+
+    def calls(self, candidates: int, *, reference: bool, criteria: int, uses: Callable[[str, str], bool]) -> int:
+        return criteria * (candidates + reference)
+
+    async def rate(self, judge: Judge, problem: Problem, rubric: Rubric, candidate: Candidate, vote: int) -> Ratings | Failure:
+        async def one(number: int, criterion: Criterion) -> Ratings | Failure:
+            shown = criterion_json(criterion)
+            messages = judge.render("rate_criterion", problem=problem.text, criterion=shown, answer=candidate.answer)
+            return await ask_ratings(judge, voted(f"{candidate.index}.{number}", vote), messages, (criterion,))
+
+        return joined(await together(one(number, criterion) for number, criterion in enumerate(rubric.criteria)))
 
 
 def _likeness(judge: Judge, candidate: Candidate) -> str:

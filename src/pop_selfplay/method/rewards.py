@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from pop_selfplay.method.scoring import SCORES
 from pop_selfplay.text.words import count_words, split_words
 
-INVALID_SCORE: Final = 0.0
-"""The score of an answer that does not parse: the lowest that a rubric can give. No judge is asked."""
+INVALID_SCORE: Final = SCORES[0]
+"""The score of an answer that does not parse: the worst there is. No judge is asked."""
 _WORDS_PER_PHRASE: Final = 4
 _FLAT: Final = 1e-9
 

@@ -2,9 +2,13 @@
 
 import statistics
 from collections.abc import Sequence
+from typing import Final
 
 from pop_selfplay.method.parsing import Marks, Side
 from pop_selfplay.records import Comparison, Rating, Rubric
+
+SCORES: Final = (0.0, 2.0)
+"""The range of all scores that stand by themselves: that of a rating. Rewards, measures and the frontier count on it."""
 
 
 def score(rubric: Rubric, ratings: Sequence[Rating]) -> float:
@@ -21,7 +25,8 @@ def score(rubric: Rubric, ratings: Sequence[Rating]) -> float:
     largest = max(criterion.weight for criterion in rubric.criteria)
     weights = [criterion.weight / largest for criterion in rubric.criteria]
     weighted = sum(weight * by_name[name] for weight, name in zip(weights, names, strict=True))
-    return min(2.0, max(0.0, weighted / sum(weights)))
+    worst, best = SCORES
+    return min(best, max(worst, weighted / sum(weights)))
 
 
 def mean_ratings(votes: Sequence[Sequence[Rating]]) -> tuple[Rating, ...]:

@@ -17,7 +17,6 @@ from pop_selfplay.journal import Journal
 from pop_selfplay.judging import (
     DEFAULT,
     MODES,
-    SCORES,
     Judge,
     PromptFile,
     ScoringMode,
@@ -27,13 +26,14 @@ from pop_selfplay.judging import (
     register,
 )
 from pop_selfplay.judging.plugins import GROUP
+from pop_selfplay.method.scoring import SCORES
 from pop_selfplay.records import Candidate, Evaluation, Failure, Problem, Rubric
 from tests.integration.runs import simulated_config, write_texts
 
 SRC = Path(pop_selfplay.__file__).parent
 NOT_A_MODE = {
     ("evaluation/benchmarks/eq_bench.py", "pairwise"): "EQ-Bench's own prompt and figure of that name",
-    ("models/endpoint/__init__.py", "logprob"): "a word in a server's complaint",
+    ("models/endpoint/reply.py", "logprob"): "a key of OpenAI's JSON",
     ("models/simulated/server.py", "logprob"): "a key of OpenAI's JSON",
 }
 """(module, word) → what the word means there, where it is not the mode."""
@@ -195,6 +195,7 @@ def test_the_documentation_lists_what_a_mode_declares() -> None:
 
 BLIND = """
 from pop_selfplay.judging import ScoringMode
+from pop_selfplay.method.scoring import SCORES
 from pop_selfplay.records import Evaluation
 
 class Mode(ScoringMode):

@@ -14,7 +14,7 @@ from pop_selfplay.evaluation.audit.findings import Detail, Family
 from pop_selfplay.evaluation.audit.references import Yardstick
 from pop_selfplay.evaluation.audit.sample import Material, Scored
 from pop_selfplay.journal.notes import EXAM
-from pop_selfplay.judging import SCORES
+from pop_selfplay.method.scoring import SCORES
 from pop_selfplay.runs.session import Session
 from pop_selfplay.stats.bootstrap import Indices, bootstrap
 from pop_selfplay.stats.intervals import SHARES, Estimate, clustered_mean

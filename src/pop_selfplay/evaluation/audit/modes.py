@@ -32,10 +32,10 @@ def modes(material: Material, played: Played, yardsticks: Sequence[Yardstick], j
     for name, why in played.unplayable.items():
         if name.startswith("modes "):
             family.missing(name.removeprefix("modes "), f"{name.removeprefix('modes ')} against the others", why)
-    own = material.config.synthesis.scoring
+    own = material.mode.name
     all_modes = {own: {one.id: one.scores for one in material.sample}} | played.modes
-    name = DEFAULT if all_modes.get(DEFAULT) else own
-    base = _Beside(name, all_modes[name])
+    beside = DEFAULT if all_modes.get(DEFAULT) else own
+    base = _Beside(beside, all_modes[beside])
     for name, scores in all_modes.items():
         if name != base.name and not scores:
             family.missing(name, f"{name} against {base.name}", played.why_missing(f"modes {name}"))
@@ -76,7 +76,7 @@ def _table(
     for name, scores in all_modes.items():
         if not scores:
             continue
-        own = name == material.config.synthesis.scoring
+        own = name == material.mode.name
         places = [(one.id if own else f"audit/modes {name}/{one.id}") for one in material.sample if one.id in scores]
         spent = [(material.session.journal if own else journal).spent(place, Role.JUDGE) for place in places]
         right = [_percent(per_problem(best_worst, scores, yardstick.scores)) for yardstick in yardsticks]

@@ -20,8 +20,7 @@ from pop_selfplay.domains import Domain
 from pop_selfplay.domains.requirements import unfit_domain
 from pop_selfplay.evaluation.audit.sample import Material, Scored, scores_of
 from pop_selfplay.judging import DEFAULT, find_mode
-from pop_selfplay.judging.comparing import match_for
-from pop_selfplay.judging.pairwise import Pairwise, better_in_both_orders
+from pop_selfplay.judging.comparing import Pairwise, better_in_both_orders, match_for
 from pop_selfplay.method.parsing import Side
 from pop_selfplay.records import Candidate, Document, Evaluation, Failure, Problem, Role, Rubric
 from pop_selfplay.runs.casting import Casting

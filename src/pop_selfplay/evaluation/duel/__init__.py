@@ -1,10 +1,10 @@
 """`pop duel`: two models answer the same prompts, and a judge says which answers are better.
 
     prompts.py   what is asked: a file, or the held-out problems of a run with their rubrics
-    judging.py   which answer of two is better: both orders, and criterion by criterion where there is a rubric
+    verdict.py   which answer of two is better: both orders, and criterion by criterion where there is a rubric
     playing.py   the duel itself, resumable call by call
     result.py    win rate, ties, flips, length control, criteria, each with its interval
     compare.md   what the judge is asked where no rubric is
 
-A new way to judge goes into judging.py and gets its name in `Way`.
+A new way to judge goes into verdict.py and gets its name in `Way`.
 """

@@ -7,8 +7,8 @@ from functools import partial
 from pop_selfplay.config import JudgeSampling, Sampling, Synthesis
 from pop_selfplay.domains import Domain, load_domain
 from pop_selfplay.errors import DomainError
-from pop_selfplay.evaluation.duel.judging import ROUND, Verdict, judge
 from pop_selfplay.evaluation.duel.prompts import Prompt, Questions
+from pop_selfplay.evaluation.duel.verdict import ROUND, Verdict, judge
 from pop_selfplay.evaluation.model_spec import Contestant
 from pop_selfplay.journal import Journal
 from pop_selfplay.judging import find_rating_mode
