@@ -15,8 +15,8 @@ HIDDEN: Final = (
 _HIDDEN: Final = re.compile(f"[{HIDDEN}]+")
 _POSING: Final = str.maketrans(
     # Cyrillic, Greek and small capitals that look like Latin letters, and brackets that look like < and >
-    "авекмнорстухѕіјԁһԛԝɡαεικνορτυχᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘǫʀꜱᴛᴜᴠᴡʏᴢıſ‹›〈〉⟨⟩〈〉˂˃ᐸᐳ❮❯❬❭⟪⟫«»∕⁄⧸╱∣❘│∶꞉",
-    "abekmhopctyxsijdhqwgaeiknoptuxabcdefghijklmnopqrstuvwyzis<><><><><><><><><><>////|||::",
+    "авекмнорстухѕіјԁһԛԝɡαεικνορτυχᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘǫʀꜱᴛᴜᴠᴡʏᴢıſ‹›〈〉⟨⟩〈〉˂˃ᐸᐳ❮❯❬❭∕⁄⧸╱∣❘│∶꞉",
+    "abekmhopctyxsijdhqwgaeiknoptuxabcdefghijklmnopqrstuvwyzis<><><><><><><><>////|||::",
 )
 _ENCLOSED: Final = ((0x1F150, 26), (0x1F170, 26), (0x1F1E6, 26))  # letters on dark circles and squares, and those of flags
 

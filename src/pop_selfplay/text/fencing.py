@@ -1,15 +1,20 @@
 """Make foreign text safe to paste between the tags of a prompt.
 
-Documents and answers are data. Text inside them that looks like one of our tags, or like a chat template's role marker,
-would change the structure of the prompt it is pasted into, so its opening bracket is replaced by `&lt;`. A new tag used by
-any prompt goes into TAGS, a chat template's marker into one of the lists below it.
+Documents and answers are data. Text inside them that looks like one of our tags, or like a chat template's role marker, would
+change the structure of the prompt it is pasted into, so its opening bracket is replaced by `&lt;`. A new tag used by any prompt
+goes into TAGS, a chat template's marker into one of the lists below it. Markers that no list knows are caught where the model's
+tokenizer is at hand: `models/chat_template.py`.
 
-A model may read through disguise, so a tag is recognised with invisible characters (zero-width, bidirectional, soft hyphen)
-anywhere in it, with white space around its slash, and with full-width brackets. Every pattern takes time linear in the text.
+A model may read through disguise, so what is compared is what the text looks like (`text/characters.py`): without the
+characters that cannot be seen, full-width, mathematical, circled and look-alike letters as plain ones, with white space
+anywhere between the brackets and the name. Every pattern takes time linear in the text.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final
+
+from pop_selfplay.text.characters import LOOKS
 
 TAGS: Final = (
     "document",
@@ -36,45 +41,100 @@ _ROLE_MARKERS: Final = (
     "eos",
     "pad",
     "unk",
-    "start_of_turn",
-    "end_of_turn",
+    "cls",
+    "sep",
+    "mask",
+    "sop",
+    "eop",
+    "eod",
+    "eot",
+    "eom",
     "system",
     "user",
     "assistant",
+    "thinking",
     "tool_call",
     "tool_calls",
     "tool_response",
+    "function_calls",
+    "arg_key",
+    "arg_value",
+    "image_soft_token",
+    "audio_soft_token",
+    "empty_output",
+    "repo_name",
+    "reponame",
+    "file_sep",
+    "gh_stars",
+    "_user",
+    "_bot",
+    "_end",
 )
-_BRACKET_MARKERS: Final = ("INST", "SYS", "SYSTEM_PROMPT", "AVAILABLE_TOOLS", "TOOL_CALLS", "TOOL_RESULTS", "TOOL_CONTENT")
-_HIDDEN: Final = (
-    "\\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
+_ROLE_MARKER_PATTERNS: Final = (
+    r"(?:start|begin|end)_of_\w+",
+    r"(?:bos|eos|pad|unk|cls|sep|mask|eop)_token",
+    r"fim_\w+",
+    r"(?:extra_id|reserved|special|reserved_special_token|reserved_token)_\d+",
+    r"unused_?\d+",
+    r"(?:jupyter|issue|commit|longcat)_\w+",
+    r"(?:seed|minimax):[\w:]+",
 )
+_BRACKET_MARKERS: Final = (
+    "inst",
+    "sys",
+    "system_prompt",
+    "model_settings",
+    "available_tools",
+    "tool_calls",
+    "tool_results",
+    "tool_content",
+    "call_id",
+    "args",
+    "think",
+    "gmask",
+    "smask",
+    "mask",
+    "cls",
+    "sep",
+    "pad",
+    "unk",
+    "bos",
+    "eos",
+    "img",
+    "img_break",
+    "img_end",
+    "audio",
+    "begin_audio",
+    "prefix",
+    "middle",
+    "suffix",
+)
+_PIPED_MARKERS: Final = ("system", "user", "assistant", "tool", "human", "ai", "endofturn", "endoftext", "bos", "eos")
+_ODD_MARKERS: Final = ("]~b]", "]~!b[", "[e~[", "◁think▷", "◁/think▷")
 
-
-def _disguised(word: str) -> str:
-    """Return a pattern for `word` in narrow or full-width letters, with any hidden characters between them."""
-    letters = (f"[{letter}{chr(ord(letter) + 0xFEE0)}]" for letter in word)
-    return f"[{_HIDDEN}]*".join(letters)
-
-
-_NAMES: Final = "|".join(_disguised(name) for name in TAGS + _ROLE_MARKERS)
-_GAP: Final = rf"[\s{_HIDDEN}]*"
+_NAMES: Final = "|".join((*TAGS, *_ROLE_MARKERS, *_ROLE_MARKER_PATTERNS))
 _ANGLE: Final = re.compile(
-    rf"[>＞﹥]|[<＜﹤](?:(?P<marker>(?=[{_HIDDEN}]*[|｜]))|(?P<tag>(?={_GAP}(?:/{_GAP})?(?:{_NAMES})(?:[{_HIDDEN}]|\b))))?",
-    re.IGNORECASE,
+    r">|<(?:(?P<marker>(?=\||\s{1,9}\|\s{0,9}[\w/][\w ▁.-]{0,40}\|\s{0,9}>))"
+    rf"|(?P<tag>(?=\s*(?:/\s*)?(?:{_NAMES})\b)))?"
 )
-_BRACKETS: Final = "|".join(_disguised(name) for name in _BRACKET_MARKERS)
-_BRACKET_MARKER: Final = re.compile(rf"\[(?=[{_HIDDEN}]*/?[{_HIDDEN}]*(?:{_BRACKETS})[{_HIDDEN}]*\])", re.IGNORECASE)
-_ENTRY: Final = re.compile(
-    rf"(?P<start>[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])(?P<entry>[^\w\n\r]{{0,40}}{_disguised('candidate')}[^\w\n\r]{{0,40}}\d)",
-    re.IGNORECASE,
+_OTHER: Final = re.compile(
+    rf"\[(?=\s{{0,9}}/?\s{{0,9}}(?:{'|'.join(_BRACKET_MARKERS)})\s{{0,9}}\])"
+    rf"|\[(?=\s{{0,9}}\|\s{{0,9}}(?:{'|'.join(_PIPED_MARKERS)})\s{{0,9}}\|\s{{0,9}}\])"
+    rf"|{'|'.join(f'(?={re.escape(marker)}).' for marker in _ODD_MARKERS)}"
 )
+_ENTRY: Final = re.compile(r"(?<=[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])[^\w\n\r]{0,40}candidate[^\w\n\r]{0,40}\d")
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_TAG_CHARACTERS: Final = re.compile(
+    "(?P<flag>\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{1,6}\U000e007f)|[\U000e0000-\U000e007f]"
+)
+"""Letters that cannot be seen but that a model can read; the flags of England, Scotland and Wales are made of them."""
 
 
 def quote_lines(answer: str) -> str:
     """Return `answer` with "> " before each line that would begin another entry in a list of candidates."""
-    return _ENTRY.sub(r"\g<start>> \g<entry>", answer)
+    looks, places = _looks_of(answer)
+    lines = [places[found.start() - 1] + 1 for found in _ENTRY.finditer(looks)]
+    return _replaced(answer, [(place, place, "> ") for place in lines])
 
 
 def fence(text: str) -> str:
@@ -83,21 +143,41 @@ def fence(text: str) -> str:
     Ordinary prose, markup and code pass unchanged: only the names in TAGS and chat role markers are touched.
     """
     text = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
-    text = _fence_angles(text)
-    return _BRACKET_MARKER.sub("&#91;", text)
+    if not text.isascii():
+        text = _TAG_CHARACTERS.sub(lambda found: found["flag"] or "\N{REPLACEMENT CHARACTER}", text)
+    looks, places = _looks_of(text)
+    angles = [(places[place], "&lt;") for place in _opening_angles(looks)]
+    others = [(places[found.start()], f"&#{ord(found[0][0])};") for found in _OTHER.finditer(looks)]
+    return _replaced(text, [(place, place + 1, written) for place, written in sorted(angles + others)])
 
 
-def _fence_angles(text: str) -> str:
-    """Replace the opening bracket of every tag and marker.
+def _looks_of(text: str) -> tuple[str, Sequence[int]]:
+    """Return what `text` looks like, and for each of its characters the place in `text` that it comes from."""
+    if text.isascii():
+        return text.lower(), range(len(text))
+    looks = [LOOKS[character] for character in text]
+    return "".join(looks), [place for place, look in enumerate(looks) for _ in look]
+
+
+def _replaced(text: str, changes: Sequence[tuple[int, int, str]]) -> str:
+    """Return `text` with what stands from one place to another replaced, for changes in order that do not overlap."""
+    pieces, done = list[str](), 0
+    for begin, end, written in changes:
+        pieces += text[done:begin], written
+        done = end
+    return "".join((*pieces, text[done:]))
+
+
+def _opening_angles(looks: str) -> list[int]:
+    """Return where the opening bracket of every tag and marker stands.
 
     A tag is a name of ours that is closed before anything else opens. From right to left, because a bracket that is replaced
     opens nothing any more: what lies around it may be a tag then.
     """
-    pieces, rest, closed = list[str](), len(text), False
-    for found in reversed(list(_ANGLE.finditer(text))):
+    places, closed = list[int](), False
+    for found in reversed(list(_ANGLE.finditer(looks))):
         if found["marker"] is None and not (closed and found["tag"] is not None):
-            closed = found[0] in ">＞﹥"
+            closed = found[0] == ">"
             continue
-        pieces += text[found.start() + 1 : rest], "&lt;"
-        rest = found.start()
-    return text[:rest] + "".join(reversed(pieces))
+        places.append(found.start())
+    return places
