@@ -1,20 +1,20 @@
 """Benchmark files → the index that documents and problems are checked against.
 
-Files are found and named as for a corpus (`finding.py`). Every string in them counts, whatever its field and however
+Files are found and named as for a corpus (`discovery.py`). Every string in them counts, whatever its field and however
 deep it lies: questions, options, contexts, answers. A file that cannot be read is an error: a check that silently looked
 at half of a benchmark would be worse than none.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 
 from pop_selfplay.corpus.discovery import UNREADABLE, File, find_files
+from pop_selfplay.corpus.json_rows import BadRow, json_rows
 from pop_selfplay.errors import CorpusError
 from pop_selfplay.text.overlap import CONTAMINATION_WORDS, NO_BENCHMARKS, BenchmarkIndex, index_benchmarks
 
 
 def read_benchmarks(paths: Sequence[str]) -> BenchmarkIndex:
-    """Return the index of all benchmark files under `paths`: text, JSONL or Parquet, also compressed. No path, empty index.
+    """Return the index of all benchmark files under `paths`: text, JSON or Parquet, also compressed. No path, empty index.
 
     Raises CorpusError when a path leads nowhere, a file cannot be read, or no text in them is long enough to be found.
     """
@@ -42,7 +42,7 @@ def _texts(file: File) -> Iterator[str]:
             case "parquet":
                 yield from _texts_of_parquet(file)
             case None:
-                raise CorpusError(f"benchmark {file.place} is not text, JSONL or Parquet: {_REMEDY}")
+                raise CorpusError(f"benchmark {file.place} is not text, JSON or Parquet: {_REMEDY}")
     except UnicodeDecodeError as error:
         raise CorpusError(f"benchmark {file.place} is not UTF-8 ({error.reason} at byte {error.start}): {_REMEDY}") from error
     except (*UNREADABLE, pyarrow.ArrowException) as error:
@@ -54,15 +54,11 @@ _REMEDY = "convert or repair it, or correct filter.benchmarks"
 
 def _texts_of_lines(file: File) -> Iterator[str]:
     with file.decompressed() as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                try:
-                    row = json.loads(line.decode("utf-8-sig"))
-                except UnicodeDecodeError:
-                    raise
-                except (ValueError, RecursionError) as error:
-                    raise CorpusError(f"benchmark {file.place}#{number} is not JSON ({error}): {_REMEDY}") from error
-                yield from _strings(row)
+        for number, row in json_rows(lines):
+            if isinstance(row, BadRow):
+                what = "UTF-8" if row.reason == "not_utf8" else "JSON"
+                raise CorpusError(f"benchmark {file.place}#{number} is not {what} ({row.detail}): {_REMEDY}")
+            yield from _strings(row)
 
 
 def _texts_of_parquet(file: File) -> Iterator[str]:

@@ -3,12 +3,12 @@
 | name ends in | holds |
 | --- | --- |
 | .txt .text .md .markdown | text |
-| .jsonl .ndjson | lines |
+| .jsonl .ndjson .json | lines, or one array |
 | .parquet .pq | parquet |
 
-All but Parquet, which has its own compression, may also end in .gz, .bz2, .xz or .zst. In a folder, hidden files are
-passed over, and files with other names have no kind; a file that is named, or found by a glob, is read whatever its
-name: .json as lines (some people call JSONL so), all else as text. URLs are looked up by `remote.py`.
+All but Parquet, which has its own compression, may also end in .gz, .bz2, .xz or .zst. In a folder, hidden files are passed
+over, and files with other names have no kind; a file that is named, or found by a glob, is read as text whatever its name, but
+for archives and tables (`_NO_TEXT`). A linked folder is followed, each real folder once. URLs are looked up by `remote.py`.
 
 Compressed files by the end of their name: .gz .bz2 .xz .zst. A new one is a line in OPENERS.
 """
@@ -37,9 +37,16 @@ _KINDS: Final[dict[str, Kind]] = {
     ".markdown": "text",
     ".jsonl": "lines",
     ".ndjson": "lines",
+    ".json": "lines",
     ".parquet": "parquet",
     ".pq": "parquet",
 }
+_NO_TEXT: Final = frozenset(
+    """
+    .tar .tgz .tbz2 .txz .zip .7z .rar .csv .tsv .xls .xlsx .ods .pdf .doc .docx .odt .ppt .pptx .epub .arrow .feather .sqlite
+    """.split()
+)
+"""Ends of the names of files that hold texts, but are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +96,28 @@ def kind_of(name: str) -> Kind | None:
     return _KINDS.get(suffix)
 
 
-def kind_of_named(name: str) -> Kind:
-    """Return what a file of this name holds that was asked for by name."""
-    return kind_of(name) or ("lines" if ".json" in PurePosixPath(name).suffixes else "text")
+def kind_of_named(name: str) -> Kind | None:
+    """Return what a file of this name holds that was asked for by name; None for an archive or a table."""
+    return kind_of(name) or (None if format_of(name) else "lines" if ".json" in PurePosixPath(name).suffixes else "text")
+
+
+def format_of(name: str) -> str:
+    """Return the end of the name of an archive, a table or an office file, as .tar.gz; "" for any other."""
+    ends = PurePosixPath(name.lower()).suffixes[-2:]
+    inner = [end for end in ends if end in _NO_TEXT]
+    compressed = ends[-1:] if ends and ends[-1] in OPENERS else []
+    return inner[-1] + "".join(compressed) if inner and (inner[-1] == ends[-1] or compressed) else ""
+
+
+def known_kind(name: str, place: str, setting: str) -> Kind:
+    """Return what the one file holds that was named. Raises CorpusError with its format where that is none we read."""
+    kind = kind_of_named(name)
+    if kind is None:
+        raise CorpusError(
+            f"{place} is a {format_of(name)} file, which is not read: unpack it or convert it to .txt, .jsonl or .parquet, and "
+            f"correct {setting}"
+        )
+    return kind
 
 
 def join(label: str, relative: str) -> str:
@@ -124,7 +150,7 @@ def _find_local(given: str, label: str, setting: str) -> Iterator[File]:
     if path.is_dir():
         yield from _walk(path, path, label)
     elif path.exists():
-        yield _local(path, label or path.name, kind_of_named(path.name))
+        yield _local(path, label or path.name, known_kind(path.name, str(path), setting))
     elif glob.has_magic(given):
         yield from _match(path, label, setting)
     else:
@@ -146,14 +172,27 @@ def _match(pattern: Path, label: str, setting: str) -> Iterator[File]:
 
 def _walk(folder: Path, root: Path, label: str) -> Iterator[File]:
     closed: list[Path] = []
-    for directory, folders, names in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    inside, seen = os.path.realpath(folder), set[str]()
+    walked = os.walk(folder, onerror=lambda error: closed.append(Path(error.filename)), followlinks=True)
+    for directory, folders, names in walked:
+        folders[:] = [name for name in sorted(folders) if not name.startswith(".") and _is_new(directory, name, inside, seen)]
         for name in sorted(names):
             if not name.startswith("."):
                 path = Path(directory, name)
                 yield _local(path, join(label, path.relative_to(root).as_posix()), kind_of(name))
     for path in closed:  # folders that we may not enter: not a file, so counted as unreadable
         yield _local(path, join(label, path.relative_to(root).as_posix()), "text")
+
+
+def _is_new(directory: str, name: str, inside: str, seen: set[str]) -> bool:
+    """Whether a folder is to be entered: a link only where it leads out of the folder `inside`, and to none `seen` before."""
+    path = os.path.join(directory, name)
+    real = os.path.realpath(path)
+    if os.path.islink(path) and (os.path.commonpath((real, inside)) in (real, inside)):
+        return False  # what lies inside is met without the link, and a link to a folder around it has no end
+    new = real not in seen
+    seen.add(real)
+    return new
 
 
 def _local(path: Path, id: str, kind: Kind | None) -> File:

@@ -15,16 +15,15 @@ def read_hugging_face(config: HuggingFaceCorpus) -> Iterator[Entry]:
     Raises CorpusError when the dataset, its config, split or a configured column does not exist, and when reading
     breaks off.
     """
-    import pyarrow
-    from datasets.exceptions import DatasetsError
-
     read = 0
     try:
         for row in _rows(config):
             row_id = f"{config.split}/{read}"
             read += 1
             yield to_entry(row, config, row_id=row_id, source=config.path, place=f"{config.path}/{row_id}")
-    except (OSError, ValueError, ImportError, EOFError, DatasetsError, pyarrow.ArrowException) as error:
+    except CorpusError:
+        raise
+    except Exception as error:  # the library and each of its readers have errors of their own
         name = "" if config.name is None else f", config {config.name!r}"
         raise CorpusError(
             f"cannot read dataset {config.path!r}{name}, split {config.split!r}, after {read} rows: {error}\n"

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import fsspec.core
 
-from pop_selfplay.corpus.discovery import File, Kind, join, kind_of, kind_of_named, without_query
+from pop_selfplay.corpus.discovery import File, Kind, join, kind_of, kind_of_named, known_kind, without_query
 from pop_selfplay.errors import CorpusError
 
 
@@ -55,7 +55,7 @@ def _look_up(filesystem: Any, path: str, label: str) -> Iterator[_Found]:
         yield from _inside(filesystem, path, path, label)
     elif type_ == "file":
         name = without_query(path).rsplit("/", 1)[-1]
-        yield _Found(path, label or name, kind_of_named(name))
+        yield _Found(path, label or name, known_kind(name, path, "the path"))
     elif type_ == "glob":
         parts = path.split("/")
         root = "/".join(parts[: next(index for index, part in enumerate(parts) if glob.has_magic(part))])

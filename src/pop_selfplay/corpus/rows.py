@@ -11,9 +11,10 @@ from pop_selfplay.records import Document
 Reason = Literal[
     "unreadable",  # the file system, the decompressor or the Parquet reader gave up on a file
     "unknown_type",  # a file found in a folder whose name says nothing that we read
+    "not_text",  # an archive, a PDF or another binary file under the name of a text
     "not_utf8",
-    "bad_json",  # a JSONL line that is not JSON
-    "not_an_object",  # a JSONL line that is JSON, but has no fields
+    "bad_json",  # a line or file that is not JSON
+    "not_an_object",  # a row that is JSON, but has no fields
     "no_text_field",  # the text field is missing or null
     "text_not_a_string",
     "no_id_field",  # an id field is configured, and is missing or null
@@ -24,10 +25,11 @@ _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A text that cannot be used: where it stands (file, and line or row) and why."""
+    """A text that cannot be used: where it stands (file, and line or row) and why; `detail` is what its reader said."""
 
     source: str
     reason: Reason
+    detail: str = ""
 
 
 Entry = Document | Skipped

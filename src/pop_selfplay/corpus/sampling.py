@@ -18,7 +18,7 @@ from array import array
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -63,7 +63,8 @@ def choose(entries: Iterable[Entry], *, seed: int, count: int, filter: DocumentF
     passed_over: dict[int, _Passed] = {}
     while True:
         pool = _Smallest(2 * wanted + 64, passed_over.keys())
-        dropped = _fill(pool, entries, seed, filter)
+        firsts: dict[str, Skipped] = {}
+        dropped = _fill(pool, entries, seed, filter, firsts)
         kept = _judge(pool.ranked(), wanted, filter.near_duplicates, benchmarks, passed_over)
         if len(kept) == wanted or len(pool.held) < pool.size:
             break
@@ -72,16 +73,19 @@ def choose(entries: Iterable[Entry], *, seed: int, count: int, filter: DocumentF
     dropped += Counter(passed.ground for passed in passed_over.values() if passed.ground != "duplicate_id")
     available = read - dropped.total()
     if len(kept) <= skip:
-        raise CorpusError(_nothing_left(available, read, dropped, filter))
+        raise CorpusError(_nothing_left(available, read, dropped, filter, firsts))
     return Choice(tuple(kept[skip:]), available, read, dict(dropped))
 
 
-def _fill(pool: "_Smallest", entries: Iterable[Entry], seed: int, filter: DocumentFilter) -> Counter[str]:
-    """Put every usable document into `pool`, and return why the others are not."""
+def _fill(
+    pool: "_Smallest", entries: Iterable[Entry], seed: int, filter: DocumentFilter, firsts: dict[str, Skipped]
+) -> Counter[str]:
+    """Put every usable document into `pool`, and return why the others are not; `firsts` gets the first of each reason."""
     dropped: Counter[str] = Counter()
     for entry in entries:
         if isinstance(entry, Skipped):
             dropped[entry.reason] += 1
+            firsts.setdefault(entry.reason, entry)
         elif not has_words(entry.text, filter.min_words):
             dropped["too_short"] += 1
         else:
@@ -127,7 +131,9 @@ def _judge(
     return kept
 
 
-def _nothing_left(available: int, read: int, dropped: Mapping[str, int], filter: DocumentFilter) -> str:
+def _nothing_left(
+    available: int, read: int, dropped: Mapping[str, int], filter: DocumentFilter, firsts: Mapping[str, Skipped]
+) -> str:
     if available:
         return (
             f"all {available} usable documents of the corpus are held out or went into earlier rounds: "
@@ -136,10 +142,25 @@ def _nothing_left(available: int, read: int, dropped: Mapping[str, int], filter:
     if not read:
         return "the corpus holds no documents: check corpus"
     reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(dropped.items()))
-    return (
-        f"none of the {read} texts of the corpus can be used ({reasons}): check the corpus and its text_field, "
-        f"or lower filter.min_words (now {filter.min_words})"
-    )
+    advice = [_ADVICE[reason] for reason in dropped if reason in _ADVICE]
+    if "too_short" in dropped:
+        advice.append(f"lower filter.min_words (now {filter.min_words})")
+    lines = [f"none of the {read} texts of the corpus can be used ({reasons}): {', or '.join(advice or ['check the corpus'])}"]
+    for reason, first in sorted(firsts.items()):
+        lines.append(f"first {reason}: {first.source}" + (f" ({first.detail})" if first.detail else ""))
+    return "\n".join(lines)
+
+
+_ADVICE: Final = {
+    "unknown_type": (
+        "read in folders are .txt, .md, .jsonl, .json (also with .gz, .bz2, .xz or .zst) and .parquet: convert files, or list "
+        "others by name or glob in corpus.paths"
+    ),
+    "no_text_field": "correct corpus.text_field",
+    "text_not_a_string": "correct corpus.text_field: it must hold a text",
+    "no_id_field": "correct corpus.id_field",
+    "not_utf8": "convert the files to UTF-8",
+}
 
 
 def _fingerprint(text: str) -> int:

@@ -45,11 +45,11 @@ def test_no_paths_find_nothing() -> None:
     ("name", "content", "problem"),
     [
         ("a.jsonl", b'{"q": 1}\n{broken', r"a\.jsonl#2 is not JSON"),
-        ("a.jsonl", b'{"q": "\xff"}', r"a\.jsonl is not UTF-8"),
+        ("a.jsonl", b'{"q": "\xff"}', r"a\.jsonl#1 is not UTF-8"),
         ("a.txt", b"caf\xe9", r"a\.txt is not UTF-8"),
         ("a.parquet", b"no parquet", r"a\.parquet cannot be read"),
         ("a.txt.gz", b"no gzip", r"a\.txt\.gz cannot be read"),
-        ("a.csv", b"a,b", r"a\.csv is not text, JSONL or Parquet"),
+        ("a.csv", b"a,b", r"a\.csv is not text, JSON or Parquet"),
         ("a.txt", b"only a few words", "hold no text of 13 words"),
     ],
 )

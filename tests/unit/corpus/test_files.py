@@ -5,6 +5,8 @@ import gzip
 import json
 import lzma
 import os
+import tarfile
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -170,10 +172,73 @@ def test_globs_take_files_of_any_name_and_search_the_folders_they_match(tmp_path
     assert read(tmp_path / "pkg-*") == ({"pkg-b/notes.txt": "notes"}, {"unknown_type": 1})
 
 
-def test_a_json_file_is_read_as_lines_only_when_it_is_named(tmp_path: Path) -> None:
-    (tmp_path / "lines.json").write_bytes(jsonl({"text": "one"}, {"text": "two"}))
-    assert read(tmp_path) == ({}, {"unknown_type": 1})
-    assert read(tmp_path / "lines.json") == ({"lines.json#1": "one", "lines.json#2": "two"}, {})
+ROWS = [{"text": "one"}, {"text": "two"}]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        jsonl(*ROWS),
+        b"\xef\xbb\xbf" + jsonl(*ROWS),
+        json.dumps(ROWS).encode(),
+        json.dumps(ROWS, indent=2).encode(),
+        b"\n [\n" + b",\n".join(json.dumps(row).encode() for row in ROWS) + b"\n]\n",
+    ],
+)
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.ndjson", "a.json.gz"])
+def test_json_is_read_by_what_it_holds_and_not_by_its_name(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    for path in (tmp_path, tmp_path / name, tmp_path / "*"):
+        assert list(read(path)[0].values()) == ["one", "two"]
+        assert min(read(path)[0]) == f"{name}#1"
+
+
+def test_an_object_over_several_lines_is_one_document_and_broken_json_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"text": "one"}, indent=2))
+    assert read(tmp_path) == ({"a.json#1": "one"}, {})
+    (tmp_path / "a.json").write_text('[\n{"text": "one"},\n{"text": "two"\n')
+    assert read(tmp_path) == ({}, {"bad_json": 1})
+    (tmp_path / "a.json").write_text('{broken\n{"text": "two"}\n')
+    assert read(tmp_path) == ({"a.json#2": "two"}, {"bad_json": 1})
+
+
+@pytest.mark.parametrize("name", ["docs.tar.gz", "docs.tgz", "docs.tar", "docs.zip", "docs.csv", "docs.csv.gz", "docs.pdf"])
+def test_an_archive_or_table_that_is_named_is_refused_with_its_format(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(CorpusError, match=rf"is a \.{name[5:]} file.*unpack it or convert it.*corpus\.paths"):
+        read(tmp_path / name)
+    assert read(tmp_path) == read(tmp_path / "*") == ({}, {"unknown_type": 1})
+
+
+def test_a_binary_file_under_the_name_of_a_text_is_no_document(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.txt", "w") as archive:
+        archive.add(__file__, "inner.py")
+    with zipfile.ZipFile(tmp_path / "b.md", "w") as packed:
+        packed.writestr("inner", "text")
+    (tmp_path / "c.txt").write_bytes(gzip.compress(b"text"))
+    assert read(tmp_path) == ({}, {"not_text": 3})
+    assert read(tmp_path / "a.txt") == ({}, {"not_text": 1})
+
+
+def test_a_linked_folder_is_followed_once_and_never_in_a_circle(tmp_path: Path) -> None:
+    outside, corpus = tmp_path / "outside", tmp_path / "corpus"
+    (outside / "deep").mkdir(parents=True)
+    (corpus / "own").mkdir(parents=True)
+    (outside / "a.txt").write_text("a")
+    (outside / "deep" / "b.txt").write_text("b")
+    (corpus / "own" / "c.txt").write_text("c")
+    (corpus / "link").symlink_to(outside)
+    (corpus / "second").symlink_to(outside)
+    (corpus / "inner").symlink_to(corpus / "own")
+    (outside / "back").symlink_to(corpus)
+    (outside / "deep" / "up").symlink_to(outside)
+    assert read(corpus) == ({"link/a.txt": "a", "link/deep/b.txt": "b", "own/c.txt": "c"}, {})
+
+
+def test_a_reader_says_what_the_decoder_said(tmp_path: Path) -> None:
+    (tmp_path / "a.txt.gz").write_text("no gzip")
+    (entry,) = read_documents(FilesCorpus(paths=[str(tmp_path)]))
+    assert isinstance(entry, Skipped) and "gzip" in entry.detail.lower()
 
 
 def test_a_named_file_may_hold_glob_characters(tmp_path: Path) -> None:

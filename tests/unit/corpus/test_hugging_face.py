@@ -62,3 +62,9 @@ def test_a_missing_split_is_an_error_that_names_it(folder: Path) -> None:
 def test_a_dataset_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"cannot read dataset .*nowhere"):
         read(tmp_path / "nowhere" / "at" / "all")
+
+
+def test_a_dataset_made_by_a_script_is_an_error_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / f"{tmp_path.name}.py").write_text("import datasets\n")
+    with pytest.raises(CorpusError, match=r"cannot read dataset .*[Ss]cript"):
+        read(tmp_path)

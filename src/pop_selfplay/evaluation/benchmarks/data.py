@@ -3,14 +3,15 @@
 import copy
 import csv
 import io
-import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from pop_selfplay.corpus.json_rows import BadRow, json_rows
 from pop_selfplay.errors import ConfigError
 from pop_selfplay.evaluation.benchmarks.base import Row
 
+_LONGEST_FIELD: Final = 2**31 - 1  # the library refuses 131,073 characters unless it is told
 SUFFIXES: Final = (".jsonl", ".json", ".csv", ".parquet")
 
 
@@ -33,8 +34,8 @@ def read_rows(data_dir: Path, name: str) -> list[Row] | None:
 def read_file(path: Path) -> list[Row]:
     """Return the rows of one file, by its suffix. Raises ConfigError when it cannot be read."""
     readers: dict[str, Callable[[Path], list[Any]]] = {
-        ".jsonl": _jsonl,
-        ".ndjson": _jsonl,
+        ".jsonl": _json,
+        ".ndjson": _json,
         ".json": _json,
         ".csv": _csv,
         ".parquet": _parquet,
@@ -108,19 +109,21 @@ def _unique(items: Iterable[Any], name: str) -> None:
         seen.add(item.id)
 
 
-def _jsonl(path: Path) -> list[Any]:
-    lines = path.read_text(encoding="utf-8-sig").split("\n")
-    return [json.loads(line) for line in lines if line.strip()]
-
-
 def _json(path: Path) -> list[Any]:
-    data = json.loads(path.read_text(encoding="utf-8-sig"))
-    if isinstance(data, dict):  # EQ-Bench publishes an object of items by id
-        return [{"id": key, **value} if isinstance(value, dict) else value for key, value in data.items()]
-    return data if isinstance(data, list) else [data]
+    rows = []
+    with path.open("rb") as stream:
+        for number, row in json_rows(stream):
+            if isinstance(row, BadRow):
+                raise ValueError(f"row {number}: {row.reason}, {row.detail}")
+            rows.append(row)
+    items = rows[0] if len(rows) == 1 and isinstance(rows[0], dict) else {}
+    if items and all(isinstance(item, dict) for item in items.values()):  # EQ-Bench publishes an object of items by id
+        return [{"id": key, **item} for key, item in items.items()]
+    return rows
 
 
 def _csv(path: Path) -> list[Any]:
+    csv.field_size_limit(_LONGEST_FIELD)
     rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")))
     for number, row in enumerate(rows, 1):
         if None in row or None in row.values():
