@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, model_validator
 
 from pop_selfplay.config.validation import Config
+from pop_selfplay.records import Role
 
 
 class Prices(Config):
@@ -18,6 +19,23 @@ class Prices(Config):
         """Return what a call costs. `prompt` counts all prompt tokens, `cached` those of them that came from the cache."""
         of_cached = self.prompt if self.cached is None else self.cached
         return ((prompt - cached) * self.prompt + cached * of_cached + generated * self.generated) / 1e6
+
+
+class RoleThinking(Config):
+    """Whether a reasoning model thinks before it answers. null: as the model does by itself."""
+
+    enabled: bool | None = Field(None, description="true: it thinks first; false: it answers at once")
+    budget: int | None = Field(None, ge=1, description="most tokens of thinking, where the server can limit it")
+
+
+class Thinking(RoleThinking):
+    """Thinking of all roles, and of single ones."""
+
+    roles: dict[Role, RoleThinking] = Field({}, description="role → its own")
+
+    def of(self, role: Role) -> RoleThinking:
+        """Return what holds for one role."""
+        return self.roles.get(role, self)
 
 
 class LocalModel(Config):
@@ -53,6 +71,7 @@ class EndpointModel(Config):
     timeout_s: float = Field(1800, gt=0, description="longest wait for one answer")
     patience_s: float = Field(600, ge=0, description="how long a server may be down before the run stops (resumable)")
     prices: Prices | None = Field(None, description="what its tokens cost; null: nothing, or nobody knows")
+    thinking: Thinking = Thinking()
     extra_body: dict[str, Any] = Field({}, description="further fields of every request, as the server names them")
     omit: list[str] = Field([], description="parameters that are not sent, such as seed; found out by itself where it says so")
     rename: dict[str, str] = Field({}, description="our name of a parameter → the server's")
@@ -92,6 +111,7 @@ class VllmModel(Config):
     gpus: list[int] | None = Field(None, description="numbers of the GPUs it uses; null: all that it sees")
     tensor_parallel: int = Field(1, ge=1, description="GPUs that share one copy of the model")
     data_parallel: int = Field(1, ge=1, description="copies of the model")
+    thinking: Thinking = Thinking()
     startup_s: float = Field(1800, gt=0, description="longest wait for the server to be ready")
     n: Literal["auto", "never"] = Field("auto", description="ask for all candidates in one call")
     max_in_flight: int = Field(512, ge=1, description="completions asked for at once")
@@ -140,7 +160,7 @@ OPERATIONAL: Final = frozenset(
 )
 """Settings of a model that say where, how fast and for how much it works, not what it writes. A run may change them."""
 
-ADDED: Final = frozenset({"extra_body"})
+ADDED: Final = frozenset({"extra_body", "thinking"})
 """Settings that came later. At their default they do not count for a stored call, so that the calls of older runs still do."""
 
 

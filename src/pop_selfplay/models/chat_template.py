@@ -5,17 +5,22 @@ sees in its prompt that turns end with it. Synthesis and training fill the same 
 vLLM takes the file by `--chat-template`. It only uses what every template engine knows: no filters, no macros.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pop_selfplay.errors import ModelRefused, RequestRefused
 from pop_selfplay.records import Message
 
 DEFAULT_TEMPLATE: Final = Path(__file__).with_name("chat_template.jinja")
 """For models without a chat template of their own."""
+
+OPENING: Final = "<think>"
+CLOSING: Final = "</think>"
 
 
 def ensure_template(tokenizer: Any, name: str) -> bool:
@@ -67,6 +72,44 @@ def render_end(tokenizer: Any, messages: Sequence[Message]) -> str:
         except (TemplateError, ValueError):
             raise RequestRefused(f"the model's chat template refuses an answer: {error}") from error
     return text.rpartition(_ANSWER)[2].rstrip()
+
+
+def opens_reasoning(prompt: str) -> bool:
+    """Tell whether a prompt, or its end, has begun the model's reasoning for it, as DeepSeek-R1's template does."""
+    return prompt.rstrip().endswith(OPENING)
+
+
+def template_opens_reasoning(folder: Path) -> bool:
+    """Tell whether the chat template of the model in `folder` begins the reasoning; False where there is none to be read."""
+    template = _template_in(folder)
+    if template is None:
+        return False
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
+    try:
+        rendered = environment.from_string(template).render(
+            messages=[{"role": "user", "content": "?"}], add_generation_prompt=True, bos_token="", eos_token=""
+        )
+    except TemplateError:
+        return False
+    return opens_reasoning(rendered)
+
+
+def _template_in(folder: Path) -> str | None:
+    try:
+        if (folder / "chat_template.jinja").is_file():
+            return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+        template = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("chat_template")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return template if isinstance(template, str) else None
+
+
+def after_opened_reasoning(answer: str) -> str:
+    """Return an answer to a prompt that opened the reasoning, with the opening in front where the answer never leaves it.
+
+    Else a draft in the middle of the reasoning would pass for the answer. One that leaves it needs no opening to be read.
+    """
+    return answer if CLOSING in answer or answer.lstrip().startswith(OPENING) else f"{OPENING}\n{answer}"
 
 
 def without_system(messages: Sequence[Message]) -> tuple[Message, ...]:

@@ -24,8 +24,9 @@ from transformers import PrinterCallback
 from pop_selfplay.config import GRPOTraining, Sampling
 from pop_selfplay.domains import Domain
 from pop_selfplay.errors import ModelRefused, TrainingError, UsageError
+from pop_selfplay.models.chat_template import opens_reasoning, render_prompt
 from pop_selfplay.pairing import paired
-from pop_selfplay.records import OnlineStep
+from pop_selfplay.records import Message, OnlineStep
 from pop_selfplay.results.training import OnlineResult
 from pop_selfplay.rewards.rubrics import sound
 from pop_selfplay.rewards.scoring import Graded
@@ -166,7 +167,11 @@ def make_trainer(
     except (ValueError, NotImplementedError, ImportError) as error:
         raise TrainingError(f"TRL cannot train {job.start!r} with these settings: {error}") from error
     trainer.remove_callback(PrinterCallback)  # it prints every log entry when the progress bar is off
-    rewards.know_ends((*trainer.eos_token_ids, tokenizer.pad_token_id), mask_cut_off=config.mask_truncated_completions)
+    rewards.know_ends(
+        (*trainer.eos_token_ids, tokenizer.pad_token_id),
+        mask_cut_off=config.mask_truncated_completions,
+        in_reasoning=opens_reasoning(render_prompt(tokenizer, (Message(role="user", content="?"),))),
+    )
     return trainer
 
 

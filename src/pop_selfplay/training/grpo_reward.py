@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from pop_selfplay.config import GRPOTraining
 from pop_selfplay.method.rewards import Sample, Shaping
+from pop_selfplay.models.chat_template import after_opened_reasoning
 from pop_selfplay.pocket.world import knows_truth, truth_score
 from pop_selfplay.records import Role
 from pop_selfplay.rewards.bridge import Bridge
@@ -44,11 +45,14 @@ class RubricRewards:
     def __init__(self, problems: Mapping[str, Graded], score: Score, watch: OnlineWatch) -> None:
         self._problems, self._score, self._watch = problems, score, watch
         self._ends: frozenset[int] = frozenset()
-        self._mask_cut_off = False
+        self._mask_cut_off = self._in_reasoning = False
 
-    def know_ends(self, ends: Iterable[int], *, mask_cut_off: bool) -> None:
-        """Say by which token an answer ends that was not cut off, and whether TRL masks one that was."""
-        self._ends, self._mask_cut_off = frozenset(ends), mask_cut_off
+    def know_ends(self, ends: Iterable[int], *, mask_cut_off: bool, in_reasoning: bool = False) -> None:
+        """Say by which token an answer ends that was not cut off, and whether TRL masks one that was.
+
+        `in_reasoning`: the prompts open the reasoning, so that an answer which never leaves it is none.
+        """
+        self._ends, self._mask_cut_off, self._in_reasoning = frozenset(ends), mask_cut_off, in_reasoning
 
     def __call__(
         self,
@@ -65,7 +69,10 @@ class RubricRewards:
 
         `generated` is how many tokens of each the model wrote, where that is not all of them.
         """
-        judged = self._score([self._problems[id_] for id_ in problem_id], [text_of(completion) for completion in completions])
+        texts = [text_of(completion) for completion in completions]
+        if self._in_reasoning:
+            texts = list(map(after_opened_reasoning, texts))
+        judged = self._score([self._problems[id_] for id_ in problem_id], texts)
         samples = [
             sample if ids[-1] in self._ends else self._cut_off(sample)
             for sample, ids in zip(judged.samples, completion_ids, strict=True)

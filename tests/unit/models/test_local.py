@@ -19,6 +19,7 @@ from pop_selfplay.errors import ModelRefused, ModelUnavailable, RequestRefused
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.models.chat_template import DEFAULT_TEMPLATE
 from pop_selfplay.models.local import LocalChatModel
+from pop_selfplay.models.local.decoding import _through
 
 SPECIAL = ["<|pad|>", "<|begin|>", "<|end|>"]
 TEMPLATE = "<|begin|>{% for m in messages %}{{ m['role'] }}:{{ m['content'] }}\n{% endfor %}assistant:"
@@ -282,3 +283,17 @@ def test_a_greedy_token_is_its_own_likeliest_alternative_and_all_of_them_sum_to_
         assert token.text == token.alternatives[0][0]
         assert [p for _, p in token.alternatives] == sorted((p for _, p in token.alternatives), reverse=True)
         assert sum(math.exp(p) for _, p in token.alternatives) == pytest.approx(1, abs=1e-4)
+
+
+def test_an_answer_that_never_leaves_the_reasoning_its_prompt_opened_is_none(tmp_path: Path) -> None:
+    opened = save_model(tmp_path / "opened", TEMPLATE + "<think>\n")
+    (found,) = complete(opened, [make_request("moss", max_tokens=30, stop="a")])
+    assert found.text.startswith("<think>\n") and found.generated_tokens > 1
+    plain = save_model(tmp_path / "plain", TEMPLATE + "think\n")
+    assert not complete(plain, [make_request("moss", max_tokens=30, stop="a")])[0].text.startswith("<think>")
+
+
+def test_a_stop_tag_within_opened_reasoning_belongs_to_a_draft() -> None:
+    assert _through("hm </a> so", "</a>", opened=True) == "<think>\nhm </a> so"
+    assert _through("hm </a></think>b</a> c", "</a>", opened=True) == "hm </a></think>b</a>"
+    assert _through("hm </a> so", "</a>", opened=False) == "hm </a>"

@@ -6,6 +6,7 @@
 | address.py | URLs and keys |
 | wire.py, reply.py | requests as JSON, replies as completions |
 | dialects.py, anthropic.py | which of the two APIs is spoken, and Anthropic's own |
+| thinking.py | whether and how long the model shall reason |
 | batch.py | calls sent as batches, which cost less and take longer |
 | parameters.py | which parameters the server takes, as configured and as found out |
 | errors.py | what a server's refusal means: one table |
@@ -51,9 +52,18 @@ class EndpointChatModel:
     """A ChatModel behind the config's servers. `send` replaces the network, for tests; `notice` is told of servers down."""
 
     def __init__(
-        self, config: EndpointModel, *, name: str | None = None, send: Send | None = None, notice: Notice = _LOG.warning
+        self,
+        config: EndpointModel,
+        *,
+        name: str | None = None,
+        send: Send | None = None,
+        notice: Notice = _LOG.warning,
+        opens_reasoning: bool = False,
     ) -> None:
-        """Make the client; nothing is sent yet. Raises ModelRefused for an unusable address, proxy or key."""
+        """Make the client; nothing is sent yet. `opens_reasoning`: the chat template is known to begin the reasoning.
+
+        Raises ModelRefused for an unusable address, proxy or key.
+        """
         self._config, self._name, self._notice = config, name or config.model, notice
         self._dialect = dialect_of(config)
         self._headers = self._dialect.headers(config)
@@ -63,6 +73,9 @@ class EndpointChatModel:
         several = self._dialect.several and self._parameters.sends("n")
         self._several = Several(config.n if several else "never", notice)
         self._given = set[str]()
+        self._opened = False
+        if opens_reasoning:
+            self._expect_reasoning()
         self._generated: dict[Role, float] = {}
         self._told_of_cut_prompts = False
         self._http = HttpClient(config.timeout_s, round(config.max_reply_mb * 1e6))
@@ -89,7 +102,7 @@ class EndpointChatModel:
             raise ModelRefused(f"{self._name} answers without logprobs; {self._parameters.why_needed('logprobs')}")
         self._given.add(needed)
         self._learn(request, reply)
-        return reply.completions(request)[0]
+        return self._completions(reply, request)[0]
 
     async def complete_many(self, requests: Sequence[ChatRequest]) -> list[Completion] | None:
         """Answer `requests`, which differ only by their seeds, in one call; None where the server takes one at a time."""
@@ -106,7 +119,21 @@ class EndpointChatModel:
             return None
         self._several.answered()
         self._learn(requests[0], reply)
-        return reply.completions(requests[0])
+        return self._completions(reply, requests[0])
+
+    def _completions(self, reply: Reply, request: ChatRequest) -> list[Completion]:
+        if reply.leaves_reasoning and not self._opened:
+            self._notice(
+                f"the prompt of {self._config.model!r} opens its reasoning, and the server does not split it off: stop tags "
+                "are not sent any more, since a draft may hold them, and an answer that never leaves its reasoning is refused"
+            )
+            self._expect_reasoning()
+        opened = self._opened or self._parameters.thinks(request.role)
+        return reply.completions(request, opened=opened, stopped=self._parameters.stops(request.role))
+
+    def _expect_reasoning(self) -> None:
+        self._opened = True
+        self._parameters.leave_out("stop")
 
     async def close(self) -> None:
         for server in self._servers:

@@ -192,7 +192,9 @@ class BatchChatModel:
         reply = await asyncio.shield(self._reply(id_, body))
         if reply is not None:
             try:
-                return self._dialect.read(reply, request.stop).completions(request)[0]
+                read = self._dialect.read(reply, request.stop)
+                opened, stopped = self._parameters.thinks(request.role), self._parameters.stops(request.role)
+                return read.completions(request, opened=opened, stopped=stopped)[0]
             except Unreadable as error:
                 self._notice(f"a batch holds an answer that cannot be read; it is asked by itself: {error}")
         return await self._single.complete(request)

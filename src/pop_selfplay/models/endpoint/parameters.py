@@ -12,7 +12,9 @@ from pop_selfplay.config import EndpointModel
 from pop_selfplay.models.base import ChatRequest, Notice
 from pop_selfplay.models.endpoint.dialects import Dialect
 from pop_selfplay.models.endpoint.errors import Kind, ServerError
+from pop_selfplay.models.endpoint.thinking import hides_reasoning, thinking_fields
 from pop_selfplay.models.endpoint.wire import Body
+from pop_selfplay.records import Role
 
 _OTHER_NAME: Final = {"max_tokens": "max_completion_tokens"}
 _MAY_BE_LEFT_OUT: Final = {
@@ -30,6 +32,9 @@ _NEEDED_BY: Final = {
 }
 
 
+_OF_THINKING: Final = frozenset({"chat_template_kwargs", "thinking_token_budget", "reasoning_effort", "reasoning", "thinking"})
+
+
 class Parameters:
     """Makes the bodies of requests to one endpoint as its servers take them."""
 
@@ -42,8 +47,27 @@ class Parameters:
     def body(self, requests: Sequence[ChatRequest]) -> Body:
         """Return the JSON that asks for all of `requests`, which differ only by their seeds."""
         body = self._dialect.payload(self._config.model, requests, merge_system=self._without_system)
+        thinking = thinking_fields(self._config, self._dialect.name, self._config.thinking.of(requests[0].role))
+        body |= thinking
+        if not self.stops(requests[0].role):
+            body.pop("stop", None)
+        if thinking and self._dialect.name == "anthropic" and thinking["thinking"]["type"] == "enabled":
+            body["max_tokens"] += thinking["thinking"]["budget_tokens"]
+            body = {name: value for name, value in body.items() if name not in ("temperature", "top_p")}
         body = {self._renamed.get(name, name): value for name, value in body.items() if name not in self._left_out}
         return body | self._config.extra_body
+
+    def stops(self, role: Role) -> bool:
+        """Tell whether the role's requests have their stop tag: not where the model thinks aloud, since a draft may hold it."""
+        return self.sends("stop") and not self.thinks(role)
+
+    def thinks(self, role: Role) -> bool:
+        """Tell whether the role is told to think, by a server that shows it."""
+        return self._config.thinking.of(role).enabled is True and not hides_reasoning(self._config, self._dialect.name)
+
+    def leave_out(self, name: str) -> None:
+        """Send the parameter `name` no more."""
+        self._left_out.add(name)
 
     def sends(self, name: str) -> bool:
         """Tell whether requests may have the parameter `name`."""
@@ -65,6 +89,8 @@ class Parameters:
         name = self._ours(error.parameter)
         if name in self._config.extra_body:
             return f"model.extra_body sets {name}: change it"
+        if name in _OF_THINKING:
+            return f"model.thinking sets {name}: leave that out, or say it as the server wants it in model.extra_body"
         return self.why_needed(name.removeprefix("top_") if name == "top_logprobs" else name)
 
     def why_needed(self, name: str) -> str:

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from pop_selfplay.models.base import ChatRequest, Completion, Token
+from pop_selfplay.models.chat_template import CLOSING, OPENING, after_opened_reasoning
 
 _CUT_BY_TOKENS: Final = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
 _HALF_AN_ANSWER: Final = frozenset({"content_filter", "content-filter", "safety", "recitation", "error", "refusal"})
@@ -55,8 +56,16 @@ class Reply:
         """All tokens of the call, 0 where the server does not say."""
         return self.prompt + self.generated
 
-    def completions(self, request: ChatRequest) -> list[Completion]:
+    @property
+    def leaves_reasoning(self) -> bool:
+        """Whether an answer leaves a reasoning that it never entered: the prompt had opened it."""
+        return any(CLOSING in choice.text and OPENING not in choice.text for choice in self.choices)
+
+    def completions(self, request: ChatRequest, *, opened: bool = False, stopped: bool = True) -> list[Completion]:
         """Return one completion for each choice, in the server's order.
+
+        `opened`: the prompt opened the reasoning, so that an answer which never leaves it is none. `stopped`: the server was
+        told the stop tag; else the text is cut at it here.
 
         A server tells the tokens of a reply only as a whole. The prompt was read once, so the first completion has its tokens
         and the others have 0; what was generated is shared out by the length of the texts, to the token in sum.
@@ -64,7 +73,7 @@ class Reply:
         generated = _shared_out(self.generated, [len(choice.text) for choice in self.choices])
         return [
             Completion(
-                text=_ended(choice, request.stop),
+                text=_ended(choice, request.stop, opened=opened, stopped=stopped),
                 finish_reason="length" if choice.cut else "stop",
                 prompt_tokens=self.prompt if number == 0 else 0,
                 generated_tokens=generated[number],
@@ -204,14 +213,21 @@ def _is_likely(node: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
 
 
-def _ended(choice: Choice, stop: str) -> str:
-    """Return the text with the stop tag that the server cut off.
+def _ended(choice: Choice, stop: str, *, opened: bool, stopped: bool) -> str:
+    """Return the text up to its stop tag, with the tag that the server cut off.
 
     That ours was hit shows in the tag that it closes being open at the end; asking the server to keep it would need an
     extension (vLLM's include_stop_str_in_output) that others refuse or ignore.
     """
-    is_open = bool(stop) and choice.text.rfind(stop.replace("</", "<", 1)) > choice.text.rfind(stop)
-    return choice.text + stop if is_open and choice.whole else choice.text
+    text = choice.text
+    if opened and CLOSING not in text:
+        return after_opened_reasoning(text)
+    if not stopped and stop:
+        thoughts, closed, answer = text.rpartition(CLOSING)
+        head, found, _ = answer.partition(stop)
+        return thoughts + closed + head + found
+    is_open = bool(stop) and text.rfind(stop.replace("</", "<", 1)) > text.rfind(stop)
+    return text + stop if is_open and choice.whole else text
 
 
 def _mapping(node: Any) -> dict[str, Any]:

@@ -19,10 +19,12 @@ from transformers.cache_utils import DynamicLayer
 
 from pop_selfplay.errors import ModelUnavailable
 from pop_selfplay.models.base import Completion
+from pop_selfplay.models.chat_template import CLOSING, after_opened_reasoning, opens_reasoning
 from pop_selfplay.models.local.batching import Row
 from pop_selfplay.models.local.loading import Loaded
 from pop_selfplay.models.local.sampling import Watcher, sampler_for
 
+_TOKENS_OF_OPENING: Final = 16  # "<think>" and the white space after it
 _LEAVE_AT: Final = 0.75  # of the rows in the batch still writing; each leave-taking copies the cache once
 
 
@@ -152,6 +154,7 @@ class _StopWatch:
     def __init__(self, loaded: Loaded, batch: Sequence[Row]) -> None:
         self._tokenizer = loaded.tokenizer
         self._stops = [row.request.stop for row in batch]
+        self._opened = [in_reasoning(loaded, row) for row in batch]
         self._may_end = {stop: _tokens_with(loaded.tokenizer, stop[-1]) for stop in set(self._stops) if stop}
 
     def hit(self, row: int, token: int, written: torch.Tensor) -> bool:
@@ -160,7 +163,10 @@ class _StopWatch:
         if not stop or token not in self._may_end[stop]:
             return False
         tail = written[-2 * len(stop) :].tolist()  # a tag has no more tokens than characters, but for stray bytes
-        return stop in self._tokenizer.decode(tail, skip_special_tokens=True)
+        if stop not in self._tokenizer.decode(tail, skip_special_tokens=True):
+            return False
+        # A tag amid reasoning that the prompt opened belongs to a draft.
+        return not self._opened[row] or CLOSING in self._tokenizer.decode(written.tolist(), skip_special_tokens=True)
 
 
 def _tokens_with(tokenizer: Any, character: str) -> frozenset[int]:
@@ -172,7 +178,7 @@ def _completions(loaded: Loaded, batch: Sequence[Row], written: Sequence[Written
     texts = loaded.tokenizer.batch_decode([row.tokens for row in written], skip_special_tokens=True)
     return [
         Completion(
-            text=_through(text, row.request.stop),
+            text=_through(text, row.request.stop, opened=in_reasoning(loaded, row)),
             finish_reason="length" if wrote.by_limit else "stop",
             prompt_tokens=len(row.prompt),
             generated_tokens=len(wrote.tokens),
@@ -182,10 +188,18 @@ def _completions(loaded: Loaded, batch: Sequence[Row], written: Sequence[Written
     ]
 
 
-def _through(text: str, stop: str) -> str:
-    """Cut what the last token wrote beyond the stop tag."""
-    head, found, _ = text.partition(stop) if stop else (text, "", "")
-    return head + found
+def in_reasoning(loaded: Loaded, row: Row) -> bool:
+    """Tell whether the row's prompt has begun the reasoning."""
+    return opens_reasoning(loaded.tokenizer.decode(row.prompt[-_TOKENS_OF_OPENING:], skip_special_tokens=False))
+
+
+def _through(text: str, stop: str, *, opened: bool) -> str:
+    """Cut what the last token wrote beyond the stop tag; a tag amid reasoning that the prompt `opened` is none."""
+    thoughts, closed, answer = text.rpartition(CLOSING) if opened else ("", "", text)
+    if opened and not closed:
+        return after_opened_reasoning(text)
+    head, found, _ = answer.partition(stop) if stop else (answer, "", "")
+    return thoughts + closed + head + found
 
 
 _GROWTH: Final = 1.5

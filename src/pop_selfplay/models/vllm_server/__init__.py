@@ -23,6 +23,7 @@ from typing import Any, Final, TypeVar
 from pop_selfplay.config import EndpointModel, VllmModel
 from pop_selfplay.errors import ModelError, ModelUnavailable
 from pop_selfplay.models.base import ChatRequest, Completion, Notice
+from pop_selfplay.models.chat_template import template_opens_reasoning
 from pop_selfplay.models.endpoint import EndpointChatModel
 from pop_selfplay.models.vllm_server.gpu_sharing import Turn, turns_here
 from pop_selfplay.models.vllm_server.process import VllmProcess
@@ -56,8 +57,10 @@ class VllmChatModel:
             max_in_flight=config.max_in_flight,
             timeout_s=config.timeout_s,
             patience_s=config.patience_s,
+            thinking=config.thinking,
         )
-        self._endpoint = EndpointChatModel(served, notice=notice)
+        opened = template_opens_reasoning(Path(config.path))
+        self._endpoint = EndpointChatModel(served, notice=notice, opens_reasoning=opened)
         self._turn = Turn(None if config.gpus is None else frozenset(config.gpus), self._stop)
         self._starting = asyncio.Lock()
         self._watching: asyncio.Task[None] | None = None

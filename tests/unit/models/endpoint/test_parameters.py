@@ -24,13 +24,14 @@ class Server:
     """A server that refuses what `picky` finds fault with."""
 
     def __init__(self, picky: Picky, **config: Any) -> None:
+        self.says = "<answer>moss"
         self.picky, self.bodies, self.notices = picky, list[dict[str, Any]](), list[str]()
         self.config = EndpointModel(base_url="http://server.test/v1", model="small", patience_s=0, **config)
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
         self.bodies.append(json.loads(body))
         fault = self.picky(self.bodies[-1])
-        return reply("<answer>moss") if fault is None else refusal(400, fault)
+        return reply(self.says) if fault is None else refusal(400, fault)
 
     def ask(self, *requests: ChatRequest) -> list[Completion]:
         async def run() -> list[Completion]:
@@ -47,13 +48,20 @@ def refusing(name: str, words: str = "Unsupported parameter: '{}' is not support
     return lambda body: words.format(name) if name in body else None
 
 
-@pytest.mark.parametrize("name", ["temperature", "top_p", "seed", "stop"])
+@pytest.mark.parametrize("name", ["temperature", "top_p", "seed"])
 def test_a_parameter_that_the_server_refuses_is_left_out_from_then_on_and_told_once(name: str) -> None:
     server = Server(refusing(name))
     answers = server.ask(REQUEST, REQUEST)
     assert [answer.text for answer in answers] == ["<answer>moss</answer>"] * 2
     assert [name in body for body in server.bodies] == [True, False, False]
     assert len(server.notices) == 1 and f"does not take {name}" in server.notices[0] and "is not supported" in server.notices[0]
+
+
+def test_without_a_stop_tag_the_answer_is_cut_off_here() -> None:
+    server = Server(refusing("stop"))
+    server.says = "<think>\n<answer>a</answer>\n</think>\n\n<answer>moss</answer> and <answer>more"
+    (answer,) = server.ask(REQUEST)
+    assert answer.text.endswith("<answer>moss</answer>") and "does not take stop" in server.notices[0]
 
 
 def test_max_tokens_goes_by_its_other_name_where_the_server_wants_that() -> None:
