@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pop_selfplay as pop
+from pop_selfplay.journal.notes import EXAM
 from pop_selfplay.method.parsing import Rejection, parse_answer
 from pop_selfplay.models.simulated.prose import prose
 from pop_selfplay.models.simulated.quality import quality
@@ -143,7 +144,7 @@ def pocket_run(seed: int, mode: str, work: Path) -> Figures:
     else:
         pop.run(config, out, fork_from=fork_from)
     with watch_session(trained) as session:
-        before, after = (json.loads(session.journal.noted(f"measure/{n}") or "{}") for n in (0, 1))
+        before, after = (EXAM.read(session.journal, n) or {} for n in (0, 1))
     figures |= {"seed": seed, "mode": mode, "trained": trained == out, "before": before, "after": after}
     say(figures, f"seed {seed}, {mode}")
     return figures

@@ -21,6 +21,7 @@ import numpy as np
 import pop_selfplay as pop
 from pop_selfplay.config import RunConfig, parse_config
 from pop_selfplay.journal.directory import write_atomically
+from pop_selfplay.journal.notes import EXAM
 from pop_selfplay.pairing import spread_of
 from pop_selfplay.pocket.quickstart import quickstart_config
 from pop_selfplay.runs.session import Session, watch_session
@@ -134,7 +135,7 @@ def gathered(session: Session, result: dict[str, Any]) -> dict[str, Any]:
 def _exam(session: Session, number: int) -> dict[str, dict[str, list[int]]]:
     """Return group and mode → plant → [facts known, facts asked] of the model that came out of a round."""
     found: dict[str, dict[str, list[int]]] = {}
-    for group, modes in json.loads(session.journal.noted(f"measure/{number}") or "{}").items():
+    for group, modes in (EXAM.read(session.journal, number) or {}).items():
         for mode, facts in modes.items():
             sums = found.setdefault(f"{group} {mode}", {})
             for plant, outcome in facts:

@@ -17,6 +17,7 @@ import pop_selfplay as pop
 from pop_selfplay.config import LocalModel, RunConfig, dump_config
 from pop_selfplay.models import POCKET_WEIGHTS
 from pop_selfplay.pocket.quickstart import quickstart_config
+from tests.schemas import assert_valid
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -51,6 +52,7 @@ def test_a_run_leaves_everything_behind(small_run: Path, tmp_path: Path) -> None
         assert (small_run / name).stat().st_size > 0, name
     AutoModelForCausalLM.from_pretrained(small_run / "models" / "round-1")
     assert AutoTokenizer.from_pretrained(small_run / "models" / "round-1").chat_template
+    assert_valid(small_run / "result.json", "result")
     result = json.loads((small_run / "result.json").read_text(encoding="utf-8"))
     round_ = result["rounds"][0]
     assert round_["documents"] == 60 >= round_["problems"] >= 54

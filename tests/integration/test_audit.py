@@ -25,6 +25,7 @@ from pop_selfplay.records import Candidate, Criterion, Document, Episode, Evalua
 from pop_selfplay.runs.session import watch_session
 from tests.integration.faults import count_calls
 from tests.integration.runs import simulated_config, write_texts
+from tests.schemas import assert_valid
 
 JUDGE = SimulatedModel(seed=9)
 
@@ -77,6 +78,7 @@ def test_an_audit_measures_every_family_and_leaves_the_run_as_it_is(run: Path) -
     assert found["bias.repeat_greedy"]["mean"] == 1 and found["modes.per_criterion.spearman"]["mean"] > 0.9
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.name in before} == before
     assert pop.read_result(run / RESULT) == result
+    assert_valid(run / RESULT, "audit")
     assert "Can the signal be trusted?" in (run / "report.html").read_text(encoding="utf-8")
 
 

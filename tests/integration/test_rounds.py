@@ -18,6 +18,7 @@ from pop_selfplay.report.tables import usage_rows
 from pop_selfplay.runs.lineage import weights_hash
 from pop_selfplay.runs.session import open_session, watch_session
 from pop_selfplay.selfplay import next_to_train
+from tests.schemas import assert_valid
 
 
 def small(rounds: int, **changes: Any) -> RunConfig:
@@ -100,6 +101,7 @@ def test_every_round_s_figures_are_kept_and_the_best_round_s_model_is_the_result
     assert result["model"]["round"] == levels.index(max(levels)) and result["model"]["best_by"] == "self_play.greedy"
     assert result["measure"]["self_play"]["greedy"]["after"]["mean"] == max(known)
     assert result["stopped"] is None
+    assert_valid(two_rounds / "result.json", "result")
     for round_ in result["rounds"]:
         problems, gain = round_["decisions"]
         assert problems["figures"]["diversity"] > 0.5 and 0 <= problems["figures"]["agreement"]["mean"] <= 1

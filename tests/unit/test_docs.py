@@ -31,6 +31,7 @@ from pop_selfplay.evaluation.audit.findings import THRESHOLDS
 from pop_selfplay.evaluation.suites import SuiteFile
 from pop_selfplay.results.training import OnlineResult, TrainingResult
 from tests.integration.runs import small_run
+from tests.schemas import assert_valid
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -297,6 +298,7 @@ def test_every_file_and_every_field_of_the_result_is_documented(run: Path) -> No
         for value in node if isinstance(node, list) else ():
             yield from names(value)
 
+    assert_valid(run / "result.json", "result")
     fields = set(names(json.loads((run / "result.json").read_text(encoding="utf-8")))) | set(TrainingResult.model_fields)
     fields |= set(OnlineResult.model_fields)
     assert [name for name in sorted(fields) if not re.search(rf"`[^`\n]*\b{name}`", RUN_DIRECTORY)] == []

@@ -37,12 +37,10 @@ def common(
 
 
 Directory = Annotated[Path, typer.Argument(help="a run directory", metavar="DIR")]
-ConfigOrRun = Annotated[
-    Path, typer.Argument(help="a run config (YAML), or a run directory to go on with", metavar="CONFIG|DIR")
-]
-Out = Annotated[Path | None, typer.Option("--out", help="the run directory; default runs/<config name>")]
+ConfigOrRun = Annotated[Path, typer.Argument(help="a run config (YAML), or a run directory to resume", metavar="CONFIG|DIR")]
+Out = Annotated[Path | None, typer.Option("--out", help="the run directory; by default runs/<config name>")]
 ForkFrom = Annotated[
-    Path | None, typer.Option("--fork-from", help="take over from this run every model call that stays the same", metavar="DIR")
+    Path | None, typer.Option("--fork-from", help="reuse every model call of this run that is still the same", metavar="DIR")
 ]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="override one setting", metavar="a.b=value")]
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @app.command()
 def quickstart(
     out: Annotated[Path | None, typer.Option("--out", help="the run directory")] = None,
-    seed: Annotated[int, typer.Option(help="decides every sample of the run")] = 5,
+    seed: Annotated[int, typer.Option(help="random seed of the run")] = 5,
     rounds: Annotated[int, typer.Option(min=1, help="rounds of self-play")] = 1,
     no_document: Annotated[bool, typer.Option("--no-document", help="hide the documents: the paper's ablation")] = False,
 ) -> None:
@@ -59,7 +59,7 @@ def run(
     set_: Overrides = None,
     fork_from: ForkFrom = None,
 ) -> None:
-    """Play a whole run: synthesise, pair, train, measure. On a run directory: go on where it stopped."""
+    """Run everything: synthesis, pairs, training, measurement. Given a run directory, resume it."""
     play_named(config, out, set_, fork_from=fork_from)
 
 
@@ -77,7 +77,7 @@ def synth(
         float | None, typer.Option(min=1, help="with --dry-run: generated tokens per second of the server")
     ] = None,
 ) -> None:
-    """Synthesise and pair only: documents in, pairs out. `pop train` or `pop run` on the directory go on from there."""
+    """Only make preference pairs from documents. Continue with `pop train` or `pop run` on the run directory."""
     if dry_run:
         if out is not None or fork_from is not None:
             raise UsageError("--dry-run makes no run, and does not look into one: leave out --out and --fork-from")
@@ -90,7 +90,7 @@ def synth(
 
 @app.command()
 def pairs(directory: Directory) -> None:
-    """Make pairs.parquet again from the scored candidates of a run."""
+    """Rebuild pairs.parquet from the scored candidates of a run."""
     from pop_selfplay import selfplay
     from pop_selfplay.journal import RunDirectory
     from pop_selfplay.runs.session import read_session
@@ -158,8 +158,10 @@ def train_along() -> None:
 
 
 @app.command()
-def status(directory: Directory, as_json: Annotated[bool, typer.Option("--json", help="the figures as JSON")] = False) -> None:
-    """Show how far a run is, what was kept and what was lost and why. Safe while it runs."""
+def status(
+    directory: Directory, as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False
+) -> None:
+    """Show the progress of a run, what was kept, what was dropped and why. Safe while it runs."""
     from rich.console import Console
 
     from pop_selfplay.evaluation.measure import comparison

@@ -1,8 +1,5 @@
-"""`pop eval`: public benchmarks on a model, held against the one it came from.
-
-`pop duel`: two models, the same prompts, and a judge.
-
-The command that audits a run.
+"""`pop eval`: public benchmarks on a model, compared with another. `pop duel`: two models, the same prompts, and a judge.
+`pop audit`: can the training signal of a run be trusted?
 """
 
 from pathlib import Path
@@ -14,8 +11,8 @@ from pop_selfplay.cli.app import Directory, app, quoted, resumable
 from pop_selfplay.errors import GateFailed, UsageError
 
 Judge = Annotated[str | None, typer.Option("--judge", help="the model that judges, named like MODEL", metavar="MODEL")]
-Seed = Annotated[int, typer.Option(help="decides samples, subsets and resamples")]
-AsJson = Annotated[bool, typer.Option("--json", help="the figures as JSON")]
+Seed = Annotated[int, typer.Option(help="random seed of samples, subsets and resampling")]
+AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 
 
 @app.command(name="eval")
@@ -24,20 +21,23 @@ def evaluate(
         str, typer.Argument(help="a directory, hub name, URL#MODEL, YAML file or run directory", metavar="MODEL|RUN")
     ],
     against: Annotated[
-        str | None, typer.Option("--against", help="what it is held against; of a run: its start", metavar="BASE")
+        str | None,
+        typer.Option("--against", help="the model to compare with; for a run, the model it started from", metavar="BASE"),
     ] = None,
     suite: Annotated[str, typer.Option("--suite", help="a suite, a benchmark, or a YAML file")] = "reasoning",
     judge: Judge = None,
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="local data files instead of the hub's")] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="items per benchmark, drawn by the seed")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="where logs and figures go; of a run: its evaluation/")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="directory for logs and results; for a run, its evaluation/")
+    ] = None,
     fail_on_regression: Annotated[
-        bool, typer.Option("--fail-on-regression", help="exit code 3 when a benchmark falls beyond its interval")
+        bool, typer.Option("--fail-on-regression", help="exit with 3 when a benchmark regressed: the interval is below 0")
     ] = False,
     seed: Seed = 42,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a model on public benchmarks, paired with the model it is held against."""
+    """Evaluate a model on public benchmarks, compared item by item with another model."""
     from rich.console import Console
     from rich.text import Text
 
@@ -75,22 +75,24 @@ def evaluate(
 @app.command()
 def duel(
     a: Annotated[str, typer.Argument(help="a directory, hub name, URL#MODEL, YAML file or run", metavar="A")],
-    b: Annotated[str, typer.Argument(help="the other one", metavar="B")],
+    b: Annotated[str, typer.Argument(help="the model to compare with", metavar="B")],
     judge: Annotated[str, typer.Option("--judge", help="the model that judges", metavar="MODEL")],
     prompts: Annotated[Path | None, typer.Option("--prompts", help="a file of prompts", metavar="FILE")] = None,
     run: Annotated[Path | None, typer.Option("--run", help="the held-out problems of a run", metavar="RUN")] = None,
-    round_: Annotated[int, typer.Option("--round", min=0, help="of the run: the problems of this round; 0 is held out")] = 0,
+    round_: Annotated[int, typer.Option("--round", min=0, help="with --run: the problems of this round; 0: held-out ones")] = 0,
     domain: Annotated[
         str | None,
-        typer.Option("--domain", help="whose prompts judge by rubrics of a file", show_default="instruction_following"),
+        typer.Option(
+            "--domain", help="domain whose prompts judge by the rubrics of a file", show_default="instruction_following"
+        ),
     ] = None,
     samples: Annotated[int, typer.Option("--samples", min=1, help="answers of each model to each prompt")] = 1,
     temperature: Annotated[float, typer.Option("--temperature", min=0, help="of the answers; 0 is greedy")] = 0.0,
     max_tokens: Annotated[
         int | None, typer.Option("--max-tokens", min=1, help="of an answer to a prompt of a file", show_default="6144")
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="so many prompts, drawn by the seed")] = None,
-    out: Annotated[Path, typer.Option("--out", help="where journal, answers and figures go")] = Path("duel"),
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="number of prompts, drawn by the seed")] = None,
+    out: Annotated[Path, typer.Option("--out", help="directory for journal, answers and results")] = Path("duel"),
     seed: Seed = 42,
     as_json: AsJson = False,
 ) -> None:
@@ -133,20 +135,20 @@ def audit(
         str | None,
         typer.Option("--judge", help="a second judge: model.yaml, URL#MODEL, a directory or hub name", metavar="MODEL"),
     ] = None,
-    sample: Annotated[int, typer.Option(min=4, help="problems that are played again")] = 64,
+    sample: Annotated[int, typer.Option(min=4, help="number of problems to replay")] = 64,
     round_: Annotated[int, typer.Option("--round", min=0, help="the round to audit; 0: the last one with scores")] = 0,
-    modes: Annotated[str, typer.Option(help="other ways of scoring to compare, by commas")] = "",
+    modes: Annotated[str, typer.Option(help="other scoring modes to compare, separated by commas")] = "",
     against: Annotated[
-        Path | None, typer.Option(help="another run on the same documents, to compare the problems with", metavar="DIR")
+        Path | None, typer.Option(help="another run on the same documents, to compare problems with", metavar="DIR")
     ] = None,
-    no_play: Annotated[bool, typer.Option("--no-play", help="only what the journal tells: call no model")] = False,
+    no_play: Annotated[bool, typer.Option("--no-play", help="use only the journal: call no model")] = False,
     threshold: Annotated[
-        list[str] | None, typer.Option("--threshold", help="another limit for a figure", metavar="NAME=VALUE")
+        list[str] | None, typer.Option("--threshold", help="set the limit of a figure", metavar="NAME=VALUE")
     ] = None,
     fail_on_warning: Annotated[bool, typer.Option("--fail-on-warning", help="exit with 3 when a figure warns")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Ask whether a run's signal can be trusted: figures with intervals, what they mean, and limits that warn."""
+    """Check whether a run's training signal can be trusted: figures with intervals, what they mean, and warnings."""
     from rich.console import Console
 
     from pop_selfplay.api import audit as audit_run

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.schemas import assert_valid
 from tests.unit.evaluation.makers import Player
 from tests.unit.evaluation.test_duel import a_file, fair, likes
 
@@ -34,6 +35,7 @@ def test_a_duel_writes_figures_and_answers(
         assert run([*command, "--out", str(out), "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["wins"] == 6
     assert json.loads((out / "duel.json").read_text(encoding="utf-8"))["wins"] == 6
+    assert_valid(out / "duel.json", "duel")
     assert len((out / "items.jsonl").read_text(encoding="utf-8").splitlines()) == 6
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from inspect_ai._util import entrypoints
+from tests.schemas import assert_valid
 from tests.unit.evaluation.makers import Player, write_rows
 from tests.unit.evaluation.test_evaluate import SUMS, adds, adds_small
 
@@ -36,6 +37,7 @@ def test_two_served_models_are_compared_and_a_fall_ends_with_3(
         assert "100.0 [67.6, 100.0]" in shown and "-62.5" in shown and "regressed" in shown
         assert run([*command, "--out", "out", "--fail-on-regression"]) == 3
     assert "gsm8k fell" in capfd.readouterr().err
+    assert_valid(tmp_path / "out" / "eval.json", "eval")
     result = json.loads((tmp_path / "out" / "eval.json").read_text(encoding="utf-8"))
     assert result["regressed"] == ["gsm8k"] and result["calls"] == {"solver": 16}
 
