@@ -4,6 +4,7 @@ A new record goes here when two rooms need it; a type that only one room needs s
 """
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
@@ -33,6 +34,24 @@ class Message(Record):
 
     role: Literal["system", "user", "assistant"]
     content: str
+
+
+def content_text(content: object) -> str:
+    """Return the text of a message's content as other programs write it: a text, None, or a list of parts.
+
+    Text parts are joined, thinking parts left out. Raises TypeError for a part of any other kind, such as an image.
+    """
+    if content is None or isinstance(content, str):
+        return content or ""
+    parts = content if isinstance(content, list | tuple) else [content]
+    texts = []
+    for part in parts:
+        text = part.get("text") if isinstance(part, Mapping) else part
+        if isinstance(text, str):
+            texts.append(text)
+        elif not (isinstance(part, Mapping) and part.get("type") in ("thinking", "reasoning")):
+            raise TypeError(f"content is a text or a list of text parts, not {part!r:.80}")
+    return "".join(texts)
 
 
 class Token(NamedTuple):

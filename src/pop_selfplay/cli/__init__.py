@@ -11,6 +11,7 @@ Exit codes: 0 done, 1 our bug, 2 wrong usage or config, 3 no usable model or a f
 A new command is a function in one of these files, or in a file of its own that is imported below.
 """
 
+import io
 import signal
 import sys
 from types import FrameType
@@ -34,6 +35,7 @@ def main() -> None:
     """Run the command line and leave with its exit code."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell script starts background jobs deaf to it
     signal.signal(signal.SIGTERM, _interrupt)
+    _print_what_can_be_printed()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -52,6 +54,13 @@ def run(arguments: list[str]) -> int:
     except PopError as error:
         said = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]
         return _complain("\n  ".join(said), error.exit_code)
+
+
+def _print_what_can_be_printed() -> None:
+    """Let a terminal or file in ASCII or a code page get replacements for what it cannot hold, instead of ending the run."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in (None, "strict"):
+            stream.reconfigure(errors="replace")
 
 
 def _interrupt(signal_number: int, frame: FrameType | None) -> None:

@@ -17,7 +17,7 @@ from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.judging import by_itself, find_mode
 from pop_selfplay.method.rewards import Sample, Shaping
 from pop_selfplay.pairing import paired
-from pop_selfplay.records import Role
+from pop_selfplay.records import Role, content_text
 from pop_selfplay.rewards.bridge import Bridge
 from pop_selfplay.rewards.judges import IN_MEMORY, Judging, judge_config, open_judge
 from pop_selfplay.rewards.rubrics import Rubrics, sound
@@ -91,8 +91,19 @@ class RubricReward:
 
 
 def text_of(completion: Any) -> str:
-    """Return what a completion says: the text itself, or that of the conversation's last turn."""
-    return completion if isinstance(completion, str) else str(completion[-1]["content"])
+    """Return what a completion says: the text itself, or that of the last turn of the conversation, whose parts are joined.
+
+    Raises UsageError where it is neither.
+    """
+    if isinstance(completion, str):
+        return completion
+    try:
+        return content_text(completion[-1]["content"])
+    except (TypeError, KeyError, IndexError) as error:
+        raise UsageError(
+            f"a completion is a text or a conversation that ends with a message with content, not {completion!r:.120} "
+            f"({type(error).__name__}: {error})"
+        ) from error
 
 
 def reward(

@@ -6,6 +6,7 @@
 | a run directory, or a mapping from problem ids | the column `problem_id`, else the prompt that the solver was asked with |
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +14,8 @@ from pydantic import ValidationError
 
 from pop_selfplay.domains import Domain
 from pop_selfplay.errors import UsageError
-from pop_selfplay.records import Episode, Failure, Message, PreferencePair, Problem, Rubric
+from pop_selfplay.method.json_output import folded
+from pop_selfplay.records import Episode, Failure, Message, PreferencePair, Problem, Rubric, content_text
 from pop_selfplay.rewards.scoring import Graded
 from pop_selfplay.seeds import derive_seed
 
@@ -77,10 +79,11 @@ def sound(episodes: Iterable[tuple[Episode, PreferencePair | Failure]]) -> Itera
 
 def _given(prompt: Any, rubric: Any, id_: Any, problem: Any, reference: Any) -> Graded:
     try:
-        parsed = _rubric(rubric)
-    except ValidationError as error:
+        parsed = read_rubric(rubric)
+    except (TypeError, ValueError) as error:
+        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise UsageError(
-            f"column rubric holds no rubric ({error.errors()[0]['msg']}): {rubric!r:.200}. Needed is JSON like "
+            f"column rubric holds no rubric ({what}): {rubric!r:.200}. Needed is JSON like "
             '{"criteria": [{"name": …, "description": …, "weight": 1, "gold": …}]}'
         ) from error
     text = str(problem) if problem is not None else _text_of(prompt)
@@ -89,10 +92,19 @@ def _given(prompt: Any, rubric: Any, id_: Any, problem: Any, reference: Any) -> 
     return Graded(Problem(id=name, document_id="", text=text, reference_answer=str(reference or "")), parsed)
 
 
-def _rubric(value: Any) -> Rubric | None:
-    if value == "":  # so the exports say that answers are verified
+def read_rubric(value: Any) -> Rubric | None:
+    """Return the rubric in plain data or JSON text: {"criteria": […]}, or the list alone. None where it is empty.
+
+    Raises ValueError, as ValidationError for a field of it, where it is none: not even where two criteria share a name.
+    """
+    data = json.loads(value) if isinstance(value, str) and value.strip() else value
+    if data is None or data == [] or isinstance(data, str):  # the exports write "" where answers are verified
         return None
-    return Rubric.model_validate_json(value) if isinstance(value, str) else Rubric.model_validate(value)
+    rubric = Rubric.model_validate({"criteria": data} if isinstance(data, list) else data)
+    names = [criterion.name for criterion in rubric.criteria]
+    if len(set(map(folded, names))) < len(names):
+        raise ValueError(f"two criteria have the same name: {names}")
+    return rubric
 
 
 def _column(columns: Mapping[str, Any], name: str, count: int) -> Sequence[Any]:
@@ -106,10 +118,12 @@ def _plain(messages: Iterable[Message]) -> list[dict[str, str]]:
 
 def _key(prompt: Any) -> str:
     """Return what two equal conversations, or two equal texts, have in common."""
-    return prompt if isinstance(prompt, str) else "\0".join(f"{turn['role']}\0{turn['content']}" for turn in prompt)
+    return (
+        prompt if isinstance(prompt, str) else "\0".join(f"{turn['role']}\0{content_text(turn['content'])}" for turn in prompt)
+    )
 
 
 def _text_of(prompt: Any) -> str:
     if isinstance(prompt, str):
         return prompt
-    return next((str(turn["content"]) for turn in reversed(prompt) if turn["role"] == "user"), "")
+    return next((content_text(turn["content"]) for turn in reversed(prompt) if turn["role"] == "user"), "")

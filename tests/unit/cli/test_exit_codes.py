@@ -1,12 +1,15 @@
 """Every ending has its exit code: 0 done, 2 wrong usage or config, 4 stopped and resumable."""
 
+import io
 import re
+import signal
+import sys
 from pathlib import Path
 
 import pytest
 
 from pop_selfplay import errors
-from pop_selfplay.cli import commands, run
+from pop_selfplay.cli import commands, main, run
 
 
 @pytest.mark.parametrize(
@@ -118,3 +121,14 @@ def test_what_an_error_quotes_cannot_command_the_terminal(capfd: pytest.CaptureF
     assert run(["run", "no\x1b[2Jwhere\u202e.yaml"]) == 2
     said = capfd.readouterr().err
     assert "no [2Jwhere .yaml: check the name" in said and said.endswith("\n")
+
+
+def test_a_console_in_ascii_gets_replacements_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr(sys, "stdout", console)
+    monkeypatch.setattr(sys, "argv", ["pop", "--help"])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit):
+        main()
+    print("reading … 文字", file=console, flush=True)
+    assert console.buffer.getvalue().endswith(b"reading ? ??\n")

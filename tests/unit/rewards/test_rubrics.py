@@ -1,5 +1,6 @@
 """Each sampled answer finds its problem and rubric, or is refused with what to do."""
 
+import json
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from tests.unit.stages.scripted import PROBLEM, RUBRIC
 from pop_selfplay.domains import load_domain
 from pop_selfplay.errors import UsageError
 from pop_selfplay.records import Candidate, Episode, Evaluation, Failure, PreferencePair
+from pop_selfplay.rewards.rubric_reward import text_of
 from pop_selfplay.rewards.rubrics import Rubrics, sound
 from pop_selfplay.rewards.scoring import Graded
 
@@ -25,6 +27,43 @@ def find(prompt: Any = PROMPT, known: Graded | None = None, **columns: Any) -> G
 def test_a_rubric_column_is_enough(rubric: Any) -> None:
     found = find("How much valerian?", rubric=rubric)
     assert found.rubric == RUBRIC and found.problem.text == "How much valerian?"
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_a_rubric_may_be_the_list_alone_and_no_two_criteria_share_a_name(as_text: bool) -> None:
+    criteria = RUBRIC.model_dump(mode="json")["criteria"]
+    assert find("How much?", rubric=json.dumps(criteria) if as_text else criteria).rubric == RUBRIC
+    twice = {"criteria": [criteria[0], criteria[0]]}
+    with pytest.raises(UsageError, match="two criteria have the same name"):
+        find("How much?", rubric=json.dumps(twice) if as_text else twice)
+
+
+def test_a_prompt_in_parts_is_the_same_prompt() -> None:
+    parts = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in PROMPT]
+    assert find(parts, GRADED) == GRADED
+
+
+@pytest.mark.parametrize(
+    ("completion", "text"),
+    [
+        ("plain", "plain"),
+        ([{"role": "assistant", "content": "turn"}], "turn"),
+        ([{"role": "assistant", "content": None}], ""),
+        (
+            [{"role": "assistant", "content": [{"type": "text", "text": "it's\n"}, {"type": "text", "text": "5 mg"}]}],
+            "it's\n5 mg",
+        ),
+        ([{"role": "assistant", "content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "5"}]}], "5"),
+    ],
+)
+def test_a_completion_is_a_text_or_a_conversation_in_parts(completion: Any, text: str) -> None:
+    assert text_of(completion) == text
+
+
+@pytest.mark.parametrize("completion", [[], None, 5, [{"role": "assistant"}], [{"content": [{"type": "image"}]}]])
+def test_a_completion_of_another_shape_is_refused(completion: Any) -> None:
+    with pytest.raises(UsageError, match="a completion is a text or a conversation"):
+        text_of(completion)
 
 
 def test_without_a_problem_column_the_user_s_turn_is_the_problem() -> None:

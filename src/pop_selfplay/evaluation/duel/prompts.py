@@ -10,7 +10,7 @@ A file has one prompt in each row (.jsonl, .json, .csv, .parquet; each line of a
 | `difficulty` | optional: a number, for the length-controlled win rate |
 """
 
-import json
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,9 @@ from pop_selfplay.config import Synthesis, complaints
 from pop_selfplay.domains import Domain
 from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.evaluation.benchmarks.data import read_file
-from pop_selfplay.records import Message, Rubric
+from pop_selfplay.method.parsing import valid_unicode
+from pop_selfplay.records import Message, Rubric, content_text
+from pop_selfplay.rewards.rubrics import read_rubric
 from pop_selfplay.runs.session import Session, read_session
 
 _MESSAGES: TypeAdapter[tuple[Message, ...]] = TypeAdapter(tuple[Message, ...])
@@ -63,7 +65,7 @@ def read_prompts(path: Path) -> Questions:
     """Return the prompts of a file. Raises ConfigError that names the first row that is none."""
     if path.suffix == ".txt":
         try:
-            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+            lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n")]
         except OSError as error:
             raise ConfigError(f"cannot read prompts {path}: {error.strerror}; check the name") from error
         except UnicodeDecodeError as error:
@@ -102,14 +104,12 @@ def problems_of_run(path: Path, round_: int = 0) -> Questions:
 
 
 def _prompt(row: Mapping[str, Any], number: int, path: Path) -> Prompt:
-    asked = row.get("prompt")
     try:
-        if isinstance(asked, str) and asked.strip():
-            messages: tuple[Message, ...] = (Message(role="user", content=asked),)
-        else:
-            messages = _MESSAGES.validate_python(asked)
-        rubric = _rubric(row.get("rubric"))
+        messages = _messages(row)
+        rubric = read_rubric(row.get("rubric"))
         difficulty = None if row.get("difficulty") in (None, "") else float(row["difficulty"])
+        if difficulty is not None and not math.isfinite(difficulty):
+            raise ValueError(f"difficulty {difficulty} is no finite number: leave the field out where it is not known")
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"row {number} of {path} is no prompt: it needs `prompt` (a text or messages), and may have `rubric` "
@@ -117,10 +117,23 @@ def _prompt(row: Mapping[str, Any], number: int, path: Path) -> Prompt:
         ) from error
     if not messages or messages[-1].role != "user":
         raise ConfigError(f"row {number} of {path}: the last message of a prompt must be the user's")
-    if rubric is not None and len({c.name for c in rubric.criteria}) < len(rubric.criteria):
-        raise ConfigError(f"row {number} of {path}: two criteria of its rubric have the same name")
     text = messages[0].content if len(messages) == 1 else "\n\n".join(f"{m.role}: {m.content}" for m in messages)
-    return Prompt(str(row.get("id") or number), messages, text, rubric, difficulty)
+    given = row.get("id")
+    name = str(number) if given is None or given == "" else valid_unicode(str(given))
+    return Prompt(name, messages, text, rubric, difficulty)
+
+
+def _messages(row: Mapping[str, Any]) -> tuple[Message, ...]:
+    """Return the conversation of a row, lone surrogates in it replaced. Raises TypeError or ValueError where it has none."""
+    asked = row.get("prompt")
+    if isinstance(asked, str) and asked.strip():
+        return (Message(role="user", content=valid_unicode(asked)),)
+    if asked is None or asked == [] or isinstance(asked, str):
+        raise ValueError(f"prompt is missing or empty; the fields of the row are {sorted(map(str, row))}")
+    turns = asked
+    if isinstance(asked, list) and all(isinstance(turn, dict) for turn in asked):
+        turns = [{**turn, "content": valid_unicode(content_text(turn.get("content")))} for turn in asked]
+    return _MESSAGES.validate_python(turns)
 
 
 def _wrong(error: TypeError | ValueError) -> str:
@@ -128,11 +141,3 @@ def _wrong(error: TypeError | ValueError) -> str:
         return str(error)
     field, kind = ("rubric", Rubric) if error.title == Rubric.__name__ else ("prompt", tuple[Message, ...])
     return f"in {field}, " + "; ".join(complaints(error, kind))
-
-
-def _rubric(given: Any) -> Rubric | None:
-    """Return the rubric of a row, None where it has none. Raises ValueError (ValidationError, too) for anything else."""
-    data = json.loads(given) if isinstance(given, str) and given.strip() else given
-    if not data:
-        return None
-    return Rubric.model_validate({"criteria": data} if isinstance(data, list) else data)

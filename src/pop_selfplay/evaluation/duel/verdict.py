@@ -17,7 +17,7 @@ from pop_selfplay.domains import Prompt as JudgePrompt
 from pop_selfplay.domains import load_prompt
 from pop_selfplay.evaluation.duel.prompts import Prompt
 from pop_selfplay.judging import find_rating_mode, rubric_json
-from pop_selfplay.method.parsing import Parsed, Rejection, cut_reasoning, extract_tag, parse_better
+from pop_selfplay.method.parsing import Parsed, Rejection, cut_reasoning, extract_tag, parse_better, read_side
 from pop_selfplay.records import Candidate, Failure, Problem, Rating, Role
 from pop_selfplay.stages.calls import Cast, Question, ask
 from pop_selfplay.stages.rate import rate
@@ -120,7 +120,8 @@ def parse_verdict(completion: str) -> Parsed[str] | Rejection:
     verdict = text if isinstance(text, Rejection) else extract_tag(text, "better_answer")
     if isinstance(verdict, Rejection):
         return verdict
-    return Parsed(verdict) if verdict in _POINTS else Rejection("bad_verdict", f"{verdict!r:.80} is not A, B or tie")
+    read = "tie" if verdict.strip(" *_`.'\"").casefold() == "tie" else read_side(verdict)
+    return Rejection("bad_verdict", f"{verdict!r:.80} is not A, B or tie") if read is None else Parsed(read, read != verdict)
 
 
 def _parse_decided(completion: str) -> Parsed[str] | Rejection:
