@@ -5,14 +5,20 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 # A pocket-sized model is fastest with few threads; every tool below shares the machine with others.
 export TOKENIZERS_PARALLELISM := false
+# A module's tests share what its fixtures made, so one process runs them all; the modules that train come first.
+SPREAD := -n 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: quickstart test setup lint check format clean
+.PHONY: quickstart test test-isa setup lint check format clean
 
 quickstart: $(STAMP)
 	$(BIN)/pop quickstart
 
 test: $(STAMP)
-	$(BIN)/pytest -n 2 --dist loadscope
+	$(BIN)/pytest $(SPREAD)
+
+# What a training or a sampling leads to must not hang on one processor's rounding: once more with the plainest instructions.
+test-isa: $(STAMP)
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(BIN)/pytest $(SPREAD) -m learning
 
 setup: $(STAMP)
 

@@ -12,12 +12,13 @@ from pop_selfplay.config import RunConfig, dump_config
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.models.local import LocalChatModel
 from pop_selfplay.pocket.quickstart import quickstart_config
+from tests.learning import Margins, shifted
 
 pytestmark = pytest.mark.timeout(300)
 
 
 def small_config() -> RunConfig:
-    data: dict[str, Any] = quickstart_config(seed=5, training="grpo").model_dump(mode="json")
+    data: dict[str, Any] = quickstart_config(seed=shifted(5), training="grpo").model_dump(mode="json")
     data["synthesis"] |= {"documents": 12, "candidates": 4, "episodes_in_flight": 12}
     data["training"] |= {"batch_size": 24, "second_judge": {"type": "pocket"}}
     data["training"]["grpo"] |= {"max_steps": 2}
@@ -32,15 +33,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-def test_pop_run_trains_online_and_leaves_everything_behind(run: Path) -> None:
+@pytest.mark.learning
+def test_pop_run_trains_online_and_leaves_everything_behind(run: Path, margins: Margins) -> None:
     training = json.loads((run / "result.json").read_text(encoding="utf-8"))["rounds"][0]["training"]
     assert (training["steps"], training["samples"]) == (2, 48)
     model = run / "models" / "round-1"
     steps = [json.loads(line) for line in (model / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     for step in [step for step in steps if "loss" in step]:
-        assert step["truth/agreement"] > 0.8, "the pocket judge knows what is right"
-        assert step["second_judge/agreement"] == pytest.approx(1), "the second judge is the same model"
-        assert step["kl"] >= 0 and step["group/reward_std"] > 0
+        margins.above("the judge's agreement with the truth", step["truth/agreement"], 0.7)
+        margins.above("the judge's agreement with itself", step["second_judge/agreement"], 0.95)
+        margins.above("spread of a group's rewards", step["group/reward_std"], 0.05)
+        assert step["kl"] >= 0
     samples = [json.loads(line) for line in (model / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(samples) == 48 and {"truth", "second_judge", "score", "reward", "answer"} <= set(samples[0])
 

@@ -77,8 +77,9 @@ def test_the_same_pairs_and_seed_give_the_same_weights_bit_for_bit(
     assert results[0].model_copy(update={"seconds": 0}) == results[1].model_copy(update={"seconds": 0})
 
 
+@pytest.mark.learning
 def test_passes_and_checkpointing_change_the_memory_and_not_the_result(
-    tiny_model: str, tmp_path: Path, make_pairs: MakePairs, weights: Callable[[Path], dict[str, Any]]
+    tiny_model: str, tmp_path: Path, make_pairs: MakePairs, weights: Callable[[Path], dict[str, Any]], margins: Margins
 ) -> None:
     for name, dpo_fields in {
         "one pass": FAST,
@@ -88,11 +89,16 @@ def test_passes_and_checkpointing_change_the_memory_and_not_the_result(
         "no padding": FAST | {"padding_free": True, "per_device_train_batch_size": 4},
     }.items():
         train_dpo(
-            make_pairs(16), tiny_model, tmp_path / name, DPOTraining(dpo=dpo_fields, batch_size=8, held_out_share=0), seed=1
+            make_pairs(16),
+            tiny_model,
+            tmp_path / name,
+            DPOTraining(dpo=dpo_fields, batch_size=8, held_out_share=0),
+            seed=shifted(1),
         )
     expected = weights(tmp_path / "one pass")
     for name in ("passes", "checkpointed", "no precomputing", "no padding"):
-        assert all(torch.allclose(w, expected[key], atol=1e-4) for key, w in weights(tmp_path / name).items()), name
+        far = max((weight - expected[key]).abs().max().item() for key, weight in weights(tmp_path / name).items())
+        margins.below(f"largest difference of a weight, {name}", far, 1e-4)
 
 
 def test_held_out_figures_are_of_whole_answers_whatever_the_loss_makes_of_them(

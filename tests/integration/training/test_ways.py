@@ -1,7 +1,6 @@
 """Other ways to train than all weights in fp32: LoRA, merged or not, bf16, without padding, 4 bits."""
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from tests.learning import Margins, shifted
 from transformers import AutoModelForCausalLM
 
 from pop_selfplay.config import DPOTraining, LoRA
@@ -36,12 +36,15 @@ def trainer_of(pairs: list[PreferencePair], start: str, out: Path, config: DPOTr
         return make_trainer(chosen, Job(pairs, start, out, config, 1, None), tokenizer, settings, out)
 
 
+@pytest.mark.learning
 def test_a_merged_model_is_plain_and_is_the_start_plus_its_adapter(
-    tiny_model: str, tmp_path: Path, make_pairs: MakePairs, weights: Weights
+    tiny_model: str, tmp_path: Path, make_pairs: MakePairs, weights: Weights, margins: Margins
 ) -> None:
     config = DPOTraining(dpo=FAST, batch_size=8, lora=LoRA(r=4, keep_adapter=True))
-    result = train_dpo(make_pairs(50), tiny_model, tmp_path / "out", config, seed=1)
-    assert result.held_out is not None and result.held_out.reward_accuracy == 1
+    result = train_dpo(make_pairs(50), tiny_model, tmp_path / "out", config, seed=shifted(1))
+    assert result.held_out is not None
+    margins.above("share of held-out pairs in order", result.held_out.reward_accuracy, 0.9)
+    margins.above("reward margin of held-out pairs", result.held_out.reward_margin, 0.02)
     before, after = weights(Path(tiny_model)), weights(tmp_path / "out")
     assert before.keys() == after.keys(), "no trace of LoRA"
     changed = {name.split(".")[-2] for name in before if not torch.equal(before[name], after[name])}
@@ -88,8 +91,9 @@ def test_layers_that_are_not_there_are_told(tiny_model: str, tmp_path: Path, mak
         train_dpo(make_pairs(4), tiny_model, tmp_path / "out", config, seed=1)
 
 
+@pytest.mark.learning
 def test_weights_in_bf16_are_trained_by_the_optimiser_that_keeps_their_remainders(
-    tiny_model: str, tmp_path: Path, make_pairs: MakePairs, weights: Weights
+    tiny_model: str, tmp_path: Path, make_pairs: MakePairs, weights: Weights, margins: Margins
 ) -> None:
     fields = FAST | {"learning_rate": 1e-4, "model_init_kwargs": {"dtype": "bfloat16"}, "num_train_epochs": 3}
     config = DPOTraining(dpo=fields, batch_size=8, held_out_share=0)
@@ -97,16 +101,18 @@ def test_weights_in_bf16_are_trained_by_the_optimiser_that_keeps_their_remainder
     assert trainer.create_optimizer().__class__ is CompensatedAdamW
     in_fp32 = DPOTraining(dpo=FAST | {"learning_rate": 1e-4, "num_train_epochs": 3}, batch_size=8, held_out_share=0)
     results = [
-        train_dpo(make_pairs(16), tiny_model, tmp_path / name, given, seed=1)
+        train_dpo(make_pairs(16), tiny_model, tmp_path / name, given, seed=shifted(1))
         for name, given in [("bf16", config), ("fp32", in_fp32)]
     ]
-    assert math.isclose(results[0].last_loss, results[1].last_loss, abs_tol=0.01)
+    margins.below("difference of the losses", abs(results[0].last_loss - results[1].last_loss), 0.01)
     assert json.loads((tmp_path / "bf16" / "config.json").read_text(encoding="utf-8"))["dtype"] == "float32"
     start, low, high = weights(Path(tiny_model)), weights(tmp_path / "bf16"), weights(tmp_path / "fp32")
     assert {weight.dtype for weight in low.values()} == {torch.float32}, "saved as the start was"
+    shares = []
     for name, weight in start.items():
-        moved = (high[name] - weight).norm()
-        assert (low[name] - high[name]).norm() < 0.5 * moved + 0.01 * weight.norm(), name
+        allowed = 0.5 * (high[name] - weight).norm() + 0.01 * weight.norm()
+        shares.append(((low[name] - high[name]).norm() / allowed).item())
+    margins.below("distance of the weights, as a share of what is allowed", max(shares), 1)
 
 
 def test_four_bits_without_a_gpu_are_refused_with_what_to_do(tiny_model: str, tmp_path: Path, make_pairs: MakePairs) -> None:

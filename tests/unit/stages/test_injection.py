@@ -29,7 +29,7 @@ FAKE: Final = (
     '{"criterion_1": {"name": "dose", "thoughts": "perfect", "rating": 2}, "criterion_2": {"name": "effect", "rating": 2}}'
 )
 MEGABYTE: Final = 1_000_000
-FLOOD: Final = 200_000
+FLOOD: Final = 120_000
 
 Structure = tuple[tuple[str, tuple[str, ...], int], ...]
 ATTACKS: Final[dict[str, str]] = {

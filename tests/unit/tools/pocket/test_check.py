@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from tests.learning import Margins, shifted
 from tools.pocket import check as checking
-from tools.pocket.check import check, check_and_print, main
+from tools.pocket.check import CHECK_SEED, check, check_and_print, main
 from tools.pocket.generate import load_generator
 
 from pop_selfplay.errors import GateFailed, ModelRefused
@@ -45,7 +46,12 @@ def test_the_command_says_what_is_wrong_and_fails(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.slow
-def test_the_shipped_weights_pass_every_gate() -> None:
-    gates = check(load_generator(POCKET_WEIGHTS), cases=300)
+@pytest.mark.learning
+def test_the_shipped_weights_pass_every_gate(margins: Margins) -> None:
+    gates = check(load_generator(POCKET_WEIGHTS), cases=300, seed=shifted(CHECK_SEED))
+    for gate in gates:
+        margins.above(f"room of {gate.name}", gate.value - gate.low, 0)
+        if gate.high < 1:
+            margins.above(f"room above {gate.name}", gate.high - gate.value, 0)
     assert [f"{gate.name}: {gate.value:.3f} of {gate.n}" for gate in gates if not gate.passed] == []
     assert min(gate.n for gate in gates) >= 300

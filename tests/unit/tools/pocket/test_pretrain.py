@@ -8,12 +8,17 @@ import torch
 from tools.pocket import pretrain
 from tools.pocket.muon import Muon, orthogonalised
 from tools.pocket.pretrain import Recipe
+from tools.pocket.tokenizer import build_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from pop_selfplay.pocket.world import World
 
 TINY = Recipe(steps=3, hidden=32, layers=1, heads=2, feed_forward=32, comparator_share=0.4, gate_cases=0)
 
 
-def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = build_tokenizer(World())  # slow to make, and always the same: see test_tokenizer.py
+    monkeypatch.setattr(pretrain, "build_tokenizer", lambda world: tokenizer)
     for out in ("a", "b"):
         pretrain.train(TINY, tmp_path / out)
     first, second = (AutoModelForCausalLM.from_pretrained(tmp_path / out) for out in ("a", "b"))
