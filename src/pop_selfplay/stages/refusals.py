@@ -4,6 +4,7 @@
 | --- | --- |
 | a role was never answered: after `_NEVER_ANSWERED` refusals, or at the end of the round | ModelRefused, exit code 2 |
 | most of a role's last calls were refused, after good ones | ModelUnavailable, exit code 4 |
+| the last calls of all roles were refused, in three episodes or more, and not for what they ask | the same |
 | nothing at all was answered in this session, and the refusals are not about single requests | ModelUnavailable, exit code 4 |
 | else | the episode ends as `refused` and is asked again by a resume, or as `broken` and is not |
 
@@ -27,6 +28,7 @@ _NEVER_ANSWERED: Final = 16
 _LAST: Final = 20
 _MOST_OF_THE_LAST: Final = 10
 _FEW_AT_THE_END: Final = 5
+_LAST_OF_ALL: Final = 3
 
 
 class Refusals:
@@ -38,6 +40,8 @@ class Refusals:
         self._last: dict[Role, OrderedDict[str, bool]] = {role: OrderedDict() for role in Role}
         self._words: dict[Role, str] = {}
         self._about_requests = True
+        self._since_answer: set[str] = set()
+        """Episodes refused since anything was last answered, for reasons that are not about the one request."""
         self._expected: frozenset[str] = frozenset()
 
     def expect(self, episodes: Iterable[str]) -> None:
@@ -47,6 +51,7 @@ class Refusals:
     def answered(self, episode: str, role: Role) -> None:
         """Note that the role's model answered a call of the episode."""
         self._answered.add(role)
+        self._since_answer.clear()
         self._remember(episode, role, refused=False)
 
     def refused(self, journal: Journal, episode: str, role: Role, error: RequestRefused) -> Failure:
@@ -57,6 +62,8 @@ class Refusals:
         if episode not in self._expected and episode not in self._last[role]:
             self._remember(episode, role, refused=True)
         self._refused[role].add(episode)
+        if not error.about_request:
+            self._since_answer.add(episode)
         self._about_requests = self._about_requests and error.about_request
         self._judge(journal, role, ended=False)
         return Failure(stage=role.value, reason=BROKEN if isinstance(error, RequestBroken) else REFUSED, detail=str(error))
@@ -83,13 +90,13 @@ class Refusals:
             return
         refused = sum(last.values())
         running_on = refused >= (_FEW_AT_THE_END if ended else _MOST_OF_THE_LAST) and 2 * refused > len(last)
+        running_on = running_on or len(self._since_answer) >= (_LAST_OF_ALL if ended else _MOST_OF_THE_LAST)
         if not (running_on or (ended and not self._answered and not self._about_requests)):
             return
         _forget_broken(journal)
-        which = f"in {refused} of the last {len(last)} episodes" if running_on else "in every episode that was left"
         raise ModelUnavailable(
-            f"calls of the {_name(role)} were refused {which}. The last one: {words}. Refused episodes are asked again when "
-            "the run is resumed"
+            f"calls of the {_name(role)} were refused, {refused} of its last {len(last)} episodes. The last one: {words}. "
+            "Refused episodes are asked again when the run is resumed"
         )
 
 

@@ -222,11 +222,11 @@ def _ended(choice: Choice, stop: str, *, opened: bool, stopped: bool) -> str:
     text = choice.text
     if opened and CLOSING not in text:
         return after_opened_reasoning(text)
+    thoughts, closed, answer = text.rpartition(CLOSING)
     if not stopped and stop:
-        thoughts, closed, answer = text.rpartition(CLOSING)
         head, found, _ = answer.partition(stop)
         return thoughts + closed + head + found
-    is_open = bool(stop) and text.rfind(stop.replace("</", "<", 1)) > text.rfind(stop)
+    is_open = bool(stop) and answer.rfind(stop.replace("</", "<", 1)) > answer.rfind(stop)
     return text + stop if is_open and choice.whole else text
 
 

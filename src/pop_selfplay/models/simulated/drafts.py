@@ -14,7 +14,7 @@ from pop_selfplay.models.simulated.quality import first_is_better, marks, rating
 from pop_selfplay.records import Message, Role
 
 _TAGGED_ANSWER: Final = re.compile(r"<(answer|candidate_answer)>(.*?)</\1>", re.DOTALL)
-_TAGGED_CRITERIA: Final = re.compile(r"<(rubric|criterion)>(.*?)</\1>", re.DOTALL)
+_TAGGED_CRITERIA: Final = re.compile(r"<(rubric|criterion)>((?:(?!<\1>).)*?)</\1>", re.DOTALL)  # not from a mere mention on
 _DECODER: Final = json.JSONDecoder()
 
 

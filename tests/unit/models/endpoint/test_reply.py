@@ -38,6 +38,11 @@ def test_content_is_a_text_or_a_list_of_parts(content: Any, text: str) -> None:
     assert read(body(choice(content)))[0].text == text
 
 
+def test_a_tag_that_is_open_within_the_reasoning_alone_is_not_closed_behind_it() -> None:
+    raw = {"message": {"content": None, "reasoning_content": "so <answer>moss"}, "finish_reason": "stop"}
+    assert read(body(raw))[0].text == "<think>\nso <answer>moss\n</think>\n\n"
+
+
 def test_a_reasoning_object_is_no_reasoning() -> None:
     raw = choice("moss")
     raw["message"]["reasoning"] = {"effort": "low"}
