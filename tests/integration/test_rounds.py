@@ -56,7 +56,7 @@ def test_usage_is_all_that_the_budget_counts_and_measurement_is_a_row_of_it(two_
         for kind in ("prompt", "cached", "generated"):
             assert sum(used[kind] for used in result["usage"]) == journal.tally.total_tokens(kind)
     assert sum(used["calls"] for used in result["usage"]) == sum(sum(r.values()) for r in result["roles"].values())
-    columns, rows = usage_rows(result["usage"])
+    columns, rows = usage_rows(pop.read_result(two_rounds / "result.json", pop.RunResult).usage)
     assert rows[0][:2] == ["measurement", "solver"] and {row[0] for row in rows} == {"measurement", "1", "2"}
     assert "money" not in columns
     page = (two_rounds / "report.html").read_text(encoding="utf-8")
