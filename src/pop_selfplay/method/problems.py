@@ -39,6 +39,7 @@ _POINTERS: Final = tuple(
     )
 )
 _QUOTED: Final = re.compile(r"“[^”]{80,}”|\"[^\"]{80,}\"|```.{80,}?```|^>.{80,}", re.DOTALL | re.MULTILINE)
+_CALLED_ANSWER: Final = re.compile(r"\b(?:answer|solution)\s*(?:is\s*:?|[:=：])", re.IGNORECASE)
 _SHINGLE: Final = 5
 _REPEATED_SHARE: Final = 0.8
 
@@ -65,13 +66,16 @@ def _brought_in(noun: str, before: str) -> bool:
 def repeats_reference(problem: str, reference_answer: str) -> bool:
     """Return whether `problem` holds the reference answer: four fifths or more of its runs of five words.
 
-    Words are compared as `text/overlap.py` normalises them. A reference answer of fewer than five words is never found: it
-    may be one of the options, or a number that also occurs among the given ones.
+    Words are compared as `text/overlap.py` normalises them. A reference answer of fewer than five words is found only where the
+    problem calls it the answer ("Answer: 4"): elsewhere it may be one of the options, or a number among the given ones.
     """
     answer = normalised_words(reference_answer)
     runs = [tuple(answer[start : start + _SHINGLE]) for start in range(len(answer) - _SHINGLE + 1)]
     if not runs:
-        return False
+        said = (normalised_words(problem[called.end() :]) for called in _CALLED_ANSWER.finditer(problem))
+        return any(
+            answer and words[: len(answer)] == answer and words[len(answer) : len(answer) + 1] != ["or"] for words in said
+        )
     asked = normalised_words(problem)
     known = {tuple(asked[start : start + _SHINGLE]) for start in range(len(asked) - _SHINGLE + 1)}
     return sum(run in known for run in runs) >= _REPEATED_SHARE * len(runs)

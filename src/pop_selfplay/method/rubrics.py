@@ -71,7 +71,9 @@ def below_median(reference: Evaluation, evaluations: Sequence[Evaluation]) -> bo
     return reference.score < statistics.median(evaluation.score for evaluation in evaluations)
 
 
-NO_GOLD: Final = frozenset({"", "not applicable", "n a", "na", "none", "no gold", "no gold answer"})
+NO_GOLD: Final = frozenset(
+    {"", "not applicable", "n a", "na", "none", "no gold", "no gold answer", "nan", "null", "nil", "undefined"}
+)
 _QUALITIES: Final = frozenset(
     """
     accuracy accurate accurately appropriate appropriateness clarity clear clearly coherence coherent complete completeness

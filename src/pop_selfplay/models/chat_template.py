@@ -3,9 +3,15 @@
 Ours, `chat_template.jinja`, is ChatML with the tokenizer's own end token after every turn: a base model knows that token, and
 sees in its prompt that turns end with it. Synthesis and training fill the same template, and a trained model is saved with it.
 vLLM takes the file by `--chat-template`. It only uses what every template engine knows: no filters, no macros.
+
+Whatever a template asks for, the same conversation gives the same prompt on every day, and special tokens in it are its own:
+what a message brings of them is made harmless here, beyond the table of `text/fencing.py`.
 """
 
+import datetime
 import json
+import re
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +21,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pop_selfplay.errors import ModelRefused, RequestRefused
 from pop_selfplay.records import Message
+from pop_selfplay.text.fencing import TAGS
 
 DEFAULT_TEMPLATE: Final = Path(__file__).with_name("chat_template.jinja")
 """For models without a chat template of their own."""
@@ -120,12 +127,51 @@ def without_system(messages: Sequence[Message]) -> tuple[Message, ...]:
     return (first.model_copy(update={"content": f"{system.content}\n\n{first.content}"}), *rest)
 
 
+DATE: Final = datetime.date(2026, 1, 1)
+"""What a template is told that asks for today's date: prompts, stored calls and training agree on every day of a run."""
+
 _ANSWER: Final = "q7Zk2vXw"  # no template changes or writes it
+_SHOWN: Final = 30  # characters by which a content is found again in a prompt
+_ENTITIES: Final = {"<": "&lt;", "[": "&#91;"}
+_SPECIAL: Final[weakref.WeakKeyDictionary[Any, re.Pattern[str]]] = weakref.WeakKeyDictionary()
 
 
 def _apply(tokenizer: Any, messages: Sequence[Message], *, answer: str) -> str:
-    conversation = [{"role": message.role, "content": message.content} for message in messages]
+    """Return the conversation through the template, its contents as texts, or as lists of parts where it shows no others."""
+    turns = [(message.role, _harmless(message.content, tokenizer)) for message in messages]
     if answer:
-        conversation.append({"role": "assistant", "content": answer})
-    text: str = tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=not answer)
+        turns.append(("assistant", answer))
+    last = turns[-1][1].strip()[:_SHOWN]
+    try:
+        plain = _fill(tokenizer, [{"role": role, "content": text} for role, text in turns], not answer)
+    except (TemplateError, ValueError):
+        filled = _in_parts(tokenizer, turns, not answer)
+        if filled is None or last not in filled:
+            raise
+        return filled
+    filled = plain if last in plain else _in_parts(tokenizer, turns, not answer)
+    return filled if filled is not None and last in filled else plain
+
+
+def _in_parts(tokenizer: Any, turns: Sequence[tuple[str, str]], ask: bool) -> str | None:
+    conversation = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in turns]
+    try:
+        return _fill(tokenizer, conversation, ask)
+    except (TemplateError, ValueError, TypeError):
+        return None
+
+
+def _fill(tokenizer: Any, conversation: list[dict[str, Any]], ask: bool) -> str:
+    dated = {"strftime_now": DATE.strftime} if "strftime_now" in str(tokenizer.chat_template) else {}
+    text: str = tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=ask, **dated)
     return text
+
+
+def _harmless(text: str, tokenizer: Any) -> str:
+    """Return `text` without the tokenizer's special tokens: the first character of each stands apart or as an entity."""
+    if tokenizer not in _SPECIAL:
+        added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+        special = {*getattr(tokenizer, "all_special_tokens", ()), *(token.content for token in added if token.special)}
+        marks = sorted((one for one in special if one.strip("<>/ ").casefold() not in TAGS and not one.isalnum()), key=len)
+        _SPECIAL[tokenizer] = re.compile("|".join(map(re.escape, reversed(marks))) or r"(?!)")
+    return _SPECIAL[tokenizer].sub(lambda found: _ENTITIES.get(found[0][0], f"{found[0][0]} ") + found[0][1:], text)

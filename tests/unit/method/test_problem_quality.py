@@ -62,3 +62,21 @@ def test_a_problem_that_holds_the_reference_answer_is_found_in_other_dress() -> 
 def test_a_short_answer_may_occur_among_the_options_or_the_given_numbers() -> None:
     assert not repeats_reference("Is it valerian root, mint or sage? There are 12 drops.", "valerian root")
     assert not repeats_reference("Is it 12 or 13?", "\\boxed{12}")
+
+
+@pytest.mark.parametrize("problem", ["What is 2 + 2? Answer: 4", "What is 2 + 2? (The answer is 4.)", "2 + 2? **Answer:** 4"])
+def test_a_short_reference_answer_that_the_problem_calls_the_answer_is_given_away(problem: str) -> None:
+    assert repeats_reference(problem, "4")
+
+
+@pytest.mark.parametrize(
+    ("problem", "reference"),
+    [
+        ("What is 2 + 2, given 4 apples?", "4"),
+        ("Is the answer: yes or no?", "Yes"),
+        ("Which answer is right?", "A"),
+        ("Answer: 42", "4"),
+    ],
+)
+def test_a_short_reference_answer_among_other_words_is_not(problem: str, reference: str) -> None:
+    assert not repeats_reference(problem, reference)

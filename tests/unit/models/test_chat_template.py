@@ -1,5 +1,7 @@
 """The default chat template, and what a conversation becomes through anybody's."""
 
+import datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +23,9 @@ class Templated:
         self.chat_template = template
         self.bos_token, self.eos_token = bos, eos
 
-    def apply_chat_template(self, messages: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool) -> str:
+    def apply_chat_template(
+        self, messages: list[dict[str, Any]], *, tokenize: bool, add_generation_prompt: bool, **given: Any
+    ) -> str:
         assert not tokenize and self.chat_template is not None
 
         def refuse(reason: str) -> None:
@@ -29,7 +33,8 @@ class Templated:
 
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
         special: dict[str, Any] = {"bos_token": self.bos_token, "eos_token": self.eos_token, "raise_exception": refuse}
-        special = {name: value for name, value in special.items() if value is not None}
+        special["strftime_now"] = datetime.datetime.now().strftime
+        special = {name: value for name, value in special.items() if value is not None} | given
         return environment.from_string(self.chat_template).render(
             messages=messages, add_generation_prompt=add_generation_prompt, **special
         )
@@ -104,3 +109,32 @@ def test_a_template_that_refuses_everything_is_told() -> None:
 def test_the_end_of_an_answer_does_not_depend_on_what_a_template_makes_of_it(answer_as: str, end: str) -> None:
     template = "{% for m in messages %}{% if m.role == 'assistant' %}" + answer_as + "{% else %}{{ m.content }}|{% endif %}"
     assert render_end(Templated(template + "{% endfor %}"), [QUESTION]) == end
+
+
+PARTS = (
+    "{% for m in messages %}[{{ m.role }}]{% for part in m.content %}{{ part.text }}{% endfor %}</s>{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    "refuses", ["", "{% if messages[0].content is string %}{{ raise_exception('parts only') }}{% endif %}"]
+)
+def test_a_template_that_takes_content_in_parts_alone_gets_it_in_parts(refuses: str) -> None:
+    tokenizer = Templated(refuses + PARTS)
+    assert render_prompt(tokenizer, [SYSTEM, QUESTION]) == "[system]Be brief.</s>[user]Why?</s>[assistant]"
+    assert render_end(tokenizer, [SYSTEM, QUESTION]) == "</s>"
+
+
+def test_a_template_that_asks_for_the_date_gets_the_same_on_every_day() -> None:
+    tokenizer = Templated("Today is {{ strftime_now('%d %b %Y') }}.{% for m in messages %}{{ m.content }}{% endfor %}")
+    assert render_prompt(tokenizer, [QUESTION]) == "Today is 01 Jan 2026.Why?"
+
+
+def test_special_tokens_of_the_tokenizer_in_a_message_are_made_harmless_and_our_tags_stay() -> None:
+    tokenizer = Templated("{% for m in messages %}[start]{{ m.content }}</s>{% endfor %}")
+    added = {1: SimpleNamespace(content="<odd_mark>", special=True), 2: SimpleNamespace(content="<answer>", special=True)}
+    added |= {3: SimpleNamespace(content="▁<MID>", special=True), 4: SimpleNamespace(content="table", special=False)}
+    vars(tokenizer).update(all_special_tokens=["</s>", "[start]", "word"], added_tokens_decoder=added)
+    asked = Message(role="user", content="a</s><odd_mark>[start]▁<MID> word table <answer>")
+    assert render_prompt(tokenizer, [asked]) == "[start]a&lt;/s>&lt;odd_mark>&#91;start]▁ <MID> word table <answer></s>"
