@@ -42,10 +42,10 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM,
 
 from pop_selfplay.config import DPOTraining, LoRA
 from pop_selfplay.training.data import Chosen, TokenPair
-from pop_selfplay.training.dpo import Job, make_trainer
-from pop_selfplay.training.dpo_config import Settings
+from pop_selfplay.training.dpo import DPO
 from pop_selfplay.training.loading import load_tokenizer
-from pop_selfplay.training.trl_config import quiet_libraries
+from pop_selfplay.training.offline import Job
+from pop_selfplay.training.trl_config import Settings, quiet_libraries
 
 QWEN: Final[dict[str, Any]] = {
     "vocab_size": 152064,
@@ -200,11 +200,11 @@ def trainer_of(way: str, pairs: list[TokenPair], start: Path, folder: Path, step
         fields |= {"per_device_train_batch_size": 1, "padding_free": False, "use_liger_kernel": False}
         fields |= {"model_init_kwargs": {"dtype": "float32", "attn_implementation": "sdpa"}}
     config = DPOTraining(dpo=fields, batch_size=PAIRS, held_out_share=0, lora=LoRA() if way == "lora" else None)
-    settings = Settings.of(config)
+    settings = Settings.of(config, DPO.defaults)
     chosen = Chosen(pairs, [], {}, max(pair.longest for pair in pairs))
     job = Job([], str(start), folder / "out", config, 1, None)
     with quiet_libraries():
-        return make_trainer(chosen, job, load_tokenizer(str(start), settings.hub), settings, folder / "work")
+        return DPO(config).make_trainer(chosen, job, load_tokenizer(str(start), settings.hub), settings, folder / "work")
 
 
 def random_pairs(count: int, length: int) -> list[TokenPair]:

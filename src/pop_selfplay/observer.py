@@ -4,7 +4,7 @@ import logging
 from typing import Final, Protocol
 
 from pop_selfplay.journal import Tally
-from pop_selfplay.records import OnlineStep, TrainingStep
+from pop_selfplay.records import Step
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ class Observer(Protocol):
     def refresh(self, tally: Tally, money: float) -> None:
         """Called a few times a second while models work. `money` is what all calls so far cost, by the config's prices."""
 
-    def training_step(self, step: TrainingStep | OnlineStep) -> None:
+    def training_step(self, step: Step) -> None:
         """A training step was logged."""
 
     def notice(self, text: str) -> None:
@@ -34,7 +34,7 @@ class Unwatched:
     def refresh(self, tally: Tally, money: float) -> None:
         pass
 
-    def training_step(self, step: TrainingStep | OnlineStep) -> None:
+    def training_step(self, step: Step) -> None:
         pass
 
     def notice(self, text: str) -> None:

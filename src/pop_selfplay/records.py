@@ -6,7 +6,7 @@ A new record goes here when two rooms need it; a type that only one room needs s
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -205,8 +205,19 @@ class PreferencePair(Record):
     role: Literal["solver", "proposer"] = Field("solver", description="whose completions these are")
 
 
+class Step(Protocol):
+    """A logged step of any training: the how manieth of how many, from 1, and what it shows, for people."""
+
+    @property
+    def step(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def told(self) -> str: ...
+
+
 class TrainingStep(NamedTuple):
-    """One logged step. Rewards are β·(log p − log p_reference), means over the pairs since the step logged before."""
+    """One logged step of DPO. Rewards are β·(log p − log p_reference), means over the pairs since the step logged before."""
 
     step: int
     steps: int
@@ -218,6 +229,23 @@ class TrainingStep(NamedTuple):
     @property
     def told(self) -> str:
         return f"loss {self.loss:.4f}, pairs in order {self.reward_accuracy:.0%}"
+
+
+class SFTStep(NamedTuple):
+    """One logged step of supervised fine-tuning, means over the tokens of the answers since the step logged before.
+
+    `loss` is in nats per token; `token_accuracy` the share of tokens that the model finds likelier than any other.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    token_accuracy: float
+
+    @property
+    def told(self) -> str:
+        return f"loss {self.loss:.4f}, tokens right {self.token_accuracy:.0%}"
 
 
 class OnlineStep(NamedTuple):

@@ -4,7 +4,7 @@
     for each round:
         synthesise   document → problem → candidates → rubric → scores      (episode.py, stages/)
         pair         best against worst                                     (pairing.py)
-        train        DPO, the reference model is the round's own start      (training/)
+        train        DPO, the reference model is the round's own start      (training/: a class per trainer)
         measure      the trained model on the same questions                (evaluation/)
         go on        only while it helps                                    (evaluation/rounds.py, method/stopping.py)
 
@@ -15,25 +15,22 @@ round used and from the model that the round before it trained, for as long as t
 round's model is the result.
 """
 
-from pathlib import Path
-
-from pop_selfplay.config import DPOTraining, GRPOTraining, NoTraining
 from pop_selfplay.corpus import divide
 from pop_selfplay.episode import ToPlay, play_all, unfinished
 from pop_selfplay.errors import TrainingError, UsageError
 from pop_selfplay.evaluation.measure import comparison, measure
 from pop_selfplay.evaluation.rounds import still_helps, stopped, worth_training
 from pop_selfplay.journal.notes import TRAINING
-from pop_selfplay.journal.pairs import read_pairs, write_pairs
+from pop_selfplay.journal.pairs import write_pairs
 from pop_selfplay.pairing import pairs_of
 from pop_selfplay.plan import calls_per_episode
 from pop_selfplay.report.result import write_result
 from pop_selfplay.results.run import RunResult
-from pop_selfplay.results.training import TrainingFigures
 from pop_selfplay.runs.casting import weights_of
 from pop_selfplay.runs.lineage import note_lineage
 from pop_selfplay.runs.session import Session
 from pop_selfplay.stages.refusals import ask_again, last_words
+from pop_selfplay.training import pairs_of_round, trainer_of
 
 
 def play_rounds(session: Session) -> RunResult:
@@ -98,28 +95,15 @@ def pair(session: Session, round_: int) -> int:
 def train(session: Session, round_: int) -> None:
     """Train the round's policy on what the round made, unless its model is already there or nothing is to be trained."""
     training, out = session.config.training, session.directory.model_path(round_)
-    if out.exists() or isinstance(training, NoTraining):
+    if out.exists() or not training.trains:
         return
     start = weights_of(session.casting.policy(round_))
     assert start is not None  # RunConfig refuses to train a model without weights
-    by_method = _train_online if isinstance(training, GRPOTraining) else _train_on_pairs
-    TRAINING.write(session.journal, by_method(session, round_, start, out), round_)
-
-
-def _train_on_pairs(session: Session, round_: int, start: str, out: Path) -> TrainingFigures:
-    """Train offline on the round's pairs."""
-    from pop_selfplay.training.dpo import train_dpo
-    from pop_selfplay.training.export import origin_of  # these load torch, which only this phase may need
-
-    config = session.config
-    assert isinstance(config.training, DPOTraining)
-    pairs = [pair for pair in read_pairs(session.directory.pairs_path) if pair.round == round_]
-    if not pairs:
+    if training.uses == "pairs" and not pairs_of_round(session, round_):
         raise TrainingError(_without_pairs(session, round_))
-    session.observer.phase(f"round {round_}: training on {len(pairs)} pairs")
     with session.account.timed(f"{round_}/training"):
-        observe, origin = session.observer.training_step, origin_of(session, round_)
-        return train_dpo(pairs, start, out, config.training, config.seed, observe, origin=origin)
+        trained = trainer_of(training).train_round(session, round_, start, out)
+    TRAINING.write(session.journal, trained, round_)
 
 
 def _without_pairs(session: Session, round_: int) -> str:
@@ -138,20 +122,11 @@ def _without_pairs(session: Session, round_: int) -> str:
     return f"{said} ({most}){words}. `pop status` tells what the calls were refused for"
 
 
-def _train_online(session: Session, round_: int, start: str, out: Path) -> TrainingFigures:
-    """Train online on the round's problems and rubrics."""
-    from pop_selfplay.training.grpo import train_round
-
-    session.observer.phase(f"round {round_}: online training")
-    with session.account.timed(f"{round_}/training"):
-        return train_round(session, round_, start, out)
-
-
 def next_to_train(session: Session) -> int:
     """Return the first round that has no model yet. Raises UsageError when there is none, or its synthesis is not finished."""
     path = session.directory.path
-    if isinstance(session.config.training, NoTraining):
-        raise UsageError(f"the config of {path} says training.type none: nothing is to be trained")
+    if not session.config.training.trains:
+        raise UsageError(f"the config of {path} says training.type {session.config.training.type}: nothing is to be trained")
     if stop := stopped(session):
         raise UsageError(f"{path} has stopped after round {stop.round} by stop.{stop.rule}: {stop.says}")
     rounds = range(1, session.config.rounds + 1)

@@ -1,6 +1,5 @@
 """The documentation says what is: every setting, default, file, field and reason; configs that load, commands that exist."""
 
-import ast
 import json
 import re
 import shlex
@@ -23,13 +22,14 @@ import pop_selfplay as pop
 from pop_selfplay import errors
 from pop_selfplay.cli import app
 from pop_selfplay.config import RunConfig, parse_config
+from pop_selfplay.config.validation import Variants
 from pop_selfplay.corpus.rows import Reason
 from pop_selfplay.domains import Domain, prompt_files
 from pop_selfplay.errors import PopError
 from pop_selfplay.evaluation.audit.audit import JOURNAL, LOCK, RESULT
 from pop_selfplay.evaluation.audit.findings import THRESHOLDS
 from pop_selfplay.evaluation.suites import SuiteFile
-from pop_selfplay.results.training import OnlineResult, TrainingResult
+from pop_selfplay.results.training import HeldOut, HeldOutAnswers, OnlineResult, SFTResult, TrainingResult
 from tests.integration.runs import small_run
 from tests.schemas import assert_valid
 
@@ -59,6 +59,8 @@ class Setting(NamedTuple):
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:
     """Return the config types a field may hold, not looking into lists and mappings."""
+    if isinstance(annotation, type) and issubclass(annotation, Variants):
+        return list(annotation.variants().values())
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     if typing.get_origin(annotation) is typing.Annotated:
@@ -162,27 +164,6 @@ def test_every_type_of_a_union_has_a_heading() -> None:
     assert variants <= {place_of(line) for line in CONFIGURATION.splitlines() if line.startswith("#")}
 
 
-def constants(path: Path, *names: str) -> list[Any]:
-    """Return constants of a module that is too heavy to import for this."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    values = {
-        node.target.id: ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value and node.target.id in names
-    }
-    return [values[name] for name in names]
-
-
-def test_what_training_dpo_starts_from_and_what_it_refuses_is_documented() -> None:
-    module = Path(pop.__file__).parent / "training" / "dpo_config.py"
-    paper, ours, owned = constants(module, "PAPER", "OURS", "OWNED")
-    section = CONFIGURATION.split("#### What `training.dpo` starts from")[1].split("\n### ")[0]
-    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", section, re.MULTILINE))
-    # YAML reads a bare no as false; in the table it is the text that TRL takes.
-    assert {name: value if value in ("no", "none") else yaml.safe_load(value) for name, value in rows.items()} == paper | ours
-    assert all(f"`{name}`" in section for name in owned)
-
-
 # --- code blocks ------------------------------------------------------------------------------------------------------
 
 
@@ -261,7 +242,7 @@ def is_setting(dotted: str) -> bool:
     """Whether --set knows `dotted`: synthesis.candidates, corpus.paths, a type, or anything below teachers and dpo."""
     known = {re.sub(r": \w+", "", f"{setting.place}.{setting.name}").strip(".") for setting in SETTINGS}
     known |= {f"{place.partition(':')[0]}.type" for place in CONFIG_PLACES if ":" in place}
-    return dotted in known or dotted.startswith(("teachers.", "training.dpo.", "training.grpo."))
+    return dotted in known or dotted.startswith(("teachers.", "training.dpo.", "training.sft.", "training.grpo."))
 
 
 # --- the run directory and the domains --------------------------------------------------------------------------------
@@ -300,7 +281,8 @@ def test_every_file_and_every_field_of_the_result_is_documented(run: Path) -> No
 
     assert_valid(run / "result.json", "result")
     fields = set(names(json.loads((run / "result.json").read_text(encoding="utf-8")))) | set(TrainingResult.model_fields)
-    fields |= set(OnlineResult.model_fields)
+    for figures in (OnlineResult, SFTResult, HeldOut, HeldOutAnswers):
+        fields |= set(figures.model_fields)
     assert [name for name in sorted(fields) if not re.search(rf"`[^`\n]*\b{name}`", RUN_DIRECTORY)] == []
     assert [path.name for path in run.iterdir() if f"`{path.name}`" not in RUN_DIRECTORY] == []
 

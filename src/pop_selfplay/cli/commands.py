@@ -140,7 +140,7 @@ def train(
 
 def train_another(directory: Path, out: Path, round_: int, overrides: list[str] | None, view: "LiveView") -> None:
     """Train beside the run instead of in it."""
-    from pop_selfplay.training.dpo import train_again
+    from pop_selfplay.training import train_again
 
     view.phase(f"training {out}")
     train_again(directory, out, round_, overrides or (), view.training_step)
@@ -149,10 +149,10 @@ def train_another(directory: Path, out: Path, round_: int, overrides: list[str] 
 
 def train_along() -> None:
     """Be another process of a training; what goes wrong in all of them, the first one says."""
-    from pop_selfplay.training import dpo
+    from pop_selfplay.training import offline
 
     try:
-        dpo.train_along()
+        offline.train_along()
     except PopError as error:
         raise typer.Exit(error.exit_code) from error
 

@@ -43,7 +43,7 @@ from pop_selfplay.config.models import (
     capacity_of,
     prices_of,
 )
-from pop_selfplay.config.run import Budget, RunConfig, StopRules
+from pop_selfplay.config.run import Budget, RunConfig, StopRules, register_training
 from pop_selfplay.config.synthesis import (
     EarlyStop,
     Frontier,
@@ -56,7 +56,16 @@ from pop_selfplay.config.synthesis import (
     Sampling,
     Synthesis,
 )
-from pop_selfplay.config.training import DPOTraining, GRPOTraining, LoRA, NoTraining, TrainingConfig
+from pop_selfplay.config.training import (
+    DPOTraining,
+    Fields,
+    GRPOTraining,
+    LoRA,
+    NoTraining,
+    OfflineTraining,
+    SFTTraining,
+    Training,
+)
 from pop_selfplay.config.validation import Config, complaints
 
 __all__ = [
@@ -70,6 +79,7 @@ __all__ = [
     "EarlyStop",
     "EndpointModel",
     "ExamMeasure",
+    "Fields",
     "FilesCorpus",
     "Frontier",
     "GRPOTraining",
@@ -83,6 +93,7 @@ __all__ = [
     "ModelConfig",
     "NoMeasure",
     "NoTraining",
+    "OfflineTraining",
     "Pairing",
     "PocketCorpus",
     "PocketModel",
@@ -92,13 +103,14 @@ __all__ = [
     "RoleThinking",
     "RubricWriterSampling",
     "RunConfig",
+    "SFTTraining",
     "Sampling",
     "SelfJudgedMeasure",
     "SimulatedModel",
     "StopRules",
     "Synthesis",
     "Thinking",
-    "TrainingConfig",
+    "Training",
     "VllmModel",
     "capacity_of",
     "complaints",
@@ -107,4 +119,5 @@ __all__ = [
     "parse_config",
     "prices_of",
     "read_yaml",
+    "register_training",
 ]

@@ -9,6 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from pop_selfplay.config.run import RunConfig
+from pop_selfplay.config.training import Training, load_installed_training
 from pop_selfplay.config.validation import complaints
 from pop_selfplay.errors import ConfigError
 
@@ -18,6 +19,10 @@ def parse_config(data: Any, source: str = "config") -> RunConfig:
     if not isinstance(data, dict):
         found = "nothing" if data is None else f"a {type(data).__name__}"
         raise ConfigError(f"{source} must hold a mapping of settings; it holds {found}")
+    training = data.get("training")
+    kind = training.get("type") if isinstance(training, dict) else None
+    if isinstance(kind, str) and kind not in Training.variants():
+        load_installed_training(kind)
     try:
         return RunConfig.model_validate(data)
     except ValidationError as error:

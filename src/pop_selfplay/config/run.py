@@ -18,7 +18,7 @@ from pop_selfplay.config.corpus import (
 )
 from pop_selfplay.config.models import OPERATIONAL, EndpointModel, ModelConfig, SimulatedModel
 from pop_selfplay.config.synthesis import Pairing, Synthesis
-from pop_selfplay.config.training import DPOTraining, GRPOTraining, NoTraining, TrainingConfig
+from pop_selfplay.config.training import DPOTraining, Training, add_training
 from pop_selfplay.config.validation import Config
 from pop_selfplay.records import Role
 
@@ -70,7 +70,7 @@ class RunConfig(Config):
     filter: DocumentFilter = DocumentFilter()
     synthesis: Synthesis = Synthesis()
     pairing: Pairing = Pairing()
-    training: TrainingConfig = Field(DPOTraining(), description="how a model is trained on what a round made")
+    training: Training = Field(DPOTraining(), description="how a model is trained on what a round made")
     measure: MeasureConfig = Field(SelfJudgedMeasure(), description="how the models are measured, before and after")
 
     def player(self, role: Role) -> ModelConfig:
@@ -85,7 +85,7 @@ class RunConfig(Config):
     @property
     def applied_measure(self) -> MeasureConfig:
         """What is measured: nothing where nothing is trained."""
-        return NoMeasure() if isinstance(self.training, NoTraining) else self.measure
+        return self.measure if self.training.trains else NoMeasure()
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> "RunConfig":
@@ -93,14 +93,14 @@ class RunConfig(Config):
             raise ValueError("pairing.reference_below_median drop needs synthesis.score_reference true")
         if isinstance(self.measure, ExamMeasure) and not isinstance(self.corpus, PocketCorpus):
             raise ValueError("measure.type exam needs corpus.type pocket: only there the truth is known; use self_judged")
-        if isinstance(self.training, NoTraining) and self.rounds > 1:
+        if not self.training.trains and self.rounds > 1:
             raise ValueError("rounds above 1 need training: each round plays with the model that the one before trained")
-        if not isinstance(self.training, NoTraining):
+        if self.training.trains:
             if isinstance(self.model, SimulatedModel):
                 raise ValueError("model.type simulated has no weights to train: set training.type to none")
             if isinstance(self.model, EndpointModel) and self.model.weights is None:
                 raise ValueError("training a served model needs its weights: set model.weights, or training.type none")
-            if self.rounds > 1 and self.training.lora is not None and not self.training.lora.merge:
+            if self.rounds > 1 and not self.training.makes_whole_model:
                 raise ValueError("rounds above 1 need training.lora.merge true: the next round trains a whole model further")
         return self
 
@@ -116,14 +116,23 @@ class RunConfig(Config):
                 f"pairing.frontier and pairing.proposer need scores that stand by themselves: with scoring "
                 f"{self.synthesis.scoring} those of a group say nothing about its problem; use pointwise, say"
             )
-        if self.pairing.proposer is not None and isinstance(self.training, GRPOTraining):
-            raise ValueError("pairing.proposer makes pairs to train the proposer on, and training.type grpo uses none: use dpo")
+        if self.pairing.proposer is not None and self.training.uses == "problems":
+            raise ValueError(
+                f"pairing.proposer makes pairs to train the proposer on, and training.type {self.training.type} uses none: "
+                "use dpo"
+            )
         if self.pairing.proposer is not None and self.synthesis.problems_per_document == 1:
             raise ValueError(
                 "pairing.proposer pairs problems of the same document, and synthesis.problems_per_document is 1: set it to 2 "
                 "or more"
             )
         return self
+
+
+def register_training(kind: type[Training]) -> None:
+    """Let a run's `training` be of `kind`, by the default of its `type`. Raises ValueError when another kind has the name."""
+    add_training(kind)
+    RunConfig.model_rebuild(force=True)
 
 
 _FREE: Final = (OPERATIONAL - {"weights"}) | {"budget", "episodes_in_flight"}

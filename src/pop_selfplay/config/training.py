@@ -1,11 +1,33 @@
-"""How a round's pairs, or its problems and rubrics, become a better model."""
+"""How a round's pairs, or its problems and rubrics, become a better model: one type of settings per trainer.
 
-from typing import Annotated, Any, Literal
+What the rest of the house asks about a trainer is declared on its type here (`uses`, `makes_whole_model`), so that nobody has
+to know its name. To add one, write a subclass of `Training`, or of `OfflineTraining` for one that takes fields of TRL's on
+pairs, and add it at the end of this file; a package outside of this one calls `pop_selfplay.training.register` instead.
+"""
 
-from pydantic import Field, model_validator
+import functools
+import operator
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
+
+from pydantic import Field, GetCoreSchemaHandler, model_validator
+from pydantic_core import CoreSchema
 
 from pop_selfplay.config.models import ModelConfig
-from pop_selfplay.config.validation import Config
+from pop_selfplay.config.validation import Config, Variants
+from pop_selfplay.errors import ConfigError
+
+ENTRY_POINTS: Final = "pop_selfplay.trainers"
+"""Group of the entry points of installed packages: each names a module that registers its trainer when it is imported."""
+
+Fields: TypeAlias = dict[str, Any]
+"""Arguments of a class of TRL or transformers, by their names there: what they may hold is for that class to say."""
+
+Kind = type[Variants]
+
+_TYPES: Final[dict[str, Kind]] = {}
+"""Every known type by its name."""
 
 
 class LoRA(Config):
@@ -20,11 +42,42 @@ class LoRA(Config):
     keep_adapter: bool = Field(False, description="keep the matrices of a merged model, too, in its folder adapter/")
 
 
-class DPOTraining(Config):
-    """Offline DPO with TRL. The paper's values are the defaults; `dpo` takes any field of TRL's DPOConfig on top."""
+class Training(Variants):
+    """Base of all types of `training`. A field of this type holds any of them, told apart by `type`."""
 
-    type: Literal["dpo"] = "dpo"
-    dpo: dict[str, Any] = Field(default_factory=dict, description="fields of trl.DPOConfig, over the paper's values")
+    type: str
+
+    uses: ClassVar[Literal["pairs", "problems"] | None]
+    """What it trains on: preference pairs; problems with their rubrics; None: it trains nothing, and no weights are needed."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether a round ends with a model."""
+        return self.uses is not None
+
+    @property
+    def makes_whole_model(self) -> bool:
+        """Whether the result is a plain model, which the next round can train further, and not an adapter to one."""
+        return True
+
+    @classmethod
+    def variants(cls) -> Mapping[str, Kind]:
+        """Return every known type by its name; {} for one of them."""
+        return _TYPES if _TYPES and cls is Training else {}
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        known = cls.variants()
+        if not known:
+            return handler(source)
+        return handler.generate_schema(Annotated[functools.reduce(operator.or_, known.values()), Field(discriminator="type")])
+
+
+class OfflineTraining(Training):
+    """What trainers on pairs that ask no judge have in common. Each adds a field, named as its `type`, for TRL's settings."""
+
+    uses: ClassVar[Literal["pairs", "problems"] | None] = "pairs"
+
     batch_size: int = Field(16, ge=1, description="pairs per optimiser step, over all devices")
     held_out_share: float = Field(0.04, ge=0, lt=1, description="share of the pairs kept for evaluation")
     keep_best: bool = Field(True, description="the result is as good on held-out pairs as the best step was, not just the last")
@@ -32,8 +85,17 @@ class DPOTraining(Config):
     quantization: Literal["4bit"] | None = Field(None, description="hold the frozen weights in 4 bits (QLoRA); needs lora")
     push_to_hub: str | None = Field(None, description="upload the finished model to this hub repository, owner/name")
 
+    @property
+    def fields(self) -> Fields:
+        """The user's fields of TRL's config."""
+        raise NotImplementedError
+
+    @property
+    def makes_whole_model(self) -> bool:
+        return self.lora is None or self.lora.merge
+
     @model_validator(mode="after")
-    def _quantized_weights_cannot_be_trained(self) -> "DPOTraining":
+    def _quantized_weights_cannot_be_trained(self) -> "OfflineTraining":
         if self.quantization is not None and self.lora is None:
             raise ValueError(
                 "training.quantization trains no weights of its own: set training.lora, too (lora: {} for its defaults)"
@@ -41,25 +103,83 @@ class DPOTraining(Config):
         return self
 
 
-class GRPOTraining(Config):
+class DPOTraining(OfflineTraining):
+    """Offline DPO with TRL. The paper's values are the defaults; `dpo` takes any field of TRL's DPOConfig on top."""
+
+    type: Literal["dpo"] = "dpo"
+    dpo: Fields = Field(default_factory=dict, description="fields of trl.DPOConfig, over the paper's values")
+
+    @property
+    def fields(self) -> Fields:
+        return self.dpo
+
+
+class SFTTraining(OfflineTraining):
+    """Supervised fine-tuning with TRL on each problem's best answer (rejection sampling).
+
+    Not in the paper: it is what DPO is compared with. What the fields of `sft` start from, and why, is in `training/sft.py`.
+    """
+
+    type: Literal["sft"] = "sft"
+    sft: Fields = Field(default_factory=dict, description="fields of trl.SFTConfig, over our values")
+
+    @property
+    def fields(self) -> Fields:
+        return self.sft
+
+
+class GRPOTraining(Training):
     """Online RL with TRL's GRPO: the model answers the round's problems, a frozen judge scores each answer by the rubric.
 
     Not in the paper, which trains offline. What the fields of `grpo` start from, and why, is in `training/grpo_config.py`.
     """
 
+    uses: ClassVar[Literal["pairs", "problems"] | None] = "problems"
+
     type: Literal["grpo"] = "grpo"
-    grpo: dict[str, Any] = Field(default_factory=dict, description="fields of trl.GRPOConfig, over our values")
+    grpo: Fields = Field(default_factory=dict, description="fields of trl.GRPOConfig, over our values")
     batch_size: int = Field(64, ge=2, description="sampled answers per optimiser step")
     format_reward: float = Field(0.0, ge=0, description="added to the score of every answer that parses")
     length_penalty: float = Field(0.0, ge=0, description="taken off the score for every 100 words of the completion")
     lora: LoRA | None = Field(None, description="train LoRA matrices; without, all weights")
     second_judge: ModelConfig | None = Field(None, description="scores the same answers, for the log only")
 
+    @property
+    def makes_whole_model(self) -> bool:
+        return self.lora is None or self.lora.merge
 
-class NoTraining(Config):
+
+class NoTraining(Training):
     """Synthesise and pair only."""
+
+    uses: ClassVar[Literal["pairs", "problems"] | None] = None
 
     type: Literal["none"] = "none"
 
 
-TrainingConfig = Annotated[DPOTraining | GRPOTraining | NoTraining, Field(discriminator="type")]
+def add_training(kind: type[Training]) -> None:
+    """Let `training.type` be that of `kind`. Raises ValueError when another kind has the name."""
+    name = kind.model_fields["type"].default
+    if _TYPES.setdefault(name, kind) is not kind:
+        raise ValueError(f"training.type {name} is {_TYPES[name].__qualname__} already: give {kind.__qualname__} another name")
+
+
+for _kind in (DPOTraining, SFTTraining, GRPOTraining, NoTraining):
+    add_training(_kind)
+
+
+def load_installed_training(name: str) -> None:
+    """Let the installed package that brings the trainer `name`, if any, register it.
+
+    Nothing is imported before a config names it, so that a broken package harms no run but those that use it. Raises
+    ConfigError for one that cannot be imported or does not register what it says.
+    """
+    for found in entry_points(group=ENTRY_POINTS, name=name):
+        where = f"the trainer {name} of an installed package ({found.value})"
+        try:
+            found.load()
+        except Exception as error:  # another package's import may raise anything
+            cause = f"{type(error).__name__}: {error}"
+            raise ConfigError(f"{where} cannot be loaded: {cause}. Repair or uninstall the package") from error
+        if name not in _TYPES:
+            raise ConfigError(f"{where} must call pop_selfplay.training.register with settings whose type is {name!r}")

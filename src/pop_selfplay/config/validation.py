@@ -99,6 +99,8 @@ def _members(node: Any) -> list[Any]:
     """Return the alternatives of a union, or the one type that `node` is."""
     if get_origin(node) is Annotated:
         return _members(get_args(node)[0])
+    if isinstance(node, type) and issubclass(node, Variants) and node.variants():
+        return list(node.variants().values())
     if get_origin(node) in (dict, list, tuple) or not get_args(node):
         return [node]
     return [found for member in get_args(node) for found in _members(member)]
@@ -115,3 +117,15 @@ class Config(BaseModel):
         Raises ValidationError where they make no sense together: pydantic's `model_copy` would take anything.
         """
         return type(self).model_validate({**self.model_dump(), **changes})
+
+
+class Variants(Config):
+    """Base of config nodes of one family, told apart by `type`, to which other packages may add.
+
+    A field that is annotated with the family's root holds any of its members.
+    """
+
+    @classmethod
+    def variants(cls) -> Mapping[str, type["Variants"]]:
+        """Return the members by their `type`; {} for a member."""
+        raise NotImplementedError

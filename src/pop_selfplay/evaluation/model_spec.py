@@ -24,7 +24,6 @@ from pop_selfplay.config import (
     EndpointModel,
     LocalModel,
     ModelConfig,
-    NoTraining,
     PocketModel,
     SimulatedModel,
     VllmModel,
@@ -127,7 +126,7 @@ def _of_run(path: Path, number: str) -> tuple[str, ModelConfig]:
         round_ = int(number) if number else best.round if best else -1
         trained = round_ > 0 and directory.model_path(round_).is_dir()
         if round_ != 0 and not trained:
-            if isinstance(session.config.training, NoTraining):
+            if not session.config.training.trains:
                 raise UsageError(f"the run {path} trains no model (training.type is none): name its starting model, {path}#0")
             asked = f"no model of round {number}" if number else "no trained model yet"
             raise UsageError(f"the run {path} has {asked}: go on with `pop run {path}`, or name another round")

@@ -9,7 +9,6 @@ for every run of several rounds.
 from collections.abc import Callable, Iterator
 from typing import Final, Literal
 
-from pop_selfplay.config import NoTraining
 from pop_selfplay.evaluation.measure import best_of, headline, is_measured
 from pop_selfplay.journal.notes import DECISION
 from pop_selfplay.method.stopping import Climb, Stop, stop_by_agreement, stop_by_diversity, stop_by_gain
@@ -64,7 +63,7 @@ def best_model(session: Session) -> BestModel | None:
     Without a measure it is the last trained one.
     """
     trained = [round_ for round_ in range(1, session.config.rounds + 1) if session.directory.model_path(round_).exists()]
-    if isinstance(session.config.training, NoTraining) or not (trained or stopped(session)):
+    if not session.config.training.trains or not (trained or stopped(session)):
         return None
     best, figure = trained[-1] if trained else 0, None
     if climbed := _climb(session):

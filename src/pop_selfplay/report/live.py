@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pop_selfplay.journal import Tally
-from pop_selfplay.records import OnlineStep, TrainingStep
+from pop_selfplay.records import Step
 from pop_selfplay.report.format import printable
 from pop_selfplay.report.tables import duration_text, reasons_text
 
@@ -52,7 +52,7 @@ class LiveView:
         self._tally, self._money = tally, money
         self._draw()
 
-    def training_step(self, step: TrainingStep | OnlineStep) -> None:
+    def training_step(self, step: Step) -> None:
         self._training = f"step {step.step}/{step.steps}, {step.told}"
         self._draw()
 

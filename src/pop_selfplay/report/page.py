@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from pop_selfplay.config import NoMeasure, NoTraining, dump_config
+from pop_selfplay.config import NoMeasure, dump_config
 from pop_selfplay.errors import UsageError
 from pop_selfplay.evaluation.audit.audit import RESULT as AUDIT
 from pop_selfplay.evaluation.evaluate import EVALUATION
@@ -111,7 +111,7 @@ def _scored_episodes(session: Session) -> Iterator[Episode]:
 
 
 def _unmeasured(session: Session) -> str:
-    if isinstance(session.config.training, NoTraining):
+    if not session.config.training.trains:
         return "training.type is none, so there is no trained model to measure"
     if isinstance(session.config.measure, NoMeasure):
         return "measure.type is none"

@@ -2,7 +2,7 @@
 
 import shlex
 
-from pop_selfplay.config import NoMeasure, NoTraining
+from pop_selfplay.config import NoMeasure
 from pop_selfplay.episode import unfinished
 from pop_selfplay.evaluation.measure import is_measured
 from pop_selfplay.evaluation.rounds import stopped
@@ -35,7 +35,7 @@ def _how_far(session: Session) -> tuple[str, bool]:
             return said, False
         if stop is not None and (stop.round, stop.before) == (round_, "training"):
             break
-        if not isinstance(config.training, NoTraining) and not session.directory.model_path(round_).exists():
+        if config.training.trains and not session.directory.model_path(round_).exists():
             return f"{said}, its training is not", False
         if not isinstance(config.applied_measure, NoMeasure) and not is_measured(session, round_):
             return f"{said}, its measurement is not", False

@@ -4,7 +4,7 @@ A new trainer's figures get a class here and a place in `TrainingFigures`; those
 `OtherTraining`. What each step tells is in records.py.
 """
 
-from typing import Annotated
+from typing import Annotated, Generic, TypeVar
 
 from pydantic import ConfigDict, Field, JsonValue
 
@@ -12,8 +12,20 @@ from pop_selfplay.records import Record
 from pop_selfplay.results.base import Count, Share
 
 
-class HeldOut(Record):
-    """The pairs kept out of training, before and after it. All shares are in [0, 1].
+class HeldOutFigures(Record):
+    """What the pairs kept out of training show, before and after it. Each trainer on pairs has its own."""
+
+    @property
+    def quality(self) -> float:
+        """By what the best step is chosen: higher is better."""
+        raise NotImplementedError
+
+
+H = TypeVar("H", bound=HeldOutFigures)
+
+
+class HeldOut(HeldOutFigures):
+    """DPO: the pairs kept out of training, before and after it. All shares are in [0, 1].
 
     `likelier_*` is the share of pairs whose chosen answer the model finds likelier than the rejected one, which can be compared
     before and after. `reward_accuracy` is the share whose chosen answer gained more log-probability than the rejected one; it
@@ -25,9 +37,28 @@ class HeldOut(Record):
     reward_accuracy: Share = Field(description="share of pairs whose chosen answer gained more log-probability, 0 to 1")
     reward_margin: float = Field(description="mean reward of chosen minus rejected, β times nats")
 
+    @property
+    def quality(self) -> float:
+        return self.reward_accuracy
 
-class TrainingResult(Record):
-    """A finished training. `tokens` counts what the policy was trained on, prompts and both answers, over all epochs.
+
+class HeldOutAnswers(HeldOutFigures):
+    """SFT: the chosen answers of the pairs kept out of training, before and after it.
+
+    Losses are −log p per token of all answers together, in nats.
+    """
+
+    loss_before: float = Field(description="loss before training, in nats per token of an answer")
+    loss_after: float = Field(description="loss after training, in nats per token of an answer")
+    likelier: Share = Field(description="share of answers that gained probability, 0 to 1")
+
+    @property
+    def quality(self) -> float:
+        return -self.loss_after
+
+
+class OfflineResult(Record, Generic[H]):
+    """A finished training on pairs. `tokens` counts what the policy was trained on, prompts and answers, over all epochs.
 
     `dropped` holds the pairs not used, by reason (training/data.py). Losses are those of the first and last logged step.
     """
@@ -37,11 +68,19 @@ class TrainingResult(Record):
     dropped: dict[str, int] = Field(description="pairs not used, by reason")
     steps: int = Field(ge=1, description="optimizer steps")
     best_step: int | None = Field(None, description="the step whose weights were kept, null for the last")
-    first_loss: float = Field(description="loss of the first logged step, in nats per pair")
-    last_loss: float = Field(description="loss of the last logged step, in nats per pair")
-    held_out: HeldOut | None = Field(description="the pairs held out, before and after; null when there are none")
+    first_loss: float = Field(description="loss of the first logged step, in nats per pair (DPO) or per token (SFT)")
+    last_loss: float = Field(description="loss of the last logged step, in nats per pair (DPO) or per token (SFT)")
+    held_out: H | None = Field(description="the pairs held out, before and after; null when there are none")
     seconds: float = Field(ge=0, description="wall-clock seconds of everything, loading and saving too")
-    tokens: Count = Field(description="tokens trained on, prompts and both answers, over all epochs")
+    tokens: Count = Field(description="tokens trained on, prompts and answers, over all epochs")
+
+
+class TrainingResult(OfflineResult[HeldOut]):
+    """A finished DPO training: both answers of each pair were trained on."""
+
+
+class SFTResult(OfflineResult[HeldOutAnswers]):
+    """A finished supervised fine-tuning: the chosen answer of each pair was trained on."""
 
 
 class OnlineResult(Record):
@@ -72,5 +111,5 @@ class OtherTraining(Record):
     __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
 
 
-TrainingFigures = Annotated[TrainingResult | OnlineResult | OtherTraining, Field(union_mode="left_to_right")]
+TrainingFigures = Annotated[TrainingResult | SFTResult | OnlineResult | OtherTraining, Field(union_mode="left_to_right")]
 """The figures of one training, by whichever trainer."""

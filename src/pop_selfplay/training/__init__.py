@@ -1,46 +1,165 @@
-"""Preference pairs to a better model. The only room that imports torch and trl, and only once training begins.
+"""What a round made to a better model: the table of trainers. The only room that imports trl, and only once training begins.
 
-    dpo.py           train_dpo: the whole of it, from pairs to a finished model directory
-    settings.py      the paper's values in one table, a user's own on top, and what is refused
-    dataset.py       which pairs are trained on: sorted, checked against the length limits, split
-    tokens.py        one pair as token ids
-    trainer.py       TRL's trainer with our tokens, our held-out figures and our optimiser
-    unpadded.py      passes without padding
-    watch.py         every logged step: to metrics.jsonl, to the observer, and a stop when it runs the wrong way
-    divergence.py    the rules for that
-    again.py         another model from the pairs of a run, with other settings
+    dpo.py                     offline DPO on preference pairs: the paper's way
+    sft.py                     supervised fine-tuning on the chosen answers of the same pairs (rejection sampling)
+    grpo*.py                   online RL: a frozen judge scores the model's new answers
+    offline*.py                what DPO and SFT share, from pairs to a finished model directory
+    data.py                    which pairs are trained on, as token ids
+    trl_config.py              a user's fields of TRL's configs, over our values
+    callbacks.py               every logged step, and the stop when a training runs the wrong way
+    checkpoints.py             the hidden directory of a training, to resume from; the best weights so far
+    loading.py, optimizer.py   the starting model on the hardware at hand; AdamW for weights in bf16
+    export.py                  the finished model directory: LoRA merged, model card, upload
+    distributed.py             several processes that train together
+    results.py                 the figures a training ends with
 
-Online, by a judge:
-
-    grpo.py          train_grpo: the whole of it, from problems with rubrics to a finished model directory
-    grpo_settings.py our values, a user's own on top, and what is refused
-    grpo_trainer.py  TRL's trainer, which goes on to the very same end
-    grpo_watch.py    every logged step and every sampled answer
-    rollout.py       sampling
-    judging.py       the judge, and the reward function that asks it
-
-For every kind of training:
-
-    outcome.py       the types that come out; no torch, so anyone may import them
-    fields.py        a user's fields of TRL's configs
-    starting.py      the starting model's tokenizer, precision and processor share
-    hardware.py      precision, attention, kernels and quantisation for the hardware at hand
-    lora.py          small matrices beside the weights, and how they are merged
-    adamw.py         the optimiser for weights in bf16
-    processes.py     several processes that train together
-    unfinished.py    the hidden directory of a training, its checkpoints, and how it becomes the finished one
-    keeping.py       the last checkpoint and the best weights
-    saving.py        weights to a model directory
-    card.py          the model card
-    hub.py           upload
-    quiet.py         the libraries' progress bars off; ours is drawn by the observer
+To add a trainer, write its settings in `config/training.py`, its class in a file here, and a line in `TRAINERS`. A package
+outside of this one calls `register` instead (docs/training.md, "Your own trainer").
 
 From the paper: offline DPO of the best answer against the worst, reference policy = the starting model. Changed: pairs longer
 than the limits are dropped and counted instead of cut, pairs are held out by document, and the checkpoint that does best on
-them is kept instead of the last. Another method gets a file beside dpo.py, a config type in `config/` and a branch in
-`selfplay.train`.
+them is kept instead of the last.
 """
 
-from pop_selfplay.results.training import HeldOut, OnlineResult, TrainingResult
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-__all__ = ["HeldOut", "OnlineResult", "TrainingResult"]
+from pop_selfplay.config import HuggingFaceCorpus, Training, load_config, register_training
+from pop_selfplay.errors import UsageError
+from pop_selfplay.journal import RunDirectory
+from pop_selfplay.journal.pairs import read_pairs
+from pop_selfplay.records import PreferencePair, Step
+from pop_selfplay.results.training import TrainingFigures
+from pop_selfplay.runs.casting import weights_of
+from pop_selfplay.runs.session import Session, read_session
+
+T = TypeVar("T", bound=Training)
+Observe = Callable[[Step], None]
+"""Called after every logged step."""
+
+
+class Trainer(Protocol):
+    """One way to train. It is made with its settings, the `training` of a config."""
+
+    def train_round(self, session: Session, round_: int, start: str, out: Path) -> TrainingFigures:
+        """Train the model at `start` (directory or hub name) on what `round_` made, and save it to `out`, not there yet.
+
+        `out` must appear at once and whole: write elsewhere and rename. What is returned is kept in the journal and is
+        `rounds[].training` of result.json; `OtherTraining` holds any figures. After a kill it is called again with the same
+        arguments.
+        """
+
+
+class Origin(NamedTuple):
+    """The run that a training belongs to: its domain, its corpus in words, its id and the round."""
+
+    domain: str
+    corpus: str
+    run: str
+    round: int
+
+
+class TrainerOnPairs(ABC):
+    """A trainer that needs nothing but pairs, so that other models can be trained on the pairs of a finished run, too."""
+
+    @abstractmethod
+    def train(
+        self,
+        pairs: Sequence[PreferencePair],
+        start: str,
+        out: Path,
+        seed: int,
+        observe: Observe | None = None,
+        *,
+        origin: Origin | None = None,
+    ) -> TrainingFigures:
+        """Train the model at `start` on `pairs` and save it to `out`, as `Trainer.train_round` says.
+
+        `origin` is for the model card.
+        """
+
+    def train_round(self, session: Session, round_: int, start: str, out: Path) -> TrainingFigures:
+        """Train on the pairs of the round."""
+        pairs = pairs_of_round(session, round_)
+        session.observer.phase(f"round {round_}: training on {len(pairs)} pairs")
+        observe, origin = session.observer.training_step, origin_of(session, round_)
+        return self.train(pairs, start, out, session.config.seed, observe, origin=origin)
+
+
+TRAINERS: Final = {
+    "dpo": "pop_selfplay.training.dpo:DPO",
+    "sft": "pop_selfplay.training.sft:SFT",
+    "grpo": "pop_selfplay.training.grpo:GRPO",
+}
+"""`training.type` → where its trainer is. Nothing is imported before it trains."""
+
+_REGISTERED: Final[dict[str, Callable[[Any], Trainer]]] = {}
+
+
+def register(settings: type[T], trainer: Callable[[T], Trainer]) -> None:
+    """Let `training` of a run be of type `settings`, which `trainer` is made with.
+
+    Raises ValueError when another type has its name.
+    """
+    register_training(settings)
+    _REGISTERED[settings.model_fields["type"].default] = trainer
+
+
+def trainer_of(training: Training) -> Trainer:
+    """Return the trainer with these settings. Raises UsageError where nothing is to be trained."""
+    make = _REGISTERED.get(training.type)
+    if make is None and training.type in TRAINERS:
+        make = resolve_name(TRAINERS[training.type])
+    if make is None:
+        raise UsageError(f"training.type {training.type} trains nothing: use one of {', '.join([*TRAINERS, *_REGISTERED])}")
+    return make(training)
+
+
+def pairs_of_round(session: Session, round_: int) -> list[PreferencePair]:
+    """Return the pairs of `round_` in the run's pairs.parquet."""
+    return [pair for pair in read_pairs(session.directory.pairs_path) if pair.round == round_]
+
+
+def origin_of(session: Session, round_: int) -> Origin:
+    """Return what a model trained in `round_` of this run comes from. No path of this machine is in it."""
+    corpus = session.config.corpus
+    name = corpus.path if isinstance(corpus, HuggingFaceCorpus) else corpus.type
+    return Origin(session.domain.name, name, session.journal.run_id, round_)
+
+
+def train_again(
+    run: Path, out: Path, round_: int = 1, overrides: Sequence[str] = (), observe: Observe | None = None
+) -> TrainingFigures:
+    """Train the policy of `round_` on that round's pairs in the run directory `run`, and save it to `out`.
+
+    The run stays as it is. `overrides` are `a.b=value` settings, of the training and the seed only, so that settings and
+    trainers can be compared without another synthesis. Raises ConfigError when `run` is no run, UsageError when another setting
+    is changed, the round has no policy yet or the trainer needs more than pairs, and whatever the trainer raises.
+    """
+    directory = RunDirectory.open(run)
+    if round_ > 1 and not directory.model_path(round_ - 1).is_dir():
+        raise UsageError(f"--round {round_} starts from the model of round {round_ - 1}, which the run {run} does not have")
+    config = load_config(run / "config.yaml", overrides)
+
+    def found(session: Session) -> tuple[list[PreferencePair], str, Origin]:
+        if session.config.model_copy(update={"training": config.training, "seed": config.seed}) != config:
+            raise UsageError(
+                f"--set {' --set '.join(overrides)} changes more than the training: the pairs of {run} are made already, so "
+                "only training.* and seed can be set; for anything else give a new run `--fork-from`"
+            )
+        start = weights_of(session.casting.policy(round_))
+        if start is None:
+            raise UsageError(f"the model of {run} has no weights that could be trained: its model.type is simulated")
+        return pairs_of_round(session, round_), start, origin_of(session, round_)
+
+    pairs, start, origin = read_session(run, found)
+    trainer = trainer_of(config.training)
+    if not isinstance(trainer, TrainerOnPairs):
+        raise UsageError(
+            f"training.type {config.training.type} cannot be trained again on the pairs of a run: it needs more than pairs; "
+            "dpo and sft can"
+        )
+    return trainer.train(pairs, start, out, config.seed, observe, origin=origin)

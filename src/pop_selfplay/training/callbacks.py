@@ -1,14 +1,12 @@
-"""Watch a training: every log entry to metrics.jsonl, every step to the observer, and a stop when it runs the wrong way.
+"""What watches a training: every log entry to metrics.jsonl, every step to the observer, and a stop when it runs the wrong way.
 
-Watch an online training: log entries to metrics.jsonl, sampled answers to samples.jsonl, steps to the observer.
+`Watch` is for training on pairs. `OnlineWatch` is for online RL, and also writes every sampled answer to samples.jsonl. What a
+step's answers show (method/rewards.py) is logged under `group/`, `judge/`, `invalid/` and `signs/`, and what an audit of the
+scores says under its own name, beside what TRL logs itself. Shares are of all answers of the step, in [0, 1].
 
-What a step's answers show (method/rewards.py) is logged under `group/`, `judge/`, `invalid/` and `signs/`, and what an audit of
-the scores says under its own name, beside what TRL logs itself. Shares are of all answers of the step, in [0, 1].
-
-When a training runs the wrong way: pure rules on its figures, strict enough that chance does not set them off.
-
-A policy that has learned nothing gives either answer the higher reward by the toss of a coin. Both rules fire only on what a
-fair coin shows less than once in ten thousand looks.
+The rules for the wrong way are pure functions at the end, strict enough that chance does not set them off: a policy that has
+learned nothing gives either answer the higher reward by the toss of a coin, and both rules fire only on what a fair coin shows
+less than once in ten thousand looks. A new figure to watch goes into `figures`, a new rule beside these.
 """
 
 import json
@@ -23,27 +21,51 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from pop_selfplay.errors import TrainingError
 from pop_selfplay.journal.directory import write_atomically
 from pop_selfplay.method.rewards import Sample, group_figures, signs
-from pop_selfplay.records import OnlineStep, TrainingStep
+from pop_selfplay.records import OnlineStep, Step
 from pop_selfplay.stats.agreement import pearson
 from pop_selfplay.training import distributed
 from pop_selfplay.training.checkpoints import METRICS, SAMPLES
 
 
+class Logged(NamedTuple):
+    """A log entry that holds a loss: after which step of how many, and what TRL calls its figures."""
+
+    step: int
+    steps: int
+    loss: float
+    logs: Mapping[str, Any]
+
+    def figure(self, name: str) -> float:
+        """Return the figure of that name, 0 where it was not logged."""
+        return float(self.logs.get(name, 0.0))
+
+
 class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped to us
     """A callback of the trainer that keeps the losses and token count the result needs.
 
-    In a training of several processes all watch, so that all stop, and only the one with `writes` writes.
+    `made` makes the observed step of what was logged; `advice` ends the message of every error that stops the training. In a
+    training of several processes all watch, so that all stop, and only the one with `writes` writes.
     """
 
-    def __init__(self, metrics: Path, observe: Callable[[TrainingStep], None] | None, *, writes: bool = True) -> None:
+    def __init__(
+        self,
+        metrics: Path,
+        observe: Callable[[Step], None] | None,
+        made: Callable[[Logged], Step],
+        advice: str,
+        *,
+        writes: bool = True,
+    ) -> None:
         self.metrics = metrics
         self.observe = observe
+        self.made = made
+        self.advice = advice
         self.writes = writes
         self.losses: list[float] = []
         self.margins: list[float] = []
         self.tokens = 0
 
-    def go_on_after(self, step: int) -> None:
+    def resume_after(self, step: int) -> None:
         """Take up metrics.jsonl of an interrupted training, and forget what it logged after `step`; 0 for all of it."""
         for entry in lines_until(self.metrics, step, cut=self.writes):
             self._remember(entry)
@@ -67,24 +89,15 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped t
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the loss became {loss} at step {state.global_step} of {state.max_steps} (learning rate "
-                f"{logs.get('learning_rate')}): {diverged_advice(self.metrics)}"
+                f"{logs.get('learning_rate')}): {self.advice}"
             )
         if running_backwards(self.margins):
             raise TrainingError(
                 f"for {STEPS} logged steps until step {state.global_step} of {state.max_steps}, rejected answers gained more "
-                f"probability than chosen ones: {diverged_advice(self.metrics)}"
+                f"probability than chosen ones: {self.advice}"
             )
         if self.observe is not None:
-            self.observe(
-                TrainingStep(
-                    state.global_step,
-                    state.max_steps,
-                    loss,
-                    float(logs.get("learning_rate", 0.0)),
-                    float(logs.get("rewards/accuracies", 0.0)),
-                    float(logs.get("rewards/margins", 0.0)),
-                )
-            )
+            self.observe(self.made(Logged(state.global_step, state.max_steps, loss, logs)))
 
     def _remember(self, entry: dict[str, Any]) -> None:
         if "loss" in entry:
@@ -93,11 +106,11 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped t
             self.tokens = int(entry.get("num_tokens", 0))
 
 
-def diverged_advice(metrics: Path) -> str:
-    """Return what to do about a training that ran off, for the end of an error message."""
+def diverged_advice(change: str, metrics: Path) -> str:
+    """Return what to do about a training that ran off, for the end of an error message. `change` is the setting to lower."""
     return (
-        "no model was kept. Lower training.dpo.learning_rate, and check that the starting model answers sensibly; "
-        f"the steps until then are in {metrics}"
+        f"no model was kept. Lower {change}, and check that the starting model answers sensibly; the steps until then are in "
+        f"{metrics}"
     )
 
 
@@ -144,6 +157,7 @@ class OnlineWatch(TrainerCallback):  # type: ignore[misc]  # transformers is unt
     def __init__(self, directory: Path, observe: Callable[[OnlineStep], None] | None) -> None:
         self.directory = directory
         self.observe = observe
+        self.advice = diverged_advice("training.grpo.learning_rate or raise training.grpo.beta", directory / METRICS)
         self.steps: list[OnlineStep] = []
         self.samples = 0
         self.judge_failures: Counter[str] = Counter()
@@ -183,12 +197,12 @@ class OnlineWatch(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         if not math.isfinite(step.loss):
             raise TrainingError(
                 f"the loss became {step.loss} at step {step.step} of {step.steps} (learning rate {step.learning_rate}): "
-                f"{online_diverged_advice(self.directory)}"
+                f"{self.advice}"
             )
         if self.observe is not None:
             self.observe(step)
 
-    def go_on_after(self, step: int) -> None:
+    def resume_after(self, step: int) -> None:
         """Take up what an interrupted training left, and forget what it did after `step`; 0 for all of it."""
         for line in lines_until(self.directory / METRICS, step):
             if "loss" in line:
@@ -233,14 +247,6 @@ def figures(made: Sampled, failed: Mapping[str, int], invalid: Mapping[str, int]
             if related is not None:
                 found[f"{name}/agreement"] = related
     return found
-
-
-def online_diverged_advice(directory: Path) -> str:
-    """Return what to do about a training that ran off to infinity, for the end of an error message."""
-    return (
-        "no model was kept. Lower training.grpo.learning_rate or raise training.grpo.beta, and check that the starting model "
-        f"answers sensibly; the steps until then are in {directory / METRICS}"
-    )
 
 
 def mean_reward(steps: Sequence[OnlineStep]) -> float | None:

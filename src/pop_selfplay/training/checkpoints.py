@@ -1,21 +1,20 @@
-"""The directory of a training that is not finished: made for one request, taken up again for the same, renamed at the end.
+"""The directory of a training that is not finished: made for one request, resumed for the same, renamed at the end.
 
 A training works in `.NAME.unfinished` beside the NAME it will get, so that a directory of that name is always whole. What lies
-there is described by request.json; a training that is asked for the same goes on with it, any other starts clean.
+there is described by request.json; a training that is asked for the same resumes, any other starts clean.
 
     request.json     what was asked for, as a digest
     metrics.jsonl    every log entry
     samples.jsonl    online RL: every sampled answer
-    checkpoint-N/    everything needed to go on after step N; only one with the file `whole` counts
-    best-N/          the weights of the best checkpoint so far (keeping.py)
+    checkpoint-N/    everything needed to resume after step N; only one with the file `whole` counts
+    best-N/          the weights of the best checkpoint so far
     last/, merged/   the finished weights on their way out
-    pairs/           the pairs as token ids, with their reference log-probabilities (dataset.py)
+    pairs/           the pairs as token ids, with their reference log-probabilities (data.py)
 
-What is kept while training: the last checkpoint, to go on from, and the best weights, to end with.
-
-Best are the weights with most held-out pairs in order. A share of few pairs is a rough figure, and the highest of ten such
-shares is partly luck; so whatever comes later and is not worse by more than one standard error takes their place. Their folder
-is `best-STEP`; best.json names it once it is whole, so that a kill at any moment leaves the best so far readable.
+Kept while training are the last checkpoint, to resume from, and the best weights, to end with. What is best, the figures of the
+held-out pairs say (results.py, `quality`). DPO counts pairs in order: a share of few pairs is a rough figure, and the highest
+of ten such shares is partly luck, so whatever comes later and is not worse by more than one standard error takes its place. The
+folder is `best-STEP`; best.json names it once it is whole, so that a kill at any moment leaves the best so far readable.
 """
 
 import hashlib
@@ -26,12 +25,12 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from pop_selfplay.journal.directory import write_atomically
-from pop_selfplay.results.training import HeldOut
+from pop_selfplay.results.training import H
 from pop_selfplay.training import distributed
 
 METRICS: Final = "metrics.jsonl"
@@ -130,11 +129,11 @@ def _flush(path: Path) -> None:
 _FILE: Final = "best.json"
 
 
-class Best(NamedTuple):
-    """The step that is kept, the held-out pairs after it, and the highest share in order that any step had so far."""
+class Best(NamedTuple, Generic[H]):
+    """The step that is kept, the held-out pairs after it, and the highest quality that any step had so far."""
 
     step: int
-    held_out: HeldOut
+    held_out: H
     highest: float
 
 
@@ -152,28 +151,34 @@ class SealCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers is
             seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
-class KeepBest(TrainerCallback):  # type: ignore[misc]  # transformers is untyped to us
+class KeepBest(TrainerCallback, Generic[H]):  # type: ignore[misc]  # transformers is untyped to us
     """Saves the weights by `save` after every evaluation that is as good as the best so far.
 
-    `figures` are those of the last evaluation, on so many held-out `pairs`.
+    `figures` are those of the last evaluation, of the given `kind`. `as_good` says whether a quality holds against the highest.
     """
 
     def __init__(
-        self, directory: Path, pairs: int, save: Callable[[Path], None], figures: Callable[[], HeldOut | None]
+        self,
+        directory: Path,
+        kind: type[H],
+        save: Callable[[Path], None],
+        figures: Callable[[], H | None],
+        as_good: Callable[[float, float], bool],
     ) -> None:
         self.directory = directory
-        self.pairs = pairs
+        self.kind = kind
         self.save = save
         self.figures = figures
+        self.as_good = as_good
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        figures, best = self.figures(), read_best(self.directory)
+        figures, best = self.figures(), read_best(self.directory, self.kind)
         distributed.barrier()  # all have read it before the first one writes it anew
         assert figures is not None  # there was an evaluation
         if best is not None and best.step == state.global_step:
             return  # kept before an interruption; to write it once more would be to break it for a while
-        highest = max(figures.reward_accuracy, best.highest if best else 0.0)
-        if not as_good(figures.reward_accuracy, highest, self.pairs):
+        highest = max(figures.quality, best.highest) if best else figures.quality
+        if not self.as_good(figures.quality, highest):
             return
         folder = best_folder(self.directory, state.global_step)
         if distributed.is_first():
@@ -189,13 +194,13 @@ class KeepBest(TrainerCallback):  # type: ignore[misc]  # transformers is untype
         distributed.barrier()
 
 
-def read_best(directory: Path) -> Best | None:
-    """Return the best that is kept in `directory`, None while there is none."""
+def read_best(directory: Path, kind: type[H]) -> Best[H] | None:
+    """Return the best that is kept in `directory`, with held-out figures of the given `kind`; None while there is none."""
     file = directory / _FILE
     if not file.is_file():
         return None
     found = json.loads(file.read_text(encoding="utf-8"))
-    return Best(found["step"], HeldOut.model_validate(found["held_out"]), found["highest"])
+    return Best(found["step"], kind.model_validate(found["held_out"]), found["highest"])
 
 
 def best_folder(directory: Path, step: int) -> Path:

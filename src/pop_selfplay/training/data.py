@@ -1,13 +1,13 @@
-"""A preference pair as token ids: the prompt exactly as the model saw it, and each answer as the model wrote it, with its end.
+"""Pairs as token ids, and which of them are trained on: in an order of their own, checked against the length limits, split.
 
-A chat template may trim an answer, cut its reasoning or put an empty one before it, and may end the prompt with a marker that
-the whole conversation lacks. So it is only asked for what it writes before an answer and what it ends one with; the answer in
-between is taken as it is. Loss falls on the answer and on its end, up to the last visible mark of it.
-
-Which pairs are trained on: in an order of their own, as token ids, checked against the length limits, split.
+The prompt is exactly as the model saw it, each answer as the model wrote it, with its end. A chat template may trim an answer,
+cut its reasoning or put an empty one before it, and may end the prompt with a marker that the whole conversation lacks. So it
+is only asked for what it writes before an answer and what it ends one with; the answer in between is taken as it is. Loss falls
+on the answer and on its end, up to the last visible mark of it.
 
 TRL would cut what is too long. Here such a pair is dropped with its reason instead, so that no answer is trained without its
-end. A new reason goes into `DropReason`.
+end. `encode_pair` is for DPO, `encode_answer` for SFT; a trainer that wants other tokens of a pair gets a function beside them,
+a new reason goes into `DropReason`.
 """
 
 import contextlib
@@ -15,9 +15,9 @@ import enum
 import random
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from datasets import Dataset, load_from_disk
 
@@ -44,17 +44,55 @@ class TokenPair(NamedTuple):
         return {"prompt_ids": self.prompt, "chosen_ids": self.chosen, "rejected_ids": self.rejected}
 
 
+class TokenAnswer(NamedTuple):
+    """Token ids of a prompt and the chosen answer to it."""
+
+    prompt: list[int]
+    answer: list[int]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of prompt and answer."""
+        return len(self.prompt) + len(self.answer)
+
+    def as_row(self) -> Mapping[str, list[int]]:
+        """Return the ids under the names of TRL's collator; a label of −100 has no part in the loss."""
+        return {"input_ids": self.prompt + self.answer, "labels": [-100] * len(self.prompt) + self.answer}
+
+
+class Encoded(Protocol):
+    """A pair as token ids, as a trainer wants it."""
+
+    @property
+    def prompt(self) -> list[int]: ...
+    @property
+    def longest(self) -> int: ...
+    def as_row(self) -> Mapping[str, list[int]]: ...
+
+
+E = TypeVar("E", bound=Encoded)
+
+
 def encode_pair(pair: PreferencePair, tokenizer: Any) -> TokenPair:
     """Return the token ids of `pair`. Raises TrainingError when the chat template cannot render its conversation."""
+    prompt, (chosen, rejected) = _encode(pair, (pair.chosen, pair.rejected), tokenizer)
+    return TokenPair(prompt, chosen, rejected)
+
+
+def encode_answer(pair: PreferencePair, tokenizer: Any) -> TokenAnswer:
+    """Return the token ids of the prompt of `pair` and its chosen answer. Raises TrainingError like `encode_pair`."""
+    prompt, (chosen,) = _encode(pair, (pair.chosen,), tokenizer)
+    return TokenAnswer(prompt, chosen)
+
+
+def _encode(pair: PreferencePair, answers: Sequence[tuple[Message, ...]], tokenizer: Any) -> tuple[list[int], list[list[int]]]:
+    """Return the ids of the prompt, and of each of the `answers` after it."""
     messages = tuple(message.model_copy(update={"content": storable(message.content)}) for message in pair.prompt)
     with _renderable(pair.problem_id, messages):
         prompt = render_prompt(tokenizer, messages)
         end = render_end(tokenizer, messages) or tokenizer.eos_token
     prompt_ids = _ids(tokenizer, prompt)
-    chosen, rejected = (
-        _completion(tokenizer, prompt, prompt_ids, _text(answer) + end) for answer in (pair.chosen, pair.rejected)
-    )
-    return TokenPair(prompt_ids, chosen, rejected)
+    return prompt_ids, [_completion(tokenizer, prompt, prompt_ids, _text(answer) + end) for answer in answers]
 
 
 def encode_prompt(problem_id: str, messages: Sequence[Message], tokenizer: Any) -> list[int]:
@@ -104,23 +142,26 @@ class DropReason(enum.StrEnum):
 
 
 class Limits(NamedTuple):
-    """Longest prompt and longest prompt with answer, in tokens; None for no limit."""
+    """Longest prompt and longest prompt with answer, in tokens; None for no limit. `where` is the setting that holds them."""
 
     prompt: int | None
     total: int | None
+    where: str
 
 
-class Chosen(NamedTuple):
+class Chosen(NamedTuple, Generic[E]):
     """The pairs that are left, as token ids. `longest` is the longest sequence among them, in tokens."""
 
-    train: list[TokenPair]
-    held_out: list[TokenPair]
+    train: list[E]
+    held_out: list[E]
     dropped: dict[str, int]
     longest: int
 
 
-def choose_pairs(pairs: Sequence[PreferencePair], tokenizer: Any, limits: Limits, held_out_share: float, seed: int) -> Chosen:
-    """Return the pairs to train on and to hold out, the same for any order of `pairs`.
+def choose_pairs(
+    pairs: Sequence[PreferencePair], encode: Callable[[PreferencePair], E], limits: Limits, held_out_share: float, seed: int
+) -> Chosen[E]:
+    """Return the pairs to train on and to hold out, as `encode` makes them tokens, the same for any order of `pairs`.
 
     Raises TrainingError when none is left, or when the chat template cannot render a conversation.
     """
@@ -130,10 +171,10 @@ def choose_pairs(pairs: Sequence[PreferencePair], tokenizer: Any, limits: Limits
             "lower pairing.min_std, raise pairing.max_word_difference; `pop status` shows what was dropped and why"
         )
     kept: list[PreferencePair] = []
-    encoded: dict[int, TokenPair] = {}
+    encoded: dict[int, E] = {}
     dropped: Counter[str] = Counter()
     for pair in sorted(pairs, key=lambda pair: (pair.problem_id, pair.model_dump_json())):
-        tokens = encode_pair(pair, tokenizer)
+        tokens = encode(pair)
         reason = too_long(tokens, limits)
         if reason is not None:
             dropped[reason.value] += 1
@@ -146,7 +187,7 @@ def choose_pairs(pairs: Sequence[PreferencePair], tokenizer: Any, limits: Limits
     return Chosen(train, held_out, dict(sorted(dropped.items())), max(tokens.longest for tokens in encoded.values()))
 
 
-def too_long(tokens: TokenPair, limits: Limits) -> DropReason | None:
+def too_long(tokens: Encoded, limits: Limits) -> DropReason | None:
     """Return why the pair does not fit the limits, None when it does."""
     if limits.prompt is not None and len(tokens.prompt) > limits.prompt:
         return DropReason.PROMPT_TOO_LONG
@@ -174,7 +215,7 @@ def split(pairs: Sequence[PreferencePair], share: float, seed: int) -> tuple[lis
     )
 
 
-def on_disk(pairs: Sequence[TokenPair], directory: Path) -> Dataset:
+def on_disk(pairs: Sequence[Encoded], directory: Path) -> Dataset:
     """Return the pairs as TRL's collator wants them, read from `directory`, where they are written unless they are there.
 
     All processes of a training read the same files, and what TRL computes about them is kept beside them for a resume.
@@ -190,6 +231,6 @@ def on_disk(pairs: Sequence[TokenPair], directory: Path) -> Dataset:
 def _all_dropped(dropped: Counter[str], limits: Limits) -> str:
     counts = ", ".join(f"{reason}: {count}" for reason, count in sorted(dropped.items()))
     return (
-        f"all {dropped.total()} preference pairs were dropped ({counts}): raise training.dpo.max_prompt_length "
-        f"(now {limits.prompt}) or training.dpo.max_length (now {limits.total})"
+        f"all {dropped.total()} preference pairs were dropped ({counts}): raise {limits.where}.max_prompt_length "
+        f"(now {limits.prompt}) or {limits.where}.max_length (now {limits.total})"
     )

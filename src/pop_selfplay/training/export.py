@@ -28,9 +28,9 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from peft import LoraConfig, PeftModel
 from transformers import AutoModelForCausalLM
 
-from pop_selfplay.config import HuggingFaceCorpus, LoRA
+from pop_selfplay.config import LoRA
 from pop_selfplay.errors import TrainingError
-from pop_selfplay.runs.session import Session
+from pop_selfplay.training import Origin
 from pop_selfplay.training.checkpoints import MERGED
 from pop_selfplay.training.loading import load_model_config
 
@@ -38,22 +38,6 @@ CARD: Final = "README.md"
 _LIBRARIES: Final = ("pop-selfplay", "torch", "transformers", "trl", "peft", "accelerate")
 _FRONT_MATTER: Final = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 _LICENCE_KEYS: Final = ("license", "license_name", "license_link")
-
-
-class Origin(NamedTuple):
-    """The run that a training belongs to: its domain, its corpus in words, its id and the round."""
-
-    domain: str
-    corpus: str
-    run: str
-    round: int
-
-
-def origin_of(session: Session, round_: int) -> Origin:
-    """Return what a model trained in `round_` of this run comes from. No path of this machine is in it."""
-    corpus = session.config.corpus
-    name = corpus.path if isinstance(corpus, HuggingFaceCorpus) else corpus.type
-    return Origin(session.domain.name, name, session.journal.run_id, round_)
 
 
 class Facts(NamedTuple):

@@ -1,6 +1,6 @@
 """Online RL with TRL's GRPO: the round's problems and rubrics and its starting model in, a finished model directory out.
 
-    a batch of problems ──sample──▶ a group of answers each      (rollout.py, or TRL with vLLM)
+    a batch of problems ──sample──▶ a group of answers each      (grpo_trainer.py, or TRL with vLLM)
     each answer ──judge, by the problem's rubric──▶ reward       (rewards/, the same prompts, parsers and journal as synthesis)
     rewards within a group ──GRPO──▶ a step of the policy        (TRL)
 
@@ -31,11 +31,11 @@ from pop_selfplay.results.training import OnlineResult
 from pop_selfplay.rewards.rubrics import sound
 from pop_selfplay.rewards.scoring import Graded
 from pop_selfplay.runs.session import Session
-from pop_selfplay.training import distributed
-from pop_selfplay.training.callbacks import OnlineWatch, mean_reward, online_diverged_advice
+from pop_selfplay.training import Origin, distributed, origin_of
+from pop_selfplay.training.callbacks import OnlineWatch, mean_reward
 from pop_selfplay.training.checkpoints import LAST, SealCheckpoints, last_checkpoint, publish, step_of, take_up
 from pop_selfplay.training.data import DropReason, encode_prompt
-from pop_selfplay.training.export import Facts, Origin, finish, origin_of, peft_config, save_weights
+from pop_selfplay.training.export import Facts, finish, peft_config, save_weights
 from pop_selfplay.training.grpo_config import MEMORY_ADVICE, OnlineSettings
 from pop_selfplay.training.grpo_reward import RubricRewards, Score, judge_of
 from pop_selfplay.training.grpo_trainer import OnlineTrainer, Repeatable, Rollout
@@ -71,20 +71,26 @@ class Asked(NamedTuple):
     longest: int
 
 
-def train_round(session: Session, round_: int, start: str, out: Path) -> OnlineResult:
-    """Train the model at `start` on the problems of the round's finished episodes, and save it to `out`.
+class GRPO:
+    """`training.type: grpo`."""
 
-    Raises what `train_grpo` raises, and ModelError when the judge cannot be reached.
-    """
-    require_one_process()
-    run, config = session.config, session.config.training
-    assert isinstance(config, GRPOTraining)
-    made = paired(session.journal, round_, session.domain, run.pairing, run.seed)
-    problems = [found.graded for found in sound(made) if found.episode.round == round_]
-    origin = origin_of(session, round_)
-    job = OnlineJob(problems, session.domain, start, out, config, run.synthesis.solver, run.seed, origin)
-    with judge_of(session, round_, config) as score:
-        return train_grpo(job, score, session.observer.training_step)
+    def __init__(self, config: GRPOTraining) -> None:
+        self.config = config
+
+    def train_round(self, session: Session, round_: int, start: str, out: Path) -> OnlineResult:
+        """Train the model at `start` on the problems of the round's finished episodes, and save it to `out`.
+
+        Raises what `train_grpo` raises, and ModelError when the judge cannot be reached.
+        """
+        require_one_process()
+        session.observer.phase(f"round {round_}: online training")
+        run = session.config
+        made = paired(session.journal, round_, session.domain, run.pairing, run.seed)
+        problems = [found.graded for found in sound(made) if found.episode.round == round_]
+        origin = origin_of(session, round_)
+        job = OnlineJob(problems, session.domain, start, out, self.config, run.synthesis.solver, run.seed, origin)
+        with judge_of(session, round_, self.config) as score:
+            return train_grpo(job, score, session.observer.training_step)
 
 
 def train_grpo(job: OnlineJob, score: Score, observe: Callable[[OnlineStep], None] | None = None) -> OnlineResult:
@@ -182,8 +188,8 @@ def _train(
     trainer = make_trainer(asked, rewards, job, tokenizer, settings, watch.directory)
     checkpoint = last_checkpoint(watch.directory)
     if checkpoint is not None:
-        trainer.go_on_from(checkpoint)
-    watch.go_on_after(step_of(checkpoint) if checkpoint else 0)
+        trainer.resume_from(checkpoint)
+    watch.resume_after(step_of(checkpoint) if checkpoint else 0)
     trainer.add_callback(Repeatable(job.seed, trainer.steps_per_generation))
     trainer.add_callback(watch)
     trainer.add_callback(SealCheckpoints())
@@ -191,7 +197,7 @@ def _train(
     if not watch.steps:
         raise TrainingError("not one step was taken: raise training.grpo.num_train_epochs or training.grpo.max_steps")
     dtype = load_model_config(job.start, settings.hub).dtype
-    save_weights(trainer, watch.directory / LAST, dtype, online_diverged_advice(watch.directory))
+    save_weights(trainer, watch.directory / LAST, dtype, watch.advice)
 
 
 def result_of(watch: OnlineWatch, asked: Asked, seconds: float) -> OnlineResult:

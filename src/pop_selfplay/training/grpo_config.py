@@ -11,11 +11,11 @@ from typing import Final
 import torch
 from trl import GRPOConfig
 
-from pop_selfplay.config import GRPOTraining, Sampling
+from pop_selfplay.config import Fields, GRPOTraining, Sampling
 from pop_selfplay.errors import ConfigError
-from pop_selfplay.training import dpo_config, export
+from pop_selfplay.training import export
 from pop_selfplay.training.loading import has_bf16
-from pop_selfplay.training.trl_config import Fields, build, hub_of, known_fields, under_its_names
+from pop_selfplay.training.trl_config import DECIDED_BY_RUN, build, hub_of, known_fields, per_pass, under_its_names
 
 ONLINE: Final[Fields] = {
     "num_generations": 8,  # TRL's; DeepSeekMath used 64, with a reward that costs nothing
@@ -40,9 +40,9 @@ OURS: Final[Fields] = {
     "save_steps": 0.2,  # below 1 it is a share of all steps
 }
 
-_OF_OTHERS: Final = frozenset({"load_best_model_at_end", "metric_for_best_model", "greater_is_better"})
-
-OWNED: Final[dict[str, str]] = {name: why for name, why in dpo_config.OWNED.items() if name not in _OF_OTHERS} | {
+OWNED: Final[dict[str, str]] = {
+    **DECIDED_BY_RUN,
+    "sync_ref_model": "the reference model is the starting model; one that moves would be in no checkpoint",
     "auto_find_batch_size": "it would break up groups: set per_device_train_batch_size",
     "reward_weights": "the rubric is the only reward: set training.format_reward and training.length_penalty",
     "remove_unused_columns": "the rubric of an answer is found by the columns of its problem",
@@ -61,7 +61,7 @@ TRLS_GENERATION: Final = (
     *("use_vllm", "use_transformers_continuous_batching", "generation_kwargs", "chat_template_kwargs", "cache_implementation"),
     *("top_k", "min_p", "repetition_penalty"),
 )
-"""Fields that only TRL's own generation knows: where one is set, it samples, and `rollout.py` does not."""
+"""Fields that only TRL's own generation knows: where one is set, it samples, and `grpo_trainer.Rollout` does not."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,7 @@ class OnlineSettings:
 
     @property
     def samples_itself(self) -> bool:
-        """Whether answers are sampled by `rollout.py`, and not by TRL."""
+        """Whether answers are sampled by `grpo_trainer.Rollout`, and not by TRL."""
         return not any(self.fields.get(name) for name in TRLS_GENERATION)
 
     def require_a_step(self, problems: int) -> None:
@@ -134,7 +134,7 @@ class OnlineSettings:
             )
         given = self.fields.get("per_device_train_batch_size")
         if given is None:
-            given = dpo_config.per_pass(self.batch_size, longest_prompt + self.fields["max_completion_length"])
+            given = per_pass(self.batch_size, longest_prompt + self.fields["max_completion_length"])
         elif given < 1 or self.batch_size % given:
             raise ConfigError(
                 f"training.grpo.per_device_train_batch_size {given} must divide the {self.batch_size} answers of a step "

@@ -48,7 +48,7 @@ class OnlineTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped to us
         passes: int = self.args.gradient_accumulation_steps
         return math.lcm(passes, self.args.steps_per_generation * self.num_iterations) // passes
 
-    def go_on_from(self, checkpoint: Path) -> None:
+    def resume_from(self, checkpoint: Path) -> None:
         """Take the order of problems up where `checkpoint` was made; call it before training."""
         state = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
         self._epochs_done = int(state["epoch"])
@@ -61,7 +61,7 @@ class OnlineTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped to us
         return sampler
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
-        """Write none: TRL would with every checkpoint, and ours is written at the end (card.py)."""
+        """Write none: TRL would with every checkpoint, and ours is written at the end (export.py)."""
 
 
 class Repeatable(TrainerCallback):  # type: ignore[misc]  # transformers is untyped to us

@@ -24,9 +24,9 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import is_flash_attn_2_available, is_liger_kernel_available
 
+from pop_selfplay.config import Fields
 from pop_selfplay.errors import ConfigError, ModelRefused, TrainingError
 from pop_selfplay.models.chat_template import ensure_template
-from pop_selfplay.training.trl_config import Fields
 
 SMALL_MODEL: Final = 10_000_000
 """Parameters below which a model is trained on one CPU thread."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from pop_selfplay.results.training import HeldOut
+from pop_selfplay.results.training import HeldOut, HeldOutAnswers
 
 
 class LogProbs(NamedTuple):
@@ -11,6 +11,13 @@ class LogProbs(NamedTuple):
 
     chosen: Sequence[float]
     rejected: Sequence[float]
+
+
+class AnswerLogProbs(NamedTuple):
+    """Log-probabilities of whole answers given their prompts, and how many tokens each has, in the same order in both."""
+
+    log_probs: Sequence[float]
+    tokens: Sequence[int]
 
 
 def compare_held_out(before: LogProbs, after: LogProbs, beta: float) -> HeldOut:
@@ -30,6 +37,21 @@ def margins(before: LogProbs, after: LogProbs, beta: float) -> list[float]:
         beta * ((chosen - old_chosen) - (rejected - old_rejected))
         for chosen, rejected, old_chosen, old_rejected in zip(*after, *before, strict=True)
     ]
+
+
+def compare_answers(before: AnswerLogProbs, after: AnswerLogProbs) -> HeldOutAnswers:
+    """Return the figures of the held-out answers (at least one)."""
+    tokens = sum(before.tokens)
+    return HeldOutAnswers(
+        loss_before=-sum(before.log_probs) / tokens,
+        loss_after=-sum(after.log_probs) / tokens,
+        likelier=_share(gain > 0 for gain in gains(before, after)),
+    )
+
+
+def gains(before: AnswerLogProbs, after: AnswerLogProbs) -> list[float]:
+    """Return how much log-probability each answer gained."""
+    return [new - old for new, old in zip(after.log_probs, before.log_probs, strict=True)]
 
 
 def _share(outcomes: Iterable[bool]) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.integration.training.trainings import train_dpo
 from tests.learning import Margins, shifted
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -16,8 +17,7 @@ from pop_selfplay.config import DPOTraining
 from pop_selfplay.errors import ConfigError, ModelRefused, TrainingError, UsageError
 from pop_selfplay.models.chat_template import DEFAULT_TEMPLATE
 from pop_selfplay.records import PreferencePair, TrainingStep
-from pop_selfplay.training import dpo
-from pop_selfplay.training.dpo import train_dpo
+from pop_selfplay.training import offline
 
 FAST = {"learning_rate": 3e-3, "beta": 0.1, "gradient_checkpointing": False}
 MakePairs = Callable[[int], list[PreferencePair]]
@@ -178,7 +178,7 @@ def test_an_interrupted_save_leaves_no_finished_model_and_the_next_training_only
 
     config, out = DPOTraining(dpo=FAST, held_out_share=0.3, batch_size=4), tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(dpo, "publish", interrupted)
+        patch.setattr(offline, "publish", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train_dpo(make_pairs(12), tiny_model, out, config, seed=1)
     assert not out.exists()

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.integration.training.trainings import train_dpo
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from pop_selfplay.config import DPOTraining
@@ -14,8 +16,7 @@ from pop_selfplay.errors import TrainingError
 from pop_selfplay.records import PreferencePair
 from pop_selfplay.results.training import HeldOut
 from pop_selfplay.training.checkpoints import KeepBest, as_good, best_folder, read_best
-from pop_selfplay.training.dpo import train_dpo
-from pop_selfplay.training.dpo_trainer import PairTrainer
+from pop_selfplay.training.dpo import PairTrainer
 from pop_selfplay.training.results import LogProbs
 
 MakePairs = Callable[[int], list[PreferencePair]]
@@ -110,14 +111,15 @@ def test_weights_that_are_kept_already_are_not_written_once_more(tmp_path: Path)
 
     def keep(save: Callable[[Path], None]) -> None:
         state = TrainerState(global_step=3)
-        KeepBest(tmp_path, 10, save, lambda: figures).on_evaluate(TrainingArguments(tmp_path), state, TrainerControl())
+        keep = KeepBest(tmp_path, HeldOut, save, lambda: figures, partial(as_good, pairs=10))
+        keep.on_evaluate(TrainingArguments(tmp_path), state, TrainerControl())
 
     def interrupted(folder: Path) -> None:
         raise KeyboardInterrupt
 
     keep(lambda folder: folder.mkdir())
     keep(interrupted)  # the same step again, after going on from a checkpoint before it
-    best = read_best(tmp_path)
+    best = read_best(tmp_path, HeldOut)
     assert best is not None and best_folder(tmp_path, best.step).is_dir()
 
 

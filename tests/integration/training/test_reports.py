@@ -20,7 +20,7 @@ MakePairs = Callable[[int], list[PreferencePair]]
 
 TRAIN = """
 import pickle, sys
-from pop_selfplay.training.dpo import train_dpo
+from tests.integration.training.trainings import train_dpo
 train_dpo(*pickle.loads(sys.stdin.buffer.read()))
 """
 

@@ -11,19 +11,19 @@ from typing import Any, Final
 
 import pytest
 import torch
+from tests.integration.training.trainings import train_dpo
 
 from pop_selfplay.config import DPOTraining, LoRA
 from pop_selfplay.records import PreferencePair
-from pop_selfplay.training.dpo import train_dpo
 
 MakePairs = Callable[[int], list[PreferencePair]]
 
 _KILLED_TWICE: Final = """
 import os, pickle, signal, sys
 from transformers import TrainerState
-from pop_selfplay.training.dpo import train_dpo
+from pop_selfplay.training.dpo import DPO
 
-arguments, out = pickle.loads(sys.stdin.buffer.read()), sys.argv[1]
+pairs, start, out, config, seed = pickle.loads(sys.stdin.buffer.read())
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -40,7 +40,7 @@ def die_in_the_middle_of_a_checkpoint():
 for kill in (lambda: die_at(4), lambda: die_in_the_middle_of_a_checkpoint(), lambda: die_at(11)):
     child = os.fork()
     if child == 0:
-        train_dpo(*arguments, observe=kill())
+        DPO(config).train(pairs, start, out, seed, kill())
         os._exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
@@ -61,7 +61,7 @@ def test_a_killed_training_ends_with_the_bits_of_an_undisturbed_one(
     undisturbed = train_dpo(*arguments("undisturbed"))
     assert undisturbed.steps == 12
     killed = subprocess.run(
-        [sys.executable, "-c", _KILLED_TWICE, "killed"],
+        [sys.executable, "-c", _KILLED_TWICE],
         input=pickle.dumps(arguments("killed")),
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
+from tests.integration.training.trainings import dpo_trainer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from trl.trainer.dpo_trainer import DPOTrainer
@@ -15,11 +16,9 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from pop_selfplay.config import DPOTraining
 from pop_selfplay.models.chat_template import ensure_template, render_prompt
 from pop_selfplay.records import PreferencePair
-from pop_selfplay.training.data import Limits, choose_pairs, encode_pair
-from pop_selfplay.training.dpo import Job, make_trainer
-from pop_selfplay.training.dpo_config import Settings
-from pop_selfplay.training.dpo_trainer import PairTrainer
-from pop_selfplay.training.trl_config import quiet_libraries
+from pop_selfplay.training.data import encode_pair
+from pop_selfplay.training.dpo import DPO, PairTrainer
+from pop_selfplay.training.trl_config import Settings, quiet_libraries
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
@@ -105,7 +104,7 @@ def test_an_ordinary_template_gives_the_tokens_that_trl_would_make(
     messages = {key: [m.model_dump() for m in getattr(pair, key)] for key in ("prompt", "chosen", "rejected")}
     trainer = DPOTrainer.__new__(DPOTrainer)
     trainer._tokenizer = tokenizer
-    config = Settings.of(DPOTraining(dpo={"max_length": None})).dpo_config(tmp_path, 1, 100)
+    config = Settings.of(DPOTraining(dpo={"max_length": None}), DPO.defaults).trl_config(tmp_path, 1, 100)
     with quiet_libraries():
         (row,) = trainer._prepare_dataset(Dataset.from_list([messages]), tokenizer, config, "train")
     assert {key: row[key] for key in ("prompt_ids", "chosen_ids", "rejected_ids")} == encode_pair(pair, tokenizer).as_row()
@@ -140,10 +139,7 @@ def test_a_tokenizer_that_begins_every_text_with_a_space_adds_none_before_an_ans
 
 def trainer_of(pair: PreferencePair, start: str, tokenizer: Any, out: Path) -> PairTrainer:
     """Return a trainer of the one `pair`."""
-    config = DPOTraining(held_out_share=0)
-    chosen = choose_pairs([pair], tokenizer, Limits(None, None), 0, 1)
-    with quiet_libraries():
-        trainer = make_trainer(chosen, Job([pair], start, out, config, 1, None), tokenizer, Settings.of(config), out)
+    trainer, chosen = dpo_trainer([pair], start, out, DPOTraining(held_out_share=0), tokenizer)
     (batch,) = trainer.get_train_dataloader()
     assert batch["input_ids"].shape[1] == chosen.longest
     return trainer

@@ -9,31 +9,20 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from tests.integration.training.trainings import dpo_trainer, train_dpo
 from tests.learning import Margins, shifted
 from transformers import AutoModelForCausalLM
 
 from pop_selfplay.config import DPOTraining, LoRA
 from pop_selfplay.errors import ConfigError, TrainingError
 from pop_selfplay.records import PreferencePair
-from pop_selfplay.training.data import Limits, choose_pairs
-from pop_selfplay.training.dpo import Job, make_trainer, train_dpo
-from pop_selfplay.training.dpo_config import Settings
-from pop_selfplay.training.dpo_trainer import PairTrainer
-from pop_selfplay.training.loading import load_tokenizer
+from pop_selfplay.training.dpo import DPO
 from pop_selfplay.training.optimizer import CompensatedAdamW
-from pop_selfplay.training.trl_config import quiet_libraries
+from pop_selfplay.training.trl_config import Settings, quiet_libraries
 
 FAST = {"learning_rate": 3e-2, "beta": 0.1, "gradient_checkpointing": False, "per_device_train_batch_size": 8}
 MakePairs = Callable[[int], list[PreferencePair]]
 Weights = Callable[[Path], dict[str, Any]]
-
-
-def trainer_of(pairs: list[PreferencePair], start: str, out: Path, config: DPOTraining) -> PairTrainer:
-    settings = Settings.of(config)
-    tokenizer = load_tokenizer(start, settings.hub)
-    chosen = choose_pairs(pairs, tokenizer, Limits(None, None), config.held_out_share, 1)
-    with quiet_libraries():
-        return make_trainer(chosen, Job(pairs, start, out, config, 1, None), tokenizer, settings, out)
 
 
 @pytest.mark.learning
@@ -74,13 +63,14 @@ def test_matrices_can_stay_by_themselves_and_transformers_finds_their_start(
 
 
 def test_lora_trains_at_ten_times_the_paper_s_rate_unless_told() -> None:
-    assert Settings.of(DPOTraining(lora=LoRA())).fields["learning_rate"] == 1e-5
-    assert Settings.of(DPOTraining(lora=LoRA(), dpo={"learning_rate": 3e-6})).fields["learning_rate"] == 3e-6
+    assert Settings.of(DPOTraining(lora=LoRA()), DPO.defaults).fields["learning_rate"] == 1e-5
+    slower = DPOTraining(lora=LoRA(), dpo={"learning_rate": 3e-6})
+    assert Settings.of(slower, DPO.defaults).fields["learning_rate"] == 3e-6
 
 
 def test_the_dropout_asked_for_is_lora_s_own_and_no_other(tiny_model: str, tmp_path: Path, make_pairs: MakePairs) -> None:
     config = DPOTraining(dpo=FAST, batch_size=8, held_out_share=0, lora=LoRA(r=2, dropout=0.3))
-    model = trainer_of(make_pairs(8), tiny_model, tmp_path, config).model
+    model = dpo_trainer(make_pairs(8), tiny_model, tmp_path, config)[0].model
     rates = {module.p for name, module in model.named_modules() if isinstance(module, torch.nn.Dropout)}
     assert rates == {0.3}
 
@@ -97,7 +87,7 @@ def test_weights_in_bf16_are_trained_by_the_optimiser_that_keeps_their_remainder
 ) -> None:
     fields = FAST | {"learning_rate": 1e-4, "model_init_kwargs": {"dtype": "bfloat16"}, "num_train_epochs": 3}
     config = DPOTraining(dpo=fields, batch_size=8, held_out_share=0)
-    trainer = trainer_of(make_pairs(16), tiny_model, tmp_path / "made", config)
+    trainer, _ = dpo_trainer(make_pairs(16), tiny_model, tmp_path / "made", config)
     assert trainer.create_optimizer().__class__ is CompensatedAdamW
     in_fp32 = DPOTraining(dpo=FAST | {"learning_rate": 1e-4, "num_train_epochs": 3}, batch_size=8, held_out_share=0)
     results = [

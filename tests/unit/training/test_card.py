@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pop_selfplay.training.export import Facts, Origin, licence_of, render_card, write_card
+from pop_selfplay.training import Origin
+from pop_selfplay.training.export import Facts, licence_of, render_card, write_card
 
 FACTS = Facts(
     start="owner/base",

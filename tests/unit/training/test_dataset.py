@@ -1,6 +1,8 @@
 """Which pairs are trained on, with a tokenizer of one token per word."""
 
 import random
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from pop_selfplay.errors import TrainingError
 from pop_selfplay.records import Message, PreferencePair
 from pop_selfplay.training.data import DropReason, Limits, TokenPair, choose_pairs, encode_pair, on_disk, split, too_long
 
-NO_LIMITS = Limits(None, None)
+NO_LIMITS = Limits(None, None, "training.dpo")
 
 
 class WordTokenizer:
@@ -39,6 +41,10 @@ class WordTokenizer:
         return {"input_ids": text.split()}
 
 
+def encode(**tokenizer: bool) -> Callable[[PreferencePair], TokenPair]:
+    return partial(encode_pair, tokenizer=WordTokenizer(**tokenizer))
+
+
 def make_pair(
     number: int = 1, question: str = "Which leaf?", chosen: str = "the red leaf", rejected: str = "no", document: str = ""
 ) -> PreferencePair:
@@ -60,9 +66,9 @@ def make_pair(
     ("limits", "verdict"),
     [
         (NO_LIMITS, None),
-        (Limits(8, 12), None),
-        (Limits(7, 12), DropReason.PROMPT_TOO_LONG),
-        (Limits(8, 11), DropReason.TOO_LONG),
+        (Limits(8, 12, "training.dpo"), None),
+        (Limits(7, 12, "training.dpo"), DropReason.PROMPT_TOO_LONG),
+        (Limits(8, 11, "training.dpo"), DropReason.TOO_LONG),
     ],
 )
 def test_a_pair_that_just_fits_is_kept(limits: Limits, verdict: DropReason | None) -> None:
@@ -73,7 +79,7 @@ def test_a_pair_that_just_fits_is_kept(limits: Limits, verdict: DropReason | Non
 
 def test_the_longer_answer_counts_whichever_it_is() -> None:
     tokens = encode_pair(make_pair(rejected="well it depends on the season"), WordTokenizer())
-    assert too_long(tokens, Limits(None, 12)) is DropReason.TOO_LONG
+    assert too_long(tokens, Limits(None, 12, "training.dpo")) is DropReason.TOO_LONG
 
 
 def test_a_template_that_cuts_reasoning_does_not_cut_what_is_trained() -> None:
@@ -84,7 +90,9 @@ def test_a_template_that_cuts_reasoning_does_not_cut_what_is_trained() -> None:
 
 def test_dropped_pairs_are_counted_by_reason_and_the_rest_is_kept() -> None:
     long_question = make_pair(2, question="Which leaf of all the leaves that there are?")
-    chosen = choose_pairs([make_pair(1), long_question, make_pair(3, chosen="x " * 9)], WordTokenizer(), Limits(9, 14), 0, 1)
+    chosen = choose_pairs(
+        [make_pair(1), long_question, make_pair(3, chosen="x " * 9)], encode(), Limits(9, 14, "training.dpo"), 0, 1
+    )
     assert chosen.train == [encode_pair(make_pair(1), WordTokenizer())]
     assert chosen.dropped == {"prompt_too_long": 1, "too_long": 1}
     assert chosen.longest == 12
@@ -95,24 +103,24 @@ def test_the_order_of_the_journal_changes_nothing() -> None:
         make_pair(3, question="Which 03?", chosen="another leaf")
     ]
     shuffled = random.Random(0).sample(pairs, len(pairs))
-    chosen = choose_pairs(pairs, WordTokenizer(), NO_LIMITS, 0.1, 5)
-    assert chosen == choose_pairs(shuffled, WordTokenizer(), NO_LIMITS, 0.1, 5)
+    chosen = choose_pairs(pairs, encode(), NO_LIMITS, 0.1, 5)
+    assert chosen == choose_pairs(shuffled, encode(), NO_LIMITS, 0.1, 5)
     assert [pair.prompt for pair in chosen.train] == sorted(pair.prompt for pair in chosen.train)
 
 
 def test_without_pairs_the_error_says_what_to_change() -> None:
     with pytest.raises(TrainingError, match=r"no preference pairs.*synthesis\.documents.*pairing\.min_std"):
-        choose_pairs([], WordTokenizer(), NO_LIMITS, 0.04, 1)
+        choose_pairs([], encode(), NO_LIMITS, 0.04, 1)
 
 
 def test_when_every_pair_is_dropped_the_error_names_reasons_and_limits() -> None:
     with pytest.raises(TrainingError, match=r"all 2 .*too_long: 2.*training\.dpo\.max_length \(now 3\)"):
-        choose_pairs([make_pair(1), make_pair(2)], WordTokenizer(), Limits(None, 3), 0.04, 1)
+        choose_pairs([make_pair(1), make_pair(2)], encode(), Limits(None, 3, "training.dpo"), 0.04, 1)
 
 
 def test_a_template_that_refuses_a_conversation_is_named() -> None:
     with pytest.raises(TrainingError, match=r"problem p001 .*system, user.*no such role"):
-        choose_pairs([make_pair()], WordTokenizer(refuses=True), NO_LIMITS, 0.04, 1)
+        choose_pairs([make_pair()], encode(refuses=True), NO_LIMITS, 0.04, 1)
 
 
 @pytest.mark.parametrize(("share", "held_out"), [(0, 0), (0.04, 4), (0.5, 50), (0.99, 99)])
