@@ -208,3 +208,13 @@ def test_a_system_message_that_is_refused_and_parameters_that_are_cost_nothing(t
     with faulty(picky) as base_url:
         assert play(tmp_path, base_url) == 0
     assert sum(episodes(tmp_path).values()) == DOCUMENTS and "proposer.refused" not in episodes(tmp_path)
+
+
+def test_a_training_without_pairs_names_what_the_episodes_were_lost_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = {"choices": [{"message": {"content": "I would rather not."}, "finish_reason": "stop"}]}
+    with faulty(lambda body: (200, empty)) as base_url:
+        assert play(tmp_path, base_url, "--set", "training.type=dpo", "--set", "model.weights=weights") == 3
+    said = capsys.readouterr().err
+    assert f"{DOCUMENTS} of {DOCUMENTS} episodes gave no scores (proposer.no_tag {DOCUMENTS})" in said and "min_std" not in said
