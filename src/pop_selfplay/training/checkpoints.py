@@ -50,7 +50,7 @@ def unfinished_directory(out: Path) -> Path:
     return out.with_name(f".{out.name}.unfinished")
 
 
-def take_up(out: Path, request: dict[str, Any]) -> Path:
+def take_up(out: Path, request: dict[str, object]) -> Path:
     """Return the directory to work in: with what an interrupted training for the same `request` left there, otherwise empty."""
     directory = unfinished_directory(out)
     digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()

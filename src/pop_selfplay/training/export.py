@@ -60,7 +60,7 @@ def write_card(directory: Path, facts: Facts, hub: Mapping[str, Any] | None = No
 def render_card(facts: Facts, licence: Mapping[str, str]) -> str:
     """Return the card as Markdown with the front matter that the hub reads. `licence` holds the keys found, maybe none."""
     on_hub = not Path(facts.start).is_dir()
-    front: dict[str, Any] = {
+    front: dict[str, object] = {
         **licence,
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
@@ -101,7 +101,7 @@ def _licence_text(licence: Mapping[str, str]) -> str:
     return " ".join(licence.values()) or "unknown: look it up before you share this model"
 
 
-def _origin(origin: Origin | None) -> dict[str, Any]:
+def _origin(origin: Origin | None) -> dict[str, object]:
     if origin is None:
         return {}
     return {"domain": origin.domain, "corpus": origin.corpus, "run": origin.run, "round": origin.round}

@@ -227,7 +227,7 @@ def _facts(job: OnlineJob, result: OnlineResult) -> Facts:
     return Facts(job.start, method, data, settings, figures, job.origin)
 
 
-def _request(job: OnlineJob, asked: Asked) -> dict[str, Any]:
+def _request(job: OnlineJob, asked: Asked) -> dict[str, object]:
     """Return what tells this training from another one: a training that was asked for the same is taken up."""
     return {
         "start": job.start,

@@ -10,10 +10,11 @@
 Another server gets a function here and a case in `thinking_fields`.
 """  # noqa: E501
 
-from typing import Any, Final
+from typing import Final
 
 from pop_selfplay.config import EndpointModel, RoleThinking
 from pop_selfplay.models.endpoint.address import host_of
+from pop_selfplay.models.endpoint.wire import Body
 
 _BY_EFFORT: Final = ("openai.com", ".azure.com", "ollama.com")
 _OLLAMA_PORT: Final = ":11434"
@@ -23,7 +24,7 @@ _MEDIUM: Final = 8192
 _LEAST_OF_ANTHROPIC: Final = 1024
 
 
-def thinking_fields(config: EndpointModel, dialect: str, wanted: RoleThinking) -> dict[str, Any]:
+def thinking_fields(config: EndpointModel, dialect: str, wanted: RoleThinking) -> Body:
     """Return what is added to the body of a request, nothing where nothing is wanted."""
     if wanted.enabled is None and wanted.budget is None:
         return {}
@@ -43,7 +44,7 @@ def hides_reasoning(config: EndpointModel, dialect: str) -> bool:
     return dialect == "anthropic" or host_of(config.urls[0]).endswith((*_BY_EFFORT, _OPENROUTER))
 
 
-def _anthropic(enabled: bool, budget: int | None) -> dict[str, Any]:
+def _anthropic(enabled: bool, budget: int | None) -> Body:
     if not enabled:
         return {"thinking": {"type": "disabled"}}
     return {"thinking": {"type": "enabled", "budget_tokens": max(_LEAST_OF_ANTHROPIC, budget or _MEDIUM)}}
@@ -55,8 +56,8 @@ def _effort(enabled: bool, budget: int | None) -> str:
     return "medium" if budget is None else "low" if budget <= _LOW else "medium" if budget <= _MEDIUM else "high"
 
 
-def _by_template(enabled: bool, budget: int | None) -> dict[str, Any]:
-    kwargs: dict[str, Any] = {"enable_thinking": enabled, "thinking": enabled}
+def _by_template(enabled: bool, budget: int | None) -> Body:
+    kwargs: Body = {"enable_thinking": enabled, "thinking": enabled}
     if budget is None:
         return {"chat_template_kwargs": kwargs}
     return {"chat_template_kwargs": {**kwargs, "thinking_budget": budget}, "thinking_token_budget": budget}
