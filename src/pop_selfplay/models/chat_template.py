@@ -131,6 +131,7 @@ DATE: Final = datetime.date(2026, 1, 1)
 """What a template is told that asks for today's date: prompts, stored calls and training agree on every day of a run."""
 
 _ANSWER: Final = "q7Zk2vXw"  # no template changes or writes it
+_TODAY: Final = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
 _SHOWN: Final = 30  # characters by which a content is found again in a prompt
 _ENTITIES: Final = {"<": "&lt;", "[": "&#91;"}
 _SPECIAL: Final[weakref.WeakKeyDictionary[Any, re.Pattern[str]]] = weakref.WeakKeyDictionary()
@@ -162,8 +163,11 @@ def _in_parts(tokenizer: Any, turns: Sequence[tuple[str, str]], ask: bool) -> st
 
 
 def _fill(tokenizer: Any, conversation: list[dict[str, Any]], ask: bool) -> str:
-    dated = {"strftime_now": DATE.strftime} if "strftime_now" in str(tokenizer.chat_template) else {}
-    text: str = tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=ask, **dated)
+    own = tokenizer.chat_template
+    template = own.get("default") if isinstance(own, dict) else own
+    dated = _TODAY.sub(lambda asked: repr(DATE.strftime(asked[2])), template) if isinstance(template, str) else template
+    given = {} if dated == template else {"chat_template": dated}
+    text: str = tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=ask, **given)
     return text
 
 

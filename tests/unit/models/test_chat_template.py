@@ -34,8 +34,8 @@ class Templated:
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
         special: dict[str, Any] = {"bos_token": self.bos_token, "eos_token": self.eos_token, "raise_exception": refuse}
         special["strftime_now"] = datetime.datetime.now().strftime
-        special = {name: value for name, value in special.items() if value is not None} | given
-        return environment.from_string(self.chat_template).render(
+        special = {name: value for name, value in special.items() if value is not None}
+        return environment.from_string(given.pop("chat_template", self.chat_template)).render(
             messages=messages, add_generation_prompt=add_generation_prompt, **special
         )
 

@@ -22,6 +22,7 @@ class WordTokenizer:
     Ids are the words themselves, so that they can be read.
     """
 
+    chat_template = None
     eos_token = "<end>"
 
     def __init__(self, thinking: bool = False, refuses: bool = False) -> None:
