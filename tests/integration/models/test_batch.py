@@ -172,3 +172,20 @@ def test_probabilities_are_refused_natively_with_the_setting() -> None:
                 await told.model.complete(make_request(top_logprobs=5))
 
     asyncio.run(run())
+
+
+def test_a_parameter_that_failed_a_batch_is_not_in_the_next_one() -> None:
+    def picky(body: dict[str, Any]) -> tuple[int, Any]:
+        return (400, {"error": {"message": "'seed' is not supported"}}) if "seed" in body else openai(body)
+
+    async def run() -> None:
+        server = BatchServer(picky)
+        server.released.set()
+        async with listening(server.app()) as base_url, opened(base_url) as told:
+            assert len(await told.ask()) == 5
+            assert server.single >= 5 and sum("does not take seed" in notice for notice in told.notices) == 1
+            singles = server.single
+            again = await told.model.complete(make_request("Another", stop="</answer>"))
+        assert again.text == "<answer>Another</answer>" and server.single == singles
+
+    asyncio.run(run())

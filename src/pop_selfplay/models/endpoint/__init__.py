@@ -85,6 +85,11 @@ class EndpointChatModel:
     def name(self) -> str:
         return self._name
 
+    @property
+    def parameters(self) -> Parameters:
+        """What is known of the parameters that the servers take."""
+        return self._parameters
+
     async def complete(self, request: ChatRequest) -> Completion:
         """Answer `request`. Token counts are the server's; 0 where it reports none.
 

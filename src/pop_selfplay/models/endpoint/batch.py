@@ -20,12 +20,12 @@ import aiohttp
 
 from pop_selfplay.config import EndpointModel
 from pop_selfplay.errors import ModelRefused, ModelUnavailable
-from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, Notice
+from pop_selfplay.models.base import ChatRequest, Completion, Notice
+from pop_selfplay.models.endpoint import EndpointChatModel
 from pop_selfplay.models.endpoint.address import url_of
 from pop_selfplay.models.endpoint.dialects import dialect_of
 from pop_selfplay.models.endpoint.errors import Kind, read_error
 from pop_selfplay.models.endpoint.http import Dropped, HttpClient, Response, Unusable
-from pop_selfplay.models.endpoint.parameters import Parameters
 from pop_selfplay.models.endpoint.reply import Unreadable, read_json
 from pop_selfplay.models.endpoint.retrying import Patience, Transient
 from pop_selfplay.models.endpoint.wire import Body
@@ -164,11 +164,11 @@ class BatchChatModel:
     """A ChatModel that sends its calls as batches. `single` answers what no batch did; `folder` keeps what is on its way."""
 
     def __init__(
-        self, config: EndpointModel, single: ChatModel, *, folder: Path | None = None, notice: Notice = _LOG.warning
+        self, config: EndpointModel, single: EndpointChatModel, *, folder: Path | None = None, notice: Notice = _LOG.warning
     ) -> None:
         self._config, self._single, self._notice = config, single, notice
         self._dialect = dialect_of(config)
-        self._parameters = Parameters(config, self._dialect, notice)
+        self._parameters = single.parameters  # what single calls find out holds for the next batch
         self._web = _Web(config)
         self._api = _api_of(config, self._web)
         self._kept = _Kept(folder, hashlib.blake2b(f"{config.urls} {single.name}".encode(), digest_size=6).hexdigest())
