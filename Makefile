@@ -8,7 +8,7 @@ export TOKENIZERS_PARALLELISM := false
 # A module's tests share what its fixtures made, so one process runs them all; the modules that train come first.
 SPREAD := -n 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: quickstart test test-isa setup lint check format clean
+.PHONY: quickstart test test-isa setup lint check house format clean
 
 quickstart: $(STAMP)
 	$(BIN)/pop quickstart
@@ -36,6 +36,10 @@ lint: $(STAMP)
 
 check: $(STAMP)
 	$(BIN)/mypy
+
+# How large the modules and functions are, what nobody uses: the figures that tests/unit/test_house.py holds.
+house: $(STAMP)
+	$(BIN)/python -m tools.house
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -14,11 +14,11 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 from benchmarks.claims_page import write_page
+from benchmarks.crossed_bootstrap import Ratio, bootstrap_crossed
 
 from pop_selfplay.pocket.world import asked
-from pop_selfplay.stats.crossed_bootstrap import Ratio, bootstrap_crossed
 from pop_selfplay.stats.intervals import Estimate
-from pop_selfplay.text.diversity import distinct, near_duplicate_share, similarities, vendi
+from pop_selfplay.text.diversity import distinct, near_duplicate_flags, similarities, vendi
 
 Run = dict[str, Any]
 Sums = Mapping[str, Sequence[float]]
@@ -158,7 +158,7 @@ def _measures(texts: Sequence[str]) -> dict[str, float]:
         "vendi": vendi(similarities(texts)),
         "distinct_1": distinct(texts, 1),
         "distinct_2": distinct(texts, 2),
-        "near_duplicates": near_duplicate_share(texts, NEAR),
+        "near_duplicates": statistics.fmean(near_duplicate_flags(texts, NEAR)) if texts else math.nan,
     }
 
 

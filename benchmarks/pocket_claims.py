@@ -12,10 +12,12 @@ rest. Intervals draw seeds and plants anew (`bootstrap_crossed`), because all se
 
 import argparse
 import json
+import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +27,7 @@ import pop_selfplay as pop
 from pop_selfplay.config import RunConfig
 from pop_selfplay.domains import load_domain
 from pop_selfplay.journal import Journal, RunDirectory
-from pop_selfplay.journal.directory import write_atomically
+from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.pairing import pair_of
 from pop_selfplay.pocket.quickstart import quickstart_config
 from pop_selfplay.pocket.world import truth_score
@@ -34,7 +36,7 @@ from pop_selfplay.runs.casting import Casting
 from pop_selfplay.runs.session import Session, watch_session
 from pop_selfplay.stages.calls import Cast
 from pop_selfplay.stages.propose import propose
-from pop_selfplay.stats.agreement import all_pairs, best_worst, spearman
+from pop_selfplay.stats.agreement import above, best_worst, spearman
 from pop_selfplay.tasks import together
 
 ARMS: Final = {"both": [Role.PROPOSER, Role.RUBRIC_WRITER], "proposer": [Role.PROPOSER], "none": []}
@@ -134,6 +136,12 @@ def agreement(session: Session, episodes: list[Episode], titles: dict[str, str])
         add(found["self_score"], titles[episode.document_id], sum(scores) / len(scores))
         add(found["true_score"], titles[episode.document_id], sum(known) / len(known))
     return found
+
+
+def all_pairs(scores: Sequence[float], truth: Sequence[float]) -> float | None:
+    """Return how often `truth` orders a pair as `scores` do, over every pair that `scores` tell apart; None where none is."""
+    pairs = [(a, b) if a[0] > b[0] else (b, a) for a, b in combinations(zip(scores, truth, strict=True), 2) if a[0] != b[0]]
+    return statistics.fmean(above(high[1], low[1]) for high, low in pairs) if pairs else None
 
 
 def _points_right(problem: Problem, pair: PreferencePair) -> float | None:

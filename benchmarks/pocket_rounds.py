@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from benchmarks.crossed_bootstrap import Ratio, bootstrap_crossed
 
 import pop_selfplay as pop
 from pop_selfplay.config import RunConfig, parse_config
-from pop_selfplay.journal.directory import write_atomically
+from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.journal.notes import EXAM
 from pop_selfplay.pairing import spread_of
 from pop_selfplay.pocket.quickstart import quickstart_config
 from pop_selfplay.runs.session import Session, watch_session
-from pop_selfplay.stats.crossed_bootstrap import Ratio, bootstrap_crossed
 from pop_selfplay.stats.intervals import Estimate
 
 RESULTS: Final = Path(__file__).parent / "results" / "pocket_study.json"

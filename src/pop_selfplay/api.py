@@ -12,9 +12,9 @@ from pop_selfplay.evaluation.audit.sample import SAMPLE, Options, modes_of
 from pop_selfplay.evaluation.duel.play import Duel
 from pop_selfplay.evaluation.duel.prompts import problems_of_run, read_prompts, some_of
 from pop_selfplay.evaluation.duel.result import duel_in
-from pop_selfplay.evaluation.evaluate import EVALUATION, Plan, evaluate_in
+from pop_selfplay.evaluation.evaluate import EVALUATION, evaluate_in
 from pop_selfplay.evaluation.model_spec import Contestant, find_contestant, named_model, start_of_run
-from pop_selfplay.evaluation.suites import load_suite
+from pop_selfplay.evaluation.suites import EvalSpec, load_suite
 from pop_selfplay.exports import export_run, named
 from pop_selfplay.observer import Observer
 from pop_selfplay.report.result import refresh_page
@@ -103,7 +103,7 @@ def evaluate(
     """
     run = Path(model) if (Path(model) / "config.yaml").is_file() else None
     start = start_of_run(run) if run is not None else None
-    plan = Plan(
+    plan = EvalSpec(
         suite=suite,
         choices=load_suite(suite),
         model=find_contestant(model),

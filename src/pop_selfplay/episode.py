@@ -7,6 +7,17 @@
     scored candidates ──pair──▶ best against worst            (pairing.py, method/problems.py)
 
 An episode is pure but for its model calls, and every call is in the journal: playing it again after a kill repeats none.
+
+To follow one that is scored pointwise, from the main loop to its pair:
+
+    selfplay.py             synthesise, pair
+    episode.py              play_all, play
+    stages/propose.py       propose
+    stages/solve.py         solve
+    stages/write_rubric.py  write_rubric
+    stages/rate.py          rate
+    judging/rating.py       Pointwise
+    pairing.py              pairs_of, pair_of
 """
 
 from collections.abc import Iterable

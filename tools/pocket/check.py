@@ -130,7 +130,7 @@ def rubric_gates(generate: Generate, world: World, rng: random.Random, cases: in
         parsed += isinstance(rubric, Parsed)
         golds = {c.name: c.gold for c in rubric.value.criteria} if isinstance(rubric, Parsed) else {}
         asked.update(subject.attributes)
-        right.update(a for a in subject.attributes if golds.get(a) == wording.gold(a, subject.facts[a]))
+        right.update(a for a in subject.attributes if golds.get(a) == demonstrations.gold(a, subject.facts[a]))
     return [
         Gate("rubrics parsable", parsed / len(subjects), 0.95, 1, len(subjects)),
         *(Gate(f"gold facts right: {a}", right[a] / max(1, asked[a]), 0.95, 1, asked[a]) for a in ATTRIBUTES),

@@ -15,11 +15,12 @@ from typing import Final, NamedTuple
 from pop_selfplay.domains import Domain, load_domain
 from pop_selfplay.judging.rating import criterion_json
 from pop_selfplay.pocket import wording
-from pop_selfplay.pocket.wording import ATTRIBUTES, NOTHING_SAID, Facts, Statement
+from pop_selfplay.pocket.wording import ATTRIBUTES, Facts, Statement
 from pop_selfplay.pocket.world import World, choose_attributes, grade_against
 from pop_selfplay.records import Candidate, Criterion, Message
 from pop_selfplay.text.words import spread
 
+NOTHING_SAID: Final = "none"
 HEDGED_SHARE: Final = 0.15
 OMITTED_SHARE: Final = 0.1
 WITHOUT_DOCUMENT: Final = 0.2
@@ -124,7 +125,12 @@ def comparison(rng: random.Random) -> str:
 def criterion(attribute: str, value: str) -> Criterion:
     """Return the criterion for one fact."""
     known = ATTRIBUTES[attribute]
-    return Criterion(name=attribute, description=known.description, weight=known.weight, gold=wording.gold(attribute, value))
+    return Criterion(name=attribute, description=known.description, weight=known.weight, gold=gold(attribute, value))
+
+
+def gold(attribute: str, value: str) -> str:
+    """Return the gold answer for one fact."""
+    return f"It {wording.clause(attribute, value)}"
 
 
 def reference(name: str, facts: Facts, attributes: Sequence[str]) -> str:

@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from tools.pocket import demonstrations
+from tools.pocket.demonstrations import NOTHING_SAID
 from transformers import PreTrainedTokenizerFast
 
-from pop_selfplay.pocket.wording import ATTRIBUTES, BRIDGES, HEDGE, LEADS, NAME_HEADS, NAME_TAILS, NOTHING_SAID
+from pop_selfplay.pocket.wording import ATTRIBUTES, BRIDGES, HEDGE, LEADS, NAME_HEADS, NAME_TAILS
 from pop_selfplay.pocket.world import World
 
 PAD, BOS, USER, ASSISTANT, END = SPECIAL = ("<|pad|>", "<|bos|>", "<|user|>", "<|assistant|>", "<|end|>")

@@ -3,16 +3,45 @@
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pop_selfplay.cli.app import Directory, app, quoted, resumable
 from pop_selfplay.errors import GateFailed, UsageError
 
+if TYPE_CHECKING:
+    from rich.console import Group
+
 Judge = Annotated[str | None, typer.Option("--judge", help="the model that judges, named like MODEL", metavar="MODEL")]
 Seed = Annotated[int, typer.Option(help="random seed of samples, subsets and resampling")]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+
+
+class _Lines:
+    """What a command says beside its JSON: to standard output, or, where that is for JSON, to standard error."""
+
+    def __init__(self, as_json: bool) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=as_json)
+
+    def tell(self, line: str) -> None:
+        """Print a line that may quote a server or a file."""
+        from rich.text import Text
+
+        from pop_selfplay.report.format import printable
+
+        self._console.print(Text(printable(line)))
+
+    def show(self, tables: "Group") -> None:
+        self._console.print(tables)
+
+    def place(self, lines: str) -> None:
+        """Print where something lies, a path never broken into lines."""
+        from rich.text import Text
+
+        self._console.print(Text(lines), soft_wrap=True)
 
 
 @app.command(name="eval")
@@ -38,18 +67,14 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Evaluate a model on public benchmarks, compared item by item with another model."""
-    from rich.console import Console
-    from rich.text import Text
-
     from pop_selfplay.api import evaluate as evaluate_model
     from pop_selfplay.api import evaluation_place
     from pop_selfplay.report.eval_tables import evaluation_tables
-    from pop_selfplay.report.format import printable
 
     if fail_on_regression and against is None and not (Path(model) / "config.yaml").is_file():
         raise UsageError("--fail-on-regression needs something to fall from: name it by --against")
     place = out or evaluation_place(model, suite)
-    console = Console(stderr=as_json)  # standard output is for JSON then
+    console = _Lines(as_json)
     with resumable(place):
         result = evaluate_model(
             model,
@@ -60,10 +85,10 @@ def evaluate(
             limit=limit,
             out=out,
             seed=seed,
-            tell=lambda line: console.print(Text(printable(line))),
+            tell=console.tell,
         )
-    console.print(evaluation_tables(result))
-    console.print(Text(f"figures {place}/eval.json\nlogs    inspect view --log-dir {place}/logs"), soft_wrap=True)
+    console.show(evaluation_tables(result))
+    console.place(f"figures {place}/eval.json\nlogs    inspect view --log-dir {place}/logs")
     if as_json:
         typer.echo(result.to_json(), nl=False)
     if fail_on_regression and result.regressed:
@@ -97,14 +122,10 @@ def duel(
     as_json: AsJson = False,
 ) -> None:
     """Let two models answer the same prompts and a judge say which answers are better."""
-    from rich.console import Console
-    from rich.text import Text
-
     from pop_selfplay.api import duel as play
     from pop_selfplay.report.eval_tables import duel_tables
-    from pop_selfplay.report.format import printable
 
-    console = Console(stderr=as_json)  # standard output is for JSON then
+    console = _Lines(as_json)
     with resumable(out):
         result = play(
             a,
@@ -120,10 +141,10 @@ def duel(
             limit=limit,
             out=out,
             seed=seed,
-            tell=lambda line: console.print(Text(printable(line))),
+            tell=console.tell,
         )
-    console.print(duel_tables(result))
-    console.print(Text(f"figures {out}/duel.json\nanswers {out}/items.jsonl"), soft_wrap=True)
+    console.show(duel_tables(result))
+    console.place(f"figures {out}/duel.json\nanswers {out}/items.jsonl")
     if as_json:
         typer.echo(result.to_json(), nl=False)
 

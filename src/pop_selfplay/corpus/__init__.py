@@ -5,8 +5,8 @@
 
 Reading is streamed and choosing keeps only what it may choose, so a corpus can be far larger than memory. A text that
 cannot be used is a `Skipped` with a reason, and is counted. Files come from `discovery.py` (this machine) and `remote.py`
-(URLs), compressed or not; JSON of every shape is read by `json_rows.py`, benchmark files for the contamination check by
-`benchmarks.py`.
+(URLs), compressed or not (`file_kinds.py`); JSON of every shape is read by `json_rows.py`, benchmark files for the
+contamination check by `benchmarks.py`.
 
 A new source of documents gets a file beside `files.py`, a config type and a line in `reader.py`; a new ground for
 dropping a document goes into `sampling.py`, its arithmetic into `text/`.

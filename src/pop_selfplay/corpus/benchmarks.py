@@ -7,7 +7,8 @@ at half of a benchmark would be worse than none.
 
 from collections.abc import Iterator, Sequence
 
-from pop_selfplay.corpus.discovery import UNREADABLE, File, find_files
+from pop_selfplay.corpus.discovery import find_files
+from pop_selfplay.corpus.file_kinds import UNREADABLE, File
 from pop_selfplay.corpus.json_rows import BadRow, json_rows
 from pop_selfplay.errors import CorpusError
 from pop_selfplay.text.overlap import CONTAMINATION_WORDS, NO_BENCHMARKS, BenchmarkIndex, index_benchmarks

@@ -1,76 +1,17 @@
-"""Files by path, folder, glob or URL: where they are, how to open them, what they hold, and how their ids begin.
+"""Files by path, folder, glob or URL: where they are, and how their ids begin. What they hold is in `file_kinds.py`.
 
-| name ends in | holds |
-| --- | --- |
-| .txt .text .md .markdown | text |
-| .jsonl .ndjson .json | lines, or one array |
-| .parquet .pq | parquet |
-
-All but Parquet, which has its own compression, may also end in .gz, .bz2, .xz or .zst. In a folder, hidden files are passed
-over, and files with other names have no kind; a file that is named, or found by a glob, is read as text whatever its name, but
-for archives and tables (`_NO_TEXT`). A linked folder is followed, each real folder once. URLs are looked up by `remote.py`.
-
-Compressed files by the end of their name: .gz .bz2 .xz .zst. A new one is a line in OPENERS.
+In a folder, hidden files are passed over. A linked folder is followed, each real folder once. URLs are for `remote.py`.
 """
 
-import bz2
 import glob
-import gzip
-import io
-import lzma
 import os
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Final, Literal
+from pathlib import Path
+from typing import BinaryIO
 
+from pop_selfplay.corpus.file_kinds import File, Kind, join, kind_of, kind_of_named, known_kind, without_query
 from pop_selfplay.errors import CorpusError
-
-Kind = Literal["text", "lines", "parquet"]
-_KINDS: Final[dict[str, Kind]] = {
-    ".txt": "text",
-    ".text": "text",
-    ".md": "text",
-    ".markdown": "text",
-    ".jsonl": "lines",
-    ".ndjson": "lines",
-    ".json": "lines",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-}
-_NO_TEXT: Final = frozenset(
-    """
-    .tar .tgz .tbz2 .txz .zip .7z .rar .csv .tsv .xls .xlsx .ods .pdf .doc .docx .odt .ppt .pptx .epub .arrow .feather .sqlite
-    """.split()
-)
-"""Ends of the names of files that hold texts, but are none."""
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """A file to read: `place` names it for people, `id` is its part of the document ids, `open` gives its raw bytes.
-
-    `open` and what it returns raise OSError when a local file cannot be read, and CorpusError when a remote one cannot.
-    """
-
-    place: str
-    id: str
-    kind: Kind | None
-    open: Callable[[], BinaryIO]
-
-    @contextmanager
-    def decompressed(self) -> Iterator[BinaryIO]:
-        """Open the file, with the compression undone that its name tells of."""
-        with self.open() as stream:
-            opener = OPENERS.get(PurePosixPath(self.id).suffix.lower())
-            if opener is None:
-                yield stream
-            else:
-                with opener(stream) as decompressed:
-                    yield decompressed
 
 
 def find_files(paths: list[str], setting: str) -> Iterator[File]:
@@ -86,50 +27,6 @@ def find_files(paths: list[str], setting: str) -> Iterator[File]:
         yield from find_remote(given, label, setting) if is_remote(given) else _find_local(given, label, setting)
 
 
-def kind_of(name: str) -> Kind | None:
-    """Return what a file of this name holds, if its name says so."""
-    path = PurePosixPath(name)
-    suffix = path.suffix.lower()
-    if suffix in OPENERS:
-        inner = _KINDS.get(path.with_suffix("").suffix.lower())
-        return inner if inner != "parquet" else None
-    return _KINDS.get(suffix)
-
-
-def kind_of_named(name: str) -> Kind | None:
-    """Return what a file of this name holds that was asked for by name; None for an archive or a table."""
-    return kind_of(name) or (None if format_of(name) else "lines" if ".json" in PurePosixPath(name).suffixes else "text")
-
-
-def format_of(name: str) -> str:
-    """Return the end of the name of an archive, a table or an office file, as .tar.gz; "" for any other."""
-    ends = PurePosixPath(name.lower()).suffixes[-2:]
-    inner = [end for end in ends if end in _NO_TEXT]
-    compressed = ends[-1:] if ends and ends[-1] in OPENERS else []
-    return inner[-1] + "".join(compressed) if inner and (inner[-1] == ends[-1] or compressed) else ""
-
-
-def known_kind(name: str, place: str, setting: str) -> Kind:
-    """Return what the one file holds that was named. Raises CorpusError with its format where that is none we read."""
-    kind = kind_of_named(name)
-    if kind is None:
-        raise CorpusError(
-            f"{place} is a {format_of(name)} file, which is not read: unpack it or convert it to .txt, .jsonl or .parquet, and "
-            f"correct {setting}"
-        )
-    return kind
-
-
-def join(label: str, relative: str) -> str:
-    """Return the id of the file at `relative`, under a path with this label."""
-    return f"{label}/{relative}" if label else relative
-
-
-def without_query(path: str) -> str:
-    """Return an HTTP URL without its ?…, which is no part of the name and may hold a secret; any other path as it is."""
-    return path.split("?", 1)[0] if path.startswith(("http://", "https://")) else path
-
-
 def _labels(paths: list[str]) -> list[str]:
     """Return what to put before the ids of each path: nothing for one path, else the shortest ends that all differ."""
     if len(paths) == 1:
@@ -140,9 +37,6 @@ def _labels(paths: list[str]) -> list[str]:
         if len(set(labels)) == len(labels):
             return labels
     return paths
-
-
-# --- on this machine --------------------------------------------------------------------------------------------------
 
 
 def _find_local(given: str, label: str, setting: str) -> Iterator[File]:
@@ -203,19 +97,3 @@ def _open_local(path: Path) -> BinaryIO:
     if not os.path.isfile(path):  # a pipe or a socket would be waited on for ever
         raise OSError(f"{path} is not a plain file")
     return path.open("rb")
-
-
-def _open_zstd(stream: BinaryIO) -> BinaryIO:
-    import pyarrow
-
-    return io.BufferedReader(pyarrow.CompressedInputStream(stream, "zstd"))
-
-
-OPENERS: Final[dict[str, Callable[[BinaryIO], Any]]] = {
-    ".gz": partial(gzip.open, mode="rb"),
-    ".bz2": partial(bz2.open, mode="rb"),
-    ".xz": partial(lzma.open, mode="rb"),
-    ".zst": _open_zstd,
-}
-# What a file can raise that is cut short, is not what its name says, or cannot be opened. bz2 and zstd raise OSError.
-UNREADABLE: Final = (OSError, EOFError, zlib.error, lzma.LZMAError)

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from pop_selfplay.config import FilesCorpus
-from pop_selfplay.corpus.discovery import UNREADABLE, File, find_files
+from pop_selfplay.corpus.discovery import find_files
+from pop_selfplay.corpus.file_kinds import UNREADABLE, File
 from pop_selfplay.corpus.json_rows import BadRow, json_rows
 from pop_selfplay.corpus.rows import Entry, Reason, Skipped, to_entry
 

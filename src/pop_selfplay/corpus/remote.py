@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import fsspec.core
 
-from pop_selfplay.corpus.discovery import File, Kind, join, kind_of, kind_of_named, known_kind, without_query
+from pop_selfplay.corpus.file_kinds import File, Kind, join, kind_of, kind_of_named, known_kind, without_query
 from pop_selfplay.errors import CorpusError
 
 

@@ -2,7 +2,7 @@
 
     for the base, then the model:
         for each benchmark:  items → answers → scores        (benchmarks/, run by inspect_ai)
-    paired differences with bootstrap intervals               (outcome.py)
+    paired differences with bootstrap intervals               (result.py)
 
 What is finished is in the journal of the workplace: a benchmark as a whole under the settings it ran with, and before that
 every single call. So a killed evaluation goes on where it stopped.
@@ -24,8 +24,8 @@ from pop_selfplay.evaluation.cached_model import RecordedModel
 from pop_selfplay.evaluation.eval_dir import Workplace, open_workplace, reporting
 from pop_selfplay.evaluation.model_spec import Contestant
 from pop_selfplay.evaluation.result import Measured, evaluation_result
-from pop_selfplay.evaluation.suites import Choice
-from pop_selfplay.journal.directory import write_atomically
+from pop_selfplay.evaluation.suites import Choice, EvalSpec
+from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.journal.notes import Note
 from pop_selfplay.records import Role
 from pop_selfplay.results.evaluation import EvalResult
@@ -42,23 +42,6 @@ BENCHMARK: Final[Note[Measured]] = Note("benchmark/{}/{}", Measured)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is to be measured. `limit` and `seed` hold for all benchmarks; a benchmark's own limit goes before."""
-
-    suite: str
-    choices: Sequence[Choice]
-    model: Contestant
-    against: Contestant | None = None
-    judge: Contestant | None = None
-    data_dir: Path | None = None
-    limit: int | None = None
-    seed: int = 42
-
-    def limit_of(self, choice: Choice) -> int | None:
-        return self.limit if choice.limit is None else choice.limit
-
-
-@dataclass(frozen=True)
 class _Prepared:
     """A benchmark ready to run: its code, its local rows, and the answers that `versus` ones compare with, if from a file."""
 
@@ -72,13 +55,13 @@ class _Prepared:
 class _Work:
     """What every part of one evaluation needs."""
 
-    plan: Plan
+    plan: EvalSpec
     place: Workplace
     judge: RecordedModel | None
     tell: Tell
 
 
-def evaluate_in(out: Path, plan: Plan, tell: Tell = lambda line: None) -> EvalResult:
+def evaluate_in(out: Path, plan: EvalSpec, tell: Tell = lambda line: None) -> EvalResult:
     """Run `plan` in the directory `out`, write eval.json there and return its content. Called again it does what is left.
 
     Raises what `evaluate` raises, UsageError when model and base are the same, and JournalError when `out` cannot be used.
@@ -91,7 +74,7 @@ def evaluate_in(out: Path, plan: Plan, tell: Tell = lambda line: None) -> EvalRe
     return result
 
 
-async def evaluate(plan: Plan, place: Workplace, tell: Tell) -> EvalResult:
+async def evaluate(plan: EvalSpec, place: Workplace, tell: Tell) -> EvalResult:
     """Run `plan` in `place` and return its result, the content of eval.json. `tell` hears what begins and how far it is.
 
     Raises UsageError or ConfigError before the first call when a judge, a package or a data file is missing.
@@ -108,7 +91,7 @@ async def evaluate(plan: Plan, place: Workplace, tell: Tell) -> EvalResult:
     return evaluation_result(plan, [ready.tasks for ready in prepared], model, base, place.journal.tally)
 
 
-def _prepare(plan: Plan, choice: Choice) -> _Prepared:
+def _prepare(plan: EvalSpec, choice: Choice) -> _Prepared:
     benchmark = choice.benchmark
     if benchmark.judged and plan.judge is None:
         raise UsageError(f"benchmark {benchmark.name} needs a judge: name one by --judge")
@@ -196,7 +179,7 @@ def _item(tasks: Tasks, sample: Any, *, keep_answer: bool) -> Item:
     return Item(id_, sample.epoch, read.figures, detail=detail, cluster=read.cluster)
 
 
-def _settings_of(plan: Plan, ready: _Prepared, contestant: Contestant, baseline: dict[str, str] | None) -> int:
+def _settings_of(plan: EvalSpec, ready: _Prepared, contestant: Contestant, baseline: dict[str, str] | None) -> int:
     """Return a hash of all that decides what a benchmark comes to: a finished one counts only for the very same settings."""
     choice = ready.choice
     settings = [

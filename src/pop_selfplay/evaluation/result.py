@@ -8,20 +8,17 @@ its first figure lies below zero.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from pop_selfplay.evaluation.benchmarks.base import Item, Tasks
+from pop_selfplay.evaluation.suites import EvalSpec
 from pop_selfplay.journal.tally import Tally
 from pop_selfplay.results.base import ReportedEstimate
 from pop_selfplay.results.evaluation import BenchmarkResult, DecodingResult, EvalResult, Logs, Lost, PairedFigure
 from pop_selfplay.stats.bootstrap import Totals, bootstrap_mean, bootstrap_totals, totals_by_cluster
 from pop_selfplay.stats.intervals import Estimate, Range, bounded
-
-if TYPE_CHECKING:
-    from pop_selfplay.evaluation.evaluate import Plan
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class Measured:
 
 
 def evaluation_result(
-    plan: "Plan", tasks: Sequence[Tasks], model: dict[str, Measured], base: dict[str, Measured] | None, tally: Tally
+    plan: EvalSpec, tasks: Sequence[Tasks], model: dict[str, Measured], base: dict[str, Measured] | None, tally: Tally
 ) -> EvalResult:
     """Return the content of eval.json; docs/evaluation.md tells every field."""
     rows = [_row(plan, choice_tasks, index, model, base) for index, choice_tasks in enumerate(tasks)]
@@ -65,7 +62,7 @@ def evaluation_result(
 
 
 def _row(
-    plan: "Plan", tasks: Tasks, index: int, model: dict[str, Measured], base: dict[str, Measured] | None
+    plan: EvalSpec, tasks: Tasks, index: int, model: dict[str, Measured], base: dict[str, Measured] | None
 ) -> BenchmarkResult:
     choice = plan.choices[index]
     benchmark = choice.benchmark

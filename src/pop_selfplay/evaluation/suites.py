@@ -1,4 +1,4 @@
-"""Which benchmarks one evaluation runs: a named suite, or a YAML file of one's own.
+"""What one evaluation runs: the benchmarks of a named suite, or of a YAML file of one's own, and on which models.
 
     benchmarks:
       - math_500
@@ -7,6 +7,8 @@
 A suite gets a row in SUITES; a setting of a benchmark a field in Choice.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +18,7 @@ from pop_selfplay.config import Config, complaints, read_yaml
 from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.evaluation.benchmarks import BENCHMARKS, find_benchmark
 from pop_selfplay.evaluation.benchmarks.base import Benchmark, Decoding
+from pop_selfplay.evaluation.model_spec import Contestant
 
 SUITES: Final[dict[str, tuple[str, ...]]] = {
     "health": ("healthbench", "medqa"),
@@ -71,6 +74,23 @@ class Choice(Config):
             if type(value) is not type(known[option]):
                 raise ValueError(f"option {option} of {self.name} must be like {known[option]!r}, not {value!r}")
         return self
+
+
+@dataclass(frozen=True)
+class EvalSpec:
+    """What is to be measured. `limit` and `seed` hold for all benchmarks; a benchmark's own limit goes before."""
+
+    suite: str
+    choices: Sequence[Choice]
+    model: Contestant
+    against: Contestant | None = None
+    judge: Contestant | None = None
+    data_dir: Path | None = None
+    limit: int | None = None
+    seed: int = 42
+
+    def limit_of(self, choice: Choice) -> int | None:
+        return self.limit if choice.limit is None else choice.limit
 
 
 class SuiteFile(Config):

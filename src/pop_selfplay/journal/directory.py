@@ -22,7 +22,7 @@ from typing import IO, Final
 
 from pop_selfplay.config import RunConfig, dump_config, load_config
 from pop_selfplay.errors import ConfigError
-from pop_selfplay.journal.files import explain, is_locked, replacing, take_lock
+from pop_selfplay.journal.files import explain, is_locked, take_lock, write_atomically
 from pop_selfplay.journal.journal import Journal
 
 _VERSIONED: Final = ("pop-selfplay", "torch", "transformers", "trl", "datasets", "pydantic")
@@ -149,12 +149,6 @@ class RunDirectory:
                 f"--fork-from {self.path} to take over every call that stays the same. "
                 f"The difference:\n{_difference(stored, self.config)}"
             )
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text`, whole or not at all (`replacing`)."""
-    with replacing(path) as file:
-        file.write(text.encode("utf-8"))
 
 
 def _ours(entry: Path) -> bool:

@@ -1,10 +1,10 @@
-"""Write a file whole or not at all.
+"""The files of a run directory: written whole or not at all, worked on by one process at a time, and what goes wrong with them.
 
-One process at a time works on a directory: the others are told at once, and read meanwhile.
+    replacing, write_atomically   a temporary name first, then a rename
+    take_lock, is_locked          flock: released by the system when its process dies, and seen on a read-only disk, too
+    explain, damaged              every sqlite3.Error and OSError of this room in words: what happened, where, what to do
 
-What goes wrong with a run directory, in words: what happened, where, and what to do about it.
-
-Every sqlite3.Error and OSError of this room passes through `explain`. A new kind of trouble gets a line in one of the tables.
+A new kind of trouble is a line in one of the tables of `explain`.
 """
 
 import contextlib
@@ -18,6 +18,36 @@ from pathlib import Path
 from typing import IO, Final
 
 from pop_selfplay.errors import JournalDamaged, JournalError, JournalStopped
+
+_GLANCE: Final = 0.05
+"""Seconds after which a lock that was only looked at (`is_locked`) is free again."""
+_FULL: Final = "the disk is full: free some room, then go on"
+_FAILING: Final = "the disk is full, over a quota or failing: see to it, then go on"
+_LOCKED: Final = "another program holds it locked: close it (a database shell left open, say), then go on"
+_READ_ONLY: Final = (
+    "nothing can be written there; `pop status` and `pop export` need no writing, and to go on "
+    "copy the run directory to a writable place"
+)
+_DAMAGED: Final = (
+    "it is damaged. `pop export {run} --out pairs.jsonl` saves the pairs that can still be read; "
+    "`pop run {run}/config.yaml --fork-from {run} --out NEW` goes on with every call that can still be read"
+)
+_SQLITE_STOPS: Final = {
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_IOERR: _FAILING,
+    sqlite3.SQLITE_BUSY: _LOCKED,
+    sqlite3.SQLITE_LOCKED: _LOCKED,
+}
+_SQLITE_READ_ONLY: Final = {
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_AUTH,
+}
+_SQLITE_DAMAGE: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_OS_STOPS: Final = {errno.ENOSPC: _FULL, errno.EDQUOT: _FAILING, errno.EFBIG: _FAILING, errno.EIO: _FAILING}
+_OS_READ_ONLY: Final = {errno.EROFS, errno.EACCES, errno.EPERM}
+_OS_IN_THE_WAY: Final = {errno.EEXIST, errno.ENOTDIR}
 
 
 @contextlib.contextmanager
@@ -40,8 +70,10 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             temporary.unlink(missing_ok=True)
 
 
-_GLANCE: Final = 0.05
-"""Seconds after which a lock that was only looked at (`is_locked`) is free again."""
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text`, whole or not at all (`replacing`)."""
+    with replacing(path) as file:
+        file.write(text.encode("utf-8"))
 
 
 def take_lock(path: Path) -> IO[str]:
@@ -78,35 +110,6 @@ def _locked(lock: IO[str], kind: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-_FULL: Final = "the disk is full: free some room, then go on"
-_FAILING: Final = "the disk is full, over a quota or failing: see to it, then go on"
-_LOCKED: Final = "another program holds it locked: close it (a database shell left open, say), then go on"
-_READ_ONLY: Final = (
-    "nothing can be written there; `pop status` and `pop export` need no writing, and to go on "
-    "copy the run directory to a writable place"
-)
-_DAMAGED: Final = (
-    "it is damaged. `pop export {run} --out pairs.jsonl` saves the pairs that can still be read; "
-    "`pop run {run}/config.yaml --fork-from {run} --out NEW` goes on with every call that can still be read"
-)
-_SQLITE_STOPS: Final = {
-    sqlite3.SQLITE_FULL: _FULL,
-    sqlite3.SQLITE_IOERR: _FAILING,
-    sqlite3.SQLITE_BUSY: _LOCKED,
-    sqlite3.SQLITE_LOCKED: _LOCKED,
-}
-_SQLITE_READ_ONLY: Final = {
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_AUTH,
-}
-_SQLITE_DAMAGE: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_OS_STOPS: Final = {errno.ENOSPC: _FULL, errno.EDQUOT: _FAILING, errno.EFBIG: _FAILING, errno.EIO: _FAILING}
-_OS_READ_ONLY: Final = {errno.EROFS, errno.EACCES, errno.EPERM}
-_OS_IN_THE_WAY: Final = {errno.EEXIST, errno.ENOTDIR}
 
 
 def explain(error: sqlite3.Error | OSError, path: Path, doing: str) -> JournalError:

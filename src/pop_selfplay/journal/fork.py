@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from pop_selfplay.errors import UsageError
-from pop_selfplay.journal.journal import INHERITED_COLUMNS, Journal
+from pop_selfplay.journal.calls import INHERITED_COLUMNS
+from pop_selfplay.journal.journal import Journal
 from pop_selfplay.journal.salvage import readable_rows
 from pop_selfplay.journal.schema import connect_to_read
 

@@ -12,12 +12,12 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
+from pop_selfplay.journal.calls import INHERITED_COLUMNS, STORE_CALL, CallKey, StoredCall, call_row, decode_tokens
 from pop_selfplay.journal.files import damaged, explain
-from pop_selfplay.journal.probabilities import decode_tokens, encode_tokens
 from pop_selfplay.journal.schema import column, connect, connect_to_read
 from pop_selfplay.journal.tally import Spent, Tally
 from pop_selfplay.method.parsing import Rejection, parse_answer
@@ -29,46 +29,14 @@ INHERITED: Final = "inherited"
 """The reason of a call that a forked run found in its inheritance: it has to be parsed, and recorded, by this run."""
 
 _EPISODES_AT_ONCE: Final = 1000
-CALL_COLUMNS: Final = (
-    "episode, role, item, attempt, round, digest, reason, text, finish_reason, prompt_tokens, cached_tokens, generated_tokens,"
-    " probabilities"
-)
-INHERITED_COLUMNS: Final = (
-    "episode, role, item, attempt, digest, text, finish_reason, prompt_tokens, cached_tokens, generated_tokens, probabilities"
-)
 _SPENT: Final = "count(*), coalesce(sum(prompt_tokens), 0), coalesce(sum(cached_tokens), 0), coalesce(sum(generated_tokens), 0)"
 _CALL: Final = "episode = ? AND role = ? AND item = ? AND attempt = ?"
-_STORE_CALL: Final = (
-    f"INSERT INTO calls ({CALL_COLUMNS}) VALUES ({', '.join('?' for _ in CALL_COLUMNS.split(','))}) ON CONFLICT DO UPDATE SET"
-    " round = excluded.round, digest = excluded.digest, reason = excluded.reason, text = excluded.text,"
-    " finish_reason = excluded.finish_reason, prompt_tokens = excluded.prompt_tokens,"
-    " cached_tokens = excluded.cached_tokens, generated_tokens = excluded.generated_tokens,"
-    " probabilities = excluded.probabilities"
-)
-
-
-class CallKey(NamedTuple):
-    """What a call was for: role and item within an episode, and the how-manieth attempt (from 0)."""
-
-    round: int
-    episode: str
-    role: str
-    item: str
-    attempt: int
-
-
-class StoredCall(NamedTuple):
-    """A finished call. `reason` is why its text was refused, "" where it parsed, "repaired" where its JSON was mended."""
-
-    digest: str
-    reason: str
-    completion: Completion
 
 
 class Journal:
     """Open with `open` or `open_to_read`; use from one thread; close with `close()` or a with statement.
 
-    Every method raises JournalError when the file cannot be read or written, by the kinds that `trouble` tells apart.
+    Every method raises JournalError when the file cannot be read or written, by the kinds that `files.explain` tells apart.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
@@ -191,12 +159,12 @@ class Journal:
 
     def record_call(self, key: CallKey, call: StoredCall) -> None:
         """Store a finished call; it survives a kill from the moment this returns."""
-        self._write(_STORE_CALL, _call_row(key, call))
+        self._write(STORE_CALL, call_row(key, call))
 
     def record_calls(self, calls: Iterable[tuple[CallKey, StoredCall]]) -> None:
         """Store finished calls that belong together, all or none."""
         with self._transaction():
-            self._db.executemany(_STORE_CALL, [_call_row(key, call) for key, call in calls])
+            self._db.executemany(STORE_CALL, [call_row(key, call) for key, call in calls])
 
     def inherit(self, calls: Iterable[tuple[Any, ...]]) -> None:
         """Add `calls`, rows in the order of INHERITED_COLUMNS, to the inheritance. Calls of this run stay as they are."""
@@ -342,12 +310,3 @@ class Journal:
 
 def _marks(columns: str) -> str:
     return ", ".join("?" for _ in columns.split(","))
-
-
-def _call_row(key: CallKey, call: StoredCall) -> tuple[object, ...]:
-    done = call.completion
-    return (
-        *(key.episode, key.role, key.item, key.attempt, key.round, call.digest, call.reason),
-        *(done.text, done.finish_reason, done.prompt_tokens, done.cached_tokens, done.generated_tokens),
-        encode_tokens(done.tokens),
-    )

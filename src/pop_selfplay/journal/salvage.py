@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from pop_selfplay.errors import JournalDamaged
-from pop_selfplay.journal.journal import CALL_COLUMNS, INHERITED_COLUMNS, Journal
+from pop_selfplay.journal.calls import CALL_COLUMNS, INHERITED_COLUMNS
+from pop_selfplay.journal.journal import Journal
 from pop_selfplay.journal.schema import column, connect_to_read
 
 _MISSES_AT_THE_END: Final = 20_000

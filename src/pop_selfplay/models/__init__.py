@@ -18,7 +18,6 @@ import logging
 from pathlib import Path
 from typing import Final
 
-import pop_selfplay
 from pop_selfplay.config import EndpointModel, LocalModel, ModelConfig, PocketModel, SimulatedModel, VllmModel
 from pop_selfplay.errors import ModelRefused
 from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, Notice
@@ -26,7 +25,7 @@ from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, Notice
 __all__ = ["POCKET_WEIGHTS", "ChatModel", "ChatRequest", "Completion", "open_model"]
 
 _LOG: Final = logging.getLogger(__name__)
-POCKET_WEIGHTS: Final = Path(pop_selfplay.__file__).parent / "pocket" / "model"
+POCKET_WEIGHTS: Final = Path(__file__).parents[1] / "pocket" / "model"
 
 
 def open_model(

@@ -81,7 +81,6 @@ NAME_TAILS: Final = tuple(
     "seed brook moss fane reed tass tine low".split()
 )
 HEDGE: Final = "perhaps"
-NOTHING_SAID: Final = "none"
 LEADS: Final = ("Please say", "Tell me", "A question", "I ask")
 BRIDGES: Final = (" about ", " on ", " concerning ")
 EXAM_OPENING: Final = "A question on "
@@ -124,11 +123,6 @@ def question(name: str, attributes: Sequence[str], rng: random.Random, openings:
 def clause(attribute: str, value: str, *, hedged: bool = False) -> str:
     """Return the verb phrase that states one fact, such as "treats perhaps fever"."""
     return f"{ATTRIBUTES[attribute].clause} {HEDGE + ' ' if hedged else ''}{value}"
-
-
-def gold(attribute: str, value: str) -> str:
-    """Return the gold answer for one fact."""
-    return f"It {clause(attribute, value)}"
 
 
 def answer(name: str, statements: Mapping[str, Statement]) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 
 from pop_selfplay.evaluation.measure import between, comparison
 from pop_selfplay.evaluation.rounds import best_model, decisions, stopped
-from pop_selfplay.journal.directory import write_atomically
+from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.journal.notes import SECONDS, TRAINING
 from pop_selfplay.method.rubrics import below_median, criterion_power, verify_agreement
 from pop_selfplay.pairing import look_through, paired_problems, problem_clusters

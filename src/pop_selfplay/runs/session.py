@@ -19,7 +19,7 @@ from pop_selfplay.domains import Domain, load_domain
 from pop_selfplay.domains.requirements import check_domain
 from pop_selfplay.errors import ConfigError, JournalDamaged, UsageError
 from pop_selfplay.journal import Journal, RunDirectory
-from pop_selfplay.journal.directory import write_atomically
+from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.journal.fork import finish_fork, fork
 from pop_selfplay.journal.salvage import salvage
 from pop_selfplay.observer import Observer, Unwatched

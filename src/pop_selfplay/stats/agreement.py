@@ -1,4 +1,4 @@
-"""Do two scorings of the same candidates agree? By rank, by best against worst, by every pair (paper, 5.5).
+"""Do two scorings of the same candidates agree? By rank, and by best against worst (paper, 5.5).
 
 Scorings are sequences of equal length, one score for each candidate, higher is better; only their order matters. An agreement
 is in [0, 1], ties of the second scoring count half, so 0.5 is chance. None stands for "cannot be told": one scoring is flat.
@@ -8,7 +8,7 @@ The next way to compare two scorings is a function here.
 import math
 import statistics
 from collections.abc import Sequence
-from itertools import combinations, product
+from itertools import product
 
 import numpy as np
 
@@ -52,12 +52,6 @@ def best_worst(scores: Sequence[float], truth: Sequence[float]) -> float | None:
     best = [t for s, t in zip(scores, truth, strict=True) if s == max(scores)]
     worst = [t for s, t in zip(scores, truth, strict=True) if s == min(scores)]
     return statistics.fmean(above(high, low) for high, low in product(best, worst))
-
-
-def all_pairs(scores: Sequence[float], truth: Sequence[float]) -> float | None:
-    """Return how often `truth` orders a pair as `scores` do, over every pair that `scores` tell apart; None where none is."""
-    pairs = [(a, b) if a[0] > b[0] else (b, a) for a, b in combinations(zip(scores, truth, strict=True), 2) if a[0] != b[0]]
-    return statistics.fmean(above(high[1], low[1]) for high, low in pairs) if pairs else None
 
 
 def above(one: float, other: float) -> float:

@@ -4,7 +4,7 @@
 | --- | --- | --- |
 | `distinct` | (0, 1] | share of n-grams that are different ones (Li et al. 2016); falls with the amount of text |
 | `vendi` | [1, n] | effective number of texts (Friedman and Dieng 2023): n where no two share a word, 1 where all are alike |
-| `near_duplicate_share` | [0, 1) | texts that nearly repeat an earlier one, by five-word shingles |
+| `near_duplicate_flags` | [0, 1) | share of texts that nearly repeat an earlier one, by five-word shingles |
 
 All depend on how many texts there are: compare sets of equal size only. Words are those of `text/overlap.py`. An interval is
 made from random halves and not from a bootstrap, because a bootstrap draws texts twice, and a text drawn twice looks like lost
@@ -92,15 +92,10 @@ def near_duplicate_flags(texts: Sequence[str], threshold: float) -> list[bool]:
     return [not seen.add(text) for text in texts]
 
 
-def near_duplicate_share(texts: Sequence[str], threshold: float) -> float:
-    """Return the share of texts that nearly repeat an earlier one; nan where there are no texts."""
-    return sum(near_duplicate_flags(texts, threshold)) / len(texts) if texts else math.nan
-
-
 def diversity(texts: Sequence[str], *, near: float, seed: int, corpus: Sequence[str] | None = None) -> Diversity:
     """Return all measures of `texts`, one text for each document, with 95 % intervals over documents.
 
-    `near` is the threshold of `near_duplicate_share`, `corpus` what `tfidf` weighs words by.
+    `near` is the threshold of `near_duplicate_flags`, `corpus` what `tfidf` weighs words by.
     """
     words = [normalised_words(text) for text in texts]
     kernel = similarities(texts, corpus)

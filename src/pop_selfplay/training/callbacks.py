@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from pop_selfplay.errors import TrainingError
-from pop_selfplay.journal.directory import write_atomically
+from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.method.rewards import Sample, group_figures, signs
 from pop_selfplay.records import OnlineStep, Step
 from pop_selfplay.stats.agreement import pearson

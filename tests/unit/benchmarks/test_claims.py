@@ -1,5 +1,6 @@
 """The study of the paper's claims computes what it says, and its page says what the figures say."""
 
+import itertools
 import math
 import random
 import xml.etree.ElementTree as ElementTree
@@ -11,9 +12,14 @@ import pytest
 from benchmarks.claims_page import verdict
 from benchmarks.claims_report import cohens_h, difference, over_seeds, ratio, write_report
 from benchmarks.plots import Row, intervals
-from benchmarks.pocket_claims import claims
+from benchmarks.pocket_claims import all_pairs, claims
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pop_selfplay.stats.agreement import best_worst
 
 ARMS = ("both", "proposer", "none")
+TWO = st.integers(2, 8).flatmap(lambda n: st.tuples(*[st.lists(st.integers(0, 4).map(float), min_size=n, max_size=n)] * 2))
 PLANTS = ("Cor-lock", "Vel-mora", "Bor-dain", "Tam-wort", "Kir-leth")
 
 
@@ -87,3 +93,25 @@ def test_one_seed_is_refused_before_anything_is_played(tmp_path: Path, capsys: p
     with pytest.raises(SystemExit):
         claims(["--seeds", "5", "--work", str(tmp_path / "work")])
     assert "two seeds" in capsys.readouterr().err and not (tmp_path / "work").exists()
+
+
+def test_all_pairs_leaves_out_those_that_the_scores_do_not_tell_apart() -> None:
+    assert all_pairs([1, 1], [0, 1]) is None
+    # pairs told apart: (0,1) right, (0,2) wrong; (1,2) tie in the scores
+    assert all_pairs([0, 1, 1], [1, 2, 0]) == 0.5
+    assert all_pairs([0, 1, 2], [0, 2, 1]) == pytest.approx(2 / 3)
+
+
+def test_two_candidates_are_one_pair_so_both_measures_are_the_same() -> None:
+    for scores, truth in itertools.product([[0.0, 1.0], [1.0, 0.0]], [[0.0, 1.0], [1.0, 1.0]]):
+        assert best_worst(scores, truth) == all_pairs(scores, truth)
+
+
+@given(TWO)
+def test_all_pairs_with_the_reverse_are_one_minus_the_agreement(two: tuple[list[float], list[float]]) -> None:
+    scores, truth = two
+    found, reverse = all_pairs(scores, truth), all_pairs(scores, [-t for t in truth])
+    assert (found is None) == (reverse is None)
+    if found is not None and reverse is not None:
+        assert 0 <= found <= 1 and found + reverse == pytest.approx(1)
+        assert all_pairs(scores, [s**3 - 7 for s in scores]) == pytest.approx(1)

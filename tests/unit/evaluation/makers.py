@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pop_selfplay.evaluation.eval_dir import open_workplace
-from pop_selfplay.evaluation.evaluate import Plan, evaluate
+from pop_selfplay.evaluation.evaluate import evaluate
 from pop_selfplay.evaluation.model_spec import Contestant
-from pop_selfplay.evaluation.suites import Choice
+from pop_selfplay.evaluation.suites import Choice, EvalSpec
 from pop_selfplay.models.base import ChatRequest, Completion
 
 
@@ -55,6 +55,6 @@ def run(
 ) -> dict[str, Any]:
     """Evaluate `model` on `choices` and return the content of eval.json."""
     chosen = [Choice(name=choice) if isinstance(choice, str) else choice for choice in choices]
-    plan = Plan("test", chosen, model, against, judge, data, limit, seed=3)
+    plan = EvalSpec("test", chosen, model, against, judge, data, limit, seed=3)
     with open_workplace(out) as place:
         return asyncio.run(evaluate(plan, place, lambda line: None)).model_dump(mode="json")

@@ -11,9 +11,9 @@ from inspect_ai.log import read_eval_log
 from pop_selfplay.config import EndpointModel
 from pop_selfplay.errors import ConfigError, ModelUnavailable, RequestRefused, UsageError
 from pop_selfplay.evaluation.eval_dir import reporting
-from pop_selfplay.evaluation.evaluate import Plan, evaluate_in
+from pop_selfplay.evaluation.evaluate import evaluate_in
 from pop_selfplay.evaluation.model_spec import contestant
-from pop_selfplay.evaluation.suites import Choice
+from pop_selfplay.evaluation.suites import Choice, EvalSpec
 from tests.unit.evaluation.makers import Player, playing, run, write_rows
 
 SUMS = [{"question": f"What is {n} and {n}?", "answer": f"Add them.\n#### {2 * n}"} for n in range(1, 9)]
@@ -223,7 +223,7 @@ def test_an_interrupt_stops_the_evaluation_and_loses_no_finished_call(tmp_path: 
 def test_a_model_is_not_held_against_itself(tmp_path: Path) -> None:
     same = playing("a", adds)
     with pytest.raises(UsageError, match="same model"):
-        evaluate_in(tmp_path / "out", Plan("gsm8k", [Choice(name="gsm8k")], same, against=same))
+        evaluate_in(tmp_path / "out", EvalSpec("gsm8k", [Choice(name="gsm8k")], same, against=same))
 
 
 def test_what_waits_long_is_reported_again_and_again() -> None:
@@ -243,7 +243,7 @@ def test_a_server_that_is_down_is_told_and_other_peoples_warnings_are_not_silenc
 ) -> None:
     data = write_rows(tmp_path / "data", "gsm8k", SUMS)
     nobody = contestant("nobody", EndpointModel(base_url="http://127.0.0.1:9/v1", model="m", patience_s=0.2))
-    plan, told = Plan("test", [Choice(name="gsm8k")], nobody, data_dir=data), list[str]()
+    plan, told = EvalSpec("test", [Choice(name="gsm8k")], nobody, data_dir=data), list[str]()
     with pytest.raises(ModelUnavailable, match="tries in"):
         evaluate_in(tmp_path / "out", plan, told.append)
     assert any("cannot be reached; paused, waiting up to 0.2 s for it" in line for line in told)

@@ -1,13 +1,12 @@
 """Agreement of two scorings: hand-computed cases, and rules that hold for all scorings."""
 
-import itertools
 import statistics
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pop_selfplay.stats.agreement import above, all_pairs, best_worst, pearson, ranks, spearman
+from pop_selfplay.stats.agreement import above, best_worst, pearson, ranks, spearman
 
 SCORES = st.lists(st.integers(0, 4).map(float), min_size=2, max_size=8)
 TWO = st.integers(2, 8).flatmap(lambda n: st.tuples(*[st.lists(st.integers(0, 4).map(float), min_size=n, max_size=n)] * 2))
@@ -24,8 +23,7 @@ def test_spearman_of_a_worked_example() -> None:
 
 def test_a_flat_scoring_has_no_correlation_and_gives_no_pair() -> None:
     assert spearman([1, 1, 1], [1, 2, 3]) is None and spearman([1, 2, 3], [0, 0, 0]) is None
-    assert best_worst([1, 1], [0, 1]) is None and all_pairs([1, 1], [0, 1]) is None
-    assert best_worst([1], [1]) is None and pearson([], []) is None
+    assert best_worst([1, 1], [0, 1]) is None and best_worst([1], [1]) is None and pearson([], []) is None
 
 
 def test_scorings_of_different_length_are_refused() -> None:
@@ -44,12 +42,6 @@ def test_candidates_that_tie_for_best_are_all_looked_at() -> None:
     assert best_worst([2, 2, 0, 0], [5, 1, 3, 0]) == pytest.approx(3 / 4)
 
 
-def test_all_pairs_leaves_out_those_that_the_scores_do_not_tell_apart() -> None:
-    # pairs told apart: (0,1) right, (0,2) wrong; (1,2) tie in the scores
-    assert all_pairs([0, 1, 1], [1, 2, 0]) == 0.5
-    assert all_pairs([0, 1, 2], [0, 2, 1]) == pytest.approx(2 / 3)
-
-
 def test_differences_beyond_the_last_digits_are_no_differences() -> None:
     assert above(0.1 + 0.2, 0.3) == 0.5 and above(1, 0) == 1 and above(0, 1) == 0
 
@@ -57,16 +49,15 @@ def test_differences_beyond_the_last_digits_are_no_differences() -> None:
 @given(TWO)
 def test_agreement_with_the_reverse_is_one_minus_the_agreement(two: tuple[list[float], list[float]]) -> None:
     scores, truth = two
-    for measure in (best_worst, all_pairs):
-        found, reverse = measure(scores, truth), measure(scores, [-t for t in truth])
-        assert (found is None) == (reverse is None)
-        if found is not None and reverse is not None:
-            assert 0 <= found <= 1 and found + reverse == pytest.approx(1)
+    found, reverse = best_worst(scores, truth), best_worst(scores, [-t for t in truth])
+    assert (found is None) == (reverse is None)
+    if found is not None and reverse is not None:
+        assert 0 <= found <= 1 and found + reverse == pytest.approx(1)
 
 
 @given(SCORES)
 def test_a_scoring_agrees_with_itself_and_with_any_rising_function_of_it(scores: list[float]) -> None:
-    for measure in (best_worst, all_pairs, spearman):
+    for measure in (best_worst, spearman):
         assert measure(scores, [s**3 - 7 for s in scores]) in (None, pytest.approx(1))
 
 
@@ -81,8 +72,3 @@ def test_spearman_is_pearson_of_the_ranks_and_the_order_of_candidates_does_not_m
     if found is not None:
         assert found == pytest.approx(swapped) and -1 <= found <= 1
         assert found == pytest.approx(statistics.correlation(ranks(one), ranks(other)))
-
-
-def test_two_candidates_are_one_pair_so_both_measures_are_the_same() -> None:
-    for scores, truth in itertools.product([[0.0, 1.0], [1.0, 0.0]], [[0.0, 1.0], [1.0, 1.0]]):
-        assert best_worst(scores, truth) == all_pairs(scores, truth)

@@ -22,8 +22,7 @@ from pop_selfplay.evaluation.audit.rubrics import rubrics
 from pop_selfplay.evaluation.audit.sample import Material, Options, Scored, gather, scored_episodes
 from pop_selfplay.evaluation.audit.yields import yields
 from pop_selfplay.journal import Journal, RunDirectory
-from pop_selfplay.journal.directory import write_atomically
-from pop_selfplay.journal.files import take_lock
+from pop_selfplay.journal.files import take_lock, write_atomically
 from pop_selfplay.observer import Observer, Unwatched
 from pop_selfplay.results.audit import AuditResult
 from pop_selfplay.runs.casting import Casting

@@ -11,7 +11,7 @@ from typing import Final
 from pop_selfplay.evaluation.duel.play import Duel, Fight, play_duel
 from pop_selfplay.evaluation.eval_dir import open_workplace, reporting
 from pop_selfplay.journal import Journal
-from pop_selfplay.journal.directory import write_atomically
+from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.results.base import ReportedEstimate
 from pop_selfplay.results.duel import (
     CriteriaFigures,

@@ -4,8 +4,7 @@ import math
 
 import numpy as np
 import pytest
-
-from pop_selfplay.stats.crossed_bootstrap import Ratio, bootstrap_crossed
+from benchmarks.crossed_bootstrap import Ratio, bootstrap_crossed
 
 
 def test_repeating_the_same_plants_adds_no_certainty_and_what_seeds_add_is_seen() -> None:
