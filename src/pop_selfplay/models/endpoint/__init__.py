@@ -44,7 +44,7 @@ from pop_selfplay.records import Role
 _LOG: Final = logging.getLogger(__name__)
 _CHARACTERS_PER_TOKEN: Final = 4
 _TOKENS_BEFORE_ANY_ANSWER: Final = 500.0
-_READ_OF_PROMPT: Final = 0.5
+_READ_OF_PROMPT: Final = 0.9
 """Fewer tokens than this share of a prompt's words: the server has cut the prompt."""
 
 
