@@ -19,8 +19,9 @@
         └── BudgetSpent             4   a limit of `budget` is reached
 
 Bad *model output* is not an error: it is data, recorded as a `records.Failure`. An exception that is not a PopError is a
-bug in this package and ends the command with exit code 1. A new error goes under the boundary it belongs to, with the exit
-code of that branch, and its message says what is wrong, the value, and what to do about it.
+bug in this package and ends the command with exit code 1, but for a place that the file system does not give (exit code 2). A
+new error goes under the boundary it belongs to, with the exit code of that branch, and its message says what is wrong, the
+value, and what to do about it.
 """
 
 from typing import ClassVar

@@ -11,6 +11,7 @@ Exit codes: 0 done, 1 our bug, 2 wrong usage or config, 3 no usable model or a f
 A new command is a function in one of these files, or in a file of its own that is imported below.
 """
 
+import errno
 import io
 import signal
 import sys
@@ -27,6 +28,9 @@ from pop_selfplay.errors import PopError
 
 __all__ = ["app", "commands", "evaluate", "main", "run", "schema", "simulate"]
 
+_BAD_PLACES = {errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS}
+"""What the file system says of a place that cannot be what the user meant; everything else it says is met where it is asked."""
+_SHOWN = 200
 _TYPERS_INTERRUPT = 130
 _STOPPED = "stopped; what a run had finished is saved, and `pop run DIR` goes on with it"
 
@@ -54,6 +58,10 @@ def run(arguments: list[str]) -> int:
     except PopError as error:
         said = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]
         return _complain("\n  ".join(said), error.exit_code)
+    except OSError as error:
+        if error.errno not in _BAD_PLACES or error.filename is None:
+            raise
+        return _complain(f"{error.strerror}: {str(error.filename)[:_SHOWN]}; name another place, or make this one usable", 2)
 
 
 def _print_what_can_be_printed() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 from pydantic import ValidationError
@@ -11,7 +11,26 @@ from pydantic import ValidationError
 from pop_selfplay.config.run import RunConfig
 from pop_selfplay.config.training import Training, load_installed_training
 from pop_selfplay.config.validation import complaints
+from pop_selfplay.config.values import refuse_bottomless
 from pop_selfplay.errors import ConfigError
+
+_SHOWN: Final = 120
+_NO_YAML: Final = (yaml.YAMLError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RecursionError)
+"""What PyYAML raises for a text that it cannot read: its own error, and whatever its parsing of single values lets through."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads plain data, and refuses a key that stands twice in one mapping: PyYAML would let the last one win."""
+
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    raise yaml.composer.ComposerError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
+                seen.add((key.tag, key.value))
+        return node
 
 
 def parse_config(data: Any, source: str = "config") -> RunConfig:
@@ -19,6 +38,7 @@ def parse_config(data: Any, source: str = "config") -> RunConfig:
     if not isinstance(data, dict):
         found = "nothing" if data is None else f"a {type(data).__name__}"
         raise ConfigError(f"{source} must hold a mapping of settings; it holds {found}")
+    _refuse_bottomless(data, source)
     training = data.get("training")
     kind = training.get("type") if isinstance(training, dict) else None
     if isinstance(kind, str) and kind not in Training.variants():
@@ -43,13 +63,14 @@ def load_config(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Run
 def read_yaml(path: Path, what: str) -> Any:
     """Return the content of a YAML file as plain data. Raises ConfigError, which calls the file `what`, if it cannot be."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot read {what} {path}: {error.strerror}; check the name") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{what} {path} is not UTF-8 text ({error}): save it as UTF-8") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{what} {path} is not valid YAML: {error}") from error
+    data = _parse_yaml(text, f"{what} {path}")
+    _refuse_bottomless(data, f"{what} {path}")
+    return data
 
 
 def dump_config(config: RunConfig) -> str:
@@ -61,12 +82,23 @@ def _override(data: Any, override: str) -> Any:
     dotted, equals, text = override.partition("=")
     keys = dotted.strip().split(".")
     if not equals or not all(keys):
-        raise ConfigError(f"--set {override!r} must look like synthesis.candidates=8")
+        raise ConfigError(f"--set {override!r:.{_SHOWN}} must look like synthesis.candidates=8")
+    return _replaced(data, keys, _parse_yaml(text, f"--set {override!r:.{_SHOWN}}: the value"))
+
+
+def _parse_yaml(text: str, source: str) -> Any:
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override!r}: the value is not valid YAML: {error}") from error
-    return _replaced(data, keys, value)
+        return yaml.load(text, _Loader)
+    except _NO_YAML as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise ConfigError(f"{source} is not valid YAML: {why}") from error
+
+
+def _refuse_bottomless(data: Any, source: str) -> None:
+    try:
+        refuse_bottomless(data)
+    except ValueError as error:
+        raise ConfigError(f"{source} {error}: no config is so") from error
 
 
 def _replaced(node: Any, keys: list[str], value: Any) -> Any:

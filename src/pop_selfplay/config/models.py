@@ -1,19 +1,24 @@
 """Which model plays, and where it works."""
 
+import re
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
 from pop_selfplay.config.validation import Config
+from pop_selfplay.config.values import LONGEST_S, Name, Place, Seed
 from pop_selfplay.records import Role
+
+_VARIABLE: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+_NOTHINGS: Final = {"None", "none", "NULL", "nil"}
 
 
 class Prices(Config):
     """What a model's tokens cost, in money per million tokens. Use one currency throughout; pop only adds up."""
 
-    prompt: float = Field(0.0, ge=0, description="of prompt tokens that the server had to read")
-    cached: float | None = Field(None, ge=0, description="of prompt tokens from the server's cache; null: as `prompt`")
-    generated: float = Field(0.0, ge=0, description="of generated tokens")
+    prompt: float = Field(0.0, ge=0, le=1e9, description="of prompt tokens that the server had to read")
+    cached: float | None = Field(None, ge=0, le=1e9, description="of prompt tokens from the server's cache; null: as `prompt`")
+    generated: float = Field(0.0, ge=0, le=1e9, description="of generated tokens")
 
     def money(self, prompt: int, cached: int, generated: int) -> float:
         """Return what a call costs. `prompt` counts all prompt tokens, `cached` those of them that came from the cache."""
@@ -25,7 +30,7 @@ class RoleThinking(Config):
     """Whether a reasoning model thinks before it answers. null: as the model does by itself."""
 
     enabled: bool | None = Field(None, description="true: it thinks first; false: it answers at once")
-    budget: int | None = Field(None, ge=1, description="most tokens of thinking, where the server can limit it")
+    budget: int | None = Field(None, ge=1, le=10_000_000, description="most tokens of thinking, where the server can limit it")
 
 
 class Thinking(RoleThinking):
@@ -42,11 +47,11 @@ class LocalModel(Config):
     """A transformers model loaded in this process, with concurrent requests batched together."""
 
     type: Literal["local"] = "local"
-    path: str = Field(description="model directory or hub name")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    path: Place = Field(description="model directory or hub name")
+    device: Name = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="precision of the weights")
-    batch_tokens: int = Field(65536, ge=1, description="most prompt + generated tokens of one batch")
-    revision: str | None = Field(None, description="branch, tag or commit on the hub; null takes the default branch")
+    batch_tokens: int = Field(65536, ge=1, le=100_000_000, description="most prompt + generated tokens of one batch")
+    revision: Name | None = Field(None, description="branch, tag or commit on the hub; null takes the default branch")
 
 
 class PocketModel(Config):
@@ -59,28 +64,30 @@ class EndpointModel(Config):
     """Any OpenAI-compatible chat server."""
 
     type: Literal["endpoint"] = "endpoint"
-    base_url: str | None = Field(None, description="the server's address, up to and including /v1")
-    base_urls: list[str] = Field([], description="instead of base_url: replicas; the calls of one episode stay on one")
-    model: str = Field(description="the name the server knows the model by")
-    api_key_env: str | None = Field(None, description="environment variable that holds the key")
-    weights: str | None = Field(None, description="the same model as a directory or hub name, to train it")
+    base_url: Name | None = Field(None, description="the server's address, up to and including /v1")
+    base_urls: list[Name] = Field([], description="instead of base_url: replicas; the calls of one episode stay on one")
+    model: Name = Field(description="the name the server knows the model by")
+    api_key_env: Name | None = Field(None, description="environment variable that holds the key")
+    weights: Place | None = Field(None, description="the same model as a directory or hub name, to train it")
     n: Literal["auto", "never"] = Field("auto", description="ask for all candidates in one call where the server can")
-    max_in_flight: int = Field(512, ge=1, description="completions asked for at once, of each server")
-    requests_per_minute: int | None = Field(None, ge=1, description="the provider's limit, of each server")
-    tokens_per_minute: int | None = Field(None, ge=1, description="the provider's limit, of each server")
-    timeout_s: float = Field(1800, gt=0, description="longest wait for one answer")
-    patience_s: float = Field(600, ge=0, description="how long a server may be down before the run stops (resumable)")
+    max_in_flight: int = Field(512, ge=1, le=100_000, description="completions asked for at once, of each server")
+    requests_per_minute: int | None = Field(None, ge=1, le=100_000_000, description="the provider's limit, of each server")
+    tokens_per_minute: int | None = Field(None, ge=1, le=100_000_000_000, description="the provider's limit, of each server")
+    timeout_s: float = Field(1800, gt=0, le=LONGEST_S, description="longest wait for one answer")
+    patience_s: float = Field(
+        600, ge=0, le=LONGEST_S, description="how long a server may be down before the run stops (resumable)"
+    )
     prices: Prices | None = Field(None, description="what its tokens cost; null: nothing, or nobody knows")
     thinking: Thinking = Thinking()
     extra_body: dict[str, Any] = Field({}, description="further fields of every request, as the server names them")
-    omit: list[str] = Field([], description="parameters that are not sent, such as seed; found out by itself where it says so")
-    rename: dict[str, str] = Field({}, description="our name of a parameter → the server's")
+    omit: list[Name] = Field([], description="parameters that are not sent, such as seed; found out by itself where it says so")
+    rename: dict[Name, Name] = Field({}, description="our name of a parameter → the server's")
     dialect: Literal["auto", "openai", "anthropic"] = Field(
         "auto", description="the API: OpenAI's chat completions or Anthropic's Messages; auto: by the address"
     )
     batch: bool = Field(False, description="send calls as batches: cheaper, and answered within a day")
-    batch_poll_s: float = Field(30, gt=0, description="how often to ask whether a batch is done")
-    max_reply_mb: float = Field(32, gt=0, description="longest reply that is read, in MB")
+    batch_poll_s: float = Field(30, gt=0, le=LONGEST_S, description="how often to ask whether a batch is done")
+    max_reply_mb: float = Field(32, gt=0, le=1024, description="longest reply that is read, in MB")
 
     @property
     def urls(self) -> list[str]:
@@ -98,6 +105,11 @@ class EndpointModel(Config):
                 "a server's address holds a user or password: put the key into an environment variable, and that "
                 "one's name into api_key_env"
             )
+        if self.api_key_env is not None and (self.api_key_env in _NOTHINGS or not _VARIABLE.fullmatch(self.api_key_env)):
+            raise ValueError(  # without its value, which may be the key itself
+                "api_key_env must be the name of an environment variable, as OPENAI_API_KEY, and never the key; "
+                "leave it out, or write null, where no key is needed"
+            )
         return self
 
 
@@ -105,18 +117,22 @@ class VllmModel(Config):
     """A model that the run serves itself, with vLLM from an environment of its own."""
 
     type: Literal["vllm"] = "vllm"
-    path: str = Field(description="model directory or hub name; it is also what is trained")
-    executable: str = Field("vllm", description="the command, or its path in another environment")
+    path: Place = Field(description="model directory or hub name; it is also what is trained")
+    executable: Place = Field("vllm", description="the command, or its path in another environment")
     args: list[str] = Field([], description="further arguments of `vllm serve`")
-    gpus: list[int] | None = Field(None, description="numbers of the GPUs it uses; null: all that it sees")
-    tensor_parallel: int = Field(1, ge=1, description="GPUs that share one copy of the model")
-    data_parallel: int = Field(1, ge=1, description="copies of the model")
+    gpus: list[Annotated[int, Field(ge=0, le=1023)]] | None = Field(
+        None, description="numbers of the GPUs it uses; null: all that it sees"
+    )
+    tensor_parallel: int = Field(1, ge=1, le=1024, description="GPUs that share one copy of the model")
+    data_parallel: int = Field(1, ge=1, le=1024, description="copies of the model")
     thinking: Thinking = Thinking()
-    startup_s: float = Field(1800, gt=0, description="longest wait for the server to be ready")
+    startup_s: float = Field(1800, gt=0, le=LONGEST_S, description="longest wait for the server to be ready")
     n: Literal["auto", "never"] = Field("auto", description="ask for all candidates in one call")
-    max_in_flight: int = Field(512, ge=1, description="completions asked for at once")
-    timeout_s: float = Field(1800, gt=0, description="longest wait for one answer")
-    patience_s: float = Field(600, ge=0, description="how long the server may be down before the run stops (resumable)")
+    max_in_flight: int = Field(512, ge=1, le=100_000, description="completions asked for at once")
+    timeout_s: float = Field(1800, gt=0, le=LONGEST_S, description="longest wait for one answer")
+    patience_s: float = Field(
+        600, ge=0, le=LONGEST_S, description="how long the server may be down before the run stops (resumable)"
+    )
 
 
 MistakeName = Literal[
@@ -139,12 +155,12 @@ class SimulatedModel(Config):
     """The shipped fake: seeded, role-aware pseudo-text in process, with faults. For tests and for sizing a run."""
 
     type: Literal["simulated"] = "simulated"
-    seed: int = Field(0, description="another one writes other texts")
+    seed: Seed = Field(0, description="another one writes other texts")
     lengths: Literal["brief", "realistic"] = Field("brief", description="how long the texts are")
     malformed_rate: Share = Field(0.0, description="share of completions that do not parse, by all mistakes alike")
     mistakes: dict[MistakeName, Share] = Field({}, description="mistake → share of the completions spoiled by just that one")
     runaway_rate: Share = Field(0.0, description="share of answers that ramble on until the tokens run out")
-    seconds_per_call: float = Field(0.0, ge=0, description="seconds that each call takes")
+    seconds_per_call: float = Field(0.0, ge=0, le=LONGEST_S, description="seconds that each call takes")
 
 
 ModelConfig = Annotated[LocalModel | PocketModel | EndpointModel | VllmModel | SimulatedModel, Field(discriminator="type")]

@@ -20,6 +20,7 @@ from pop_selfplay.config.models import OPERATIONAL, EndpointModel, ModelConfig, 
 from pop_selfplay.config.synthesis import Pairing, Synthesis
 from pop_selfplay.config.training import DPOTraining, Training, add_training
 from pop_selfplay.config.validation import Config
+from pop_selfplay.config.values import Place, Seed
 from pop_selfplay.records import Role
 
 
@@ -32,7 +33,7 @@ class StopRules(Config):
     gain_by: Literal["mean", "low", "high"] = Field(
         "mean", description="what is held against min_gain: the gain's mean, or an end of its 95 % interval"
     )
-    patience: int = Field(1, ge=1, description="rounds in a row that must fail to help before the run ends")
+    patience: int = Field(1, ge=1, le=1000, description="rounds in a row that must fail to help before the run ends")
     min_diversity: float | None = Field(
         None, gt=0, le=1, description="end before training when the problems are less diverse than this share of round 1's"
     )
@@ -48,20 +49,24 @@ class StopRules(Config):
 class Budget(Config):
     """What a run may spend. When a limit is reached no new call is sent; those in flight end, and the run stops, resumable."""
 
-    tokens: int | None = Field(None, ge=1, description="most prompt and generated tokens together, of all roles and rounds")
-    money: float | None = Field(None, gt=0, description="most money, by the `prices` of the models")
-    hours: float | None = Field(None, gt=0, description="most hours of work on the run, over all its sessions")
+    tokens: int | None = Field(
+        None, ge=1, le=10**15, description="most prompt and generated tokens together, of all roles and rounds"
+    )
+    money: float | None = Field(None, gt=0, le=1e12, description="most money, by the `prices` of the models")
+    hours: float | None = Field(None, gt=0, le=1e6, description="most hours of work on the run, over all its sessions")
 
 
 class RunConfig(Config):
     """One run. `pop init` writes a commented example; `configs/` holds the paper's runs."""
 
-    domain: str = Field(description="a built-in domain or a path to a domain folder")
+    domain: Place = Field(description="a built-in domain or a path to a domain folder")
     corpus: CorpusConfig = Field(description="where documents come from")
     model: ModelConfig = Field(description="the policy: plays every role that has no teacher, and is trained")
     teachers: dict[Role, ModelConfig] = Field(default_factory=dict, description="a stronger model for single roles")
-    seed: int = Field(42, description="decides every sample of the run")
-    rounds: int = Field(1, ge=1, description="most rounds of self-play, each with the model that the one before trained")
+    seed: Seed = Field(42, description="decides every sample of the run")
+    rounds: int = Field(
+        1, ge=1, le=1000, description="most rounds of self-play, each with the model that the one before trained"
+    )
     stop: StopRules = StopRules()
     frozen_roles: list[Literal[Role.PROPOSER, Role.RUBRIC_WRITER, Role.JUDGE]] = Field(
         [], description="roles that the starting model plays in every round, instead of the policy"

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from pop_selfplay.config.validation import Config
+from pop_selfplay.config.values import Place
 from pop_selfplay.errors import ConfigError
 from pop_selfplay.judging import DEFAULT, MODES, ScoringMode, find_mode
 from pop_selfplay.records import Role
@@ -14,46 +15,50 @@ from pop_selfplay.records import Role
 class Sampling(Config):
     """How one role samples. `attempts` counts tries until a call parses; the solver's group tries together."""
 
-    temperature: float = Field(1.0, ge=0, description="0 is greedy")
+    temperature: float = Field(1.0, ge=0, le=100, description="0 is greedy")
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling: the share of the probability that is kept")
-    max_tokens: int = Field(6144, ge=1, description="most tokens of a completion")
-    first_tokens: int | None = Field(None, ge=1, description="max_tokens of the first attempt alone: a run-away costs no more")
-    attempts: int = Field(5, ge=1, description="tries until a call parses")
-    retry_temperature: float = Field(0.7, ge=0, description="used from the second attempt on by a role whose temperature is 0")
+    max_tokens: int = Field(6144, ge=1, le=10_000_000, description="most tokens of a completion")
+    first_tokens: int | None = Field(
+        None, ge=1, le=10_000_000, description="max_tokens of the first attempt alone: a run-away costs no more"
+    )
+    attempts: int = Field(5, ge=1, le=1000, description="tries until a call parses")
+    retry_temperature: float = Field(
+        0.7, ge=0, le=100, description="used from the second attempt on by a role whose temperature is 0"
+    )
 
 
 class RubricWriterSampling(Sampling):
     """The rubric writer is greedy, and writes longer than others."""
 
-    temperature: float = Field(0.0, ge=0, description="0 is greedy")
-    max_tokens: int = Field(8192, ge=1, description="most tokens of a completion")
+    temperature: float = Field(0.0, ge=0, le=100, description="0 is greedy")
+    max_tokens: int = Field(8192, ge=1, le=10_000_000, description="most tokens of a completion")
 
 
 class JudgeSampling(Sampling):
     """The judge is greedy."""
 
-    temperature: float = Field(0.0, ge=0, description="0 is greedy")
-    max_tokens: int = Field(4096, ge=1, description="most tokens of a completion")
+    temperature: float = Field(0.0, ge=0, le=100, description="0 is greedy")
+    max_tokens: int = Field(4096, ge=1, le=10_000_000, description="most tokens of a completion")
 
 
 class EarlyStop(Config):
     """Score a few candidates; solve more only while best and worst don't stand apart."""
 
     first_share: float = Field(0.25, gt=0, le=1, description="of n: this many candidates at a time, at least 2")
-    gap: float = Field(1.0, gt=0, description="no more are solved once best and worst score differ by this much")
+    gap: float = Field(1.0, gt=0, le=100, description="no more are solved once best and worst score differ by this much")
 
 
 class Logprob(Config):
     """How ratings are read off the probabilities of the judge's tokens (scoring logprob)."""
 
-    top: int = Field(10, ge=3, description="most probable tokens asked for at each place; servers allow 5 to 20")
+    top: int = Field(10, ge=3, le=1000, description="most probable tokens asked for at each place; servers allow 5 to 20")
     min_mass: float = Field(0.5, ge=0, le=1, description="probability that 0, 1 and 2 must have together, else asked again")
 
 
 class Reuse(Config):
     """Problems, candidates or rubrics of another run on the same documents, so that only one role changes."""
 
-    run: str = Field(description="the other run's directory")
+    run: Place = Field(description="the other run's directory")
     problems: bool = Field(True, description="take over problems and reference answers")
     candidates: bool = Field(True, description="take over candidates")
     rubrics: bool = Field(False, description="take over rubrics")
@@ -75,15 +80,15 @@ def _known_mode(name: str) -> str:
 class Synthesis(Config):
     """Documents to scored candidates (method, "One episode")."""
 
-    documents: int = Field(4096, ge=1, description="documents per round")
-    problems_per_document: int = Field(1, ge=1, description="problems made from each document")
-    candidates: int = Field(32, ge=2, description="answers per problem, n")
+    documents: int = Field(4096, ge=1, le=100_000_000, description="documents per round")
+    problems_per_document: int = Field(1, ge=1, le=1000, description="problems made from each document")
+    candidates: int = Field(32, ge=2, le=10_000, description="answers per problem, n")
     min_valid_share: float = Field(0.25, ge=0, le=1, description="of n: this many answers must parse and be scored")
     scoring: Annotated[str, AfterValidator(_known_mode)] = Field(
         DEFAULT, description="how candidates are scored; docs/scoring.md compares the modes", examples=list(MODES)
     )
     logprob: Logprob = Logprob()
-    votes: int = Field(1, ge=1, description="judgements per candidate or comparison; the score is their mean")
+    votes: int = Field(1, ge=1, le=1000, description="judgements per candidate or comparison; the score is their mean")
     early_stop: EarlyStop | None = Field(None, description="score a few candidates before solving more")
     score_reference: bool = Field(False, description="score the reference answer, too; it is never paired")
     json_schema: bool = Field(False, description="ask the server to decode rubrics and evaluations by their JSON schema")
@@ -94,7 +99,10 @@ class Synthesis(Config):
         description="roles that see the document; [proposer] and [] are the paper's ablations",
     )
     episodes_in_flight: int | None = Field(
-        None, ge=1, description="documents worked on at once; null: enough to keep every server full; changes no result"
+        None,
+        ge=1,
+        le=1_000_000,
+        description="documents worked on at once; null: enough to keep every server full; changes no result",
     )
     proposer: Sampling = Sampling()
     solver: Sampling = Sampling()
@@ -174,8 +182,10 @@ class ProposerPairs(Config):
 class Pairing(Config):
     """Best against worst, and what is dropped (method, "Episodes to preference pairs")."""
 
-    min_std: float = Field(0.001, ge=0, description="problems whose scores vary less are dropped")
-    max_word_difference: int | None = Field(100, ge=0, description="guard against length bias; null switches it off")
+    min_std: float = Field(0.001, ge=0, le=100, description="problems whose scores vary less are dropped")
+    max_word_difference: int | None = Field(
+        100, ge=0, le=10_000_000, description="guard against length bias; null switches it off"
+    )
     near_duplicate_problems: float | None = Field(
         0.8, gt=0, le=1, description="similarity from which on only one of two problems gives a pair; null keeps both"
     )

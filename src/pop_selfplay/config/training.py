@@ -16,6 +16,7 @@ from pydantic_core import CoreSchema
 
 from pop_selfplay.config.models import ModelConfig
 from pop_selfplay.config.validation import Config, Variants
+from pop_selfplay.config.values import Name
 from pop_selfplay.errors import ConfigError
 
 ENTRY_POINTS: Final = "pop_selfplay.trainers"
@@ -33,10 +34,10 @@ _TYPES: Final[dict[str, Kind]] = {}
 class LoRA(Config):
     """Train small matrices beside the weights instead of the weights (LoRA), with PEFT."""
 
-    r: int = Field(16, ge=1, description="rank of the matrices")
-    alpha: float = Field(32, gt=0, description="their effect is scaled by alpha / r")
+    r: int = Field(16, ge=1, le=65536, description="rank of the matrices")
+    alpha: float = Field(32, gt=0, le=1e6, description="their effect is scaled by alpha / r")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of a matrix's inputs that is dropped while training")
-    target_modules: str | list[str] = Field("all-linear", description="which layers get matrices: all-linear or their names")
+    target_modules: Name | list[Name] = Field("all-linear", description="which layers get matrices: all-linear or their names")
     rslora: bool = Field(False, description="scale by alpha / √r instead, for high ranks")
     merge: bool = Field(True, description="add the matrices to the weights at the end, so that the result is a plain model")
     keep_adapter: bool = Field(False, description="keep the matrices of a merged model, too, in its folder adapter/")
@@ -78,12 +79,12 @@ class OfflineTraining(Training):
 
     uses: ClassVar[Literal["pairs", "problems"] | None] = "pairs"
 
-    batch_size: int = Field(16, ge=1, description="pairs per optimiser step, over all devices")
+    batch_size: int = Field(16, ge=1, le=1_000_000, description="pairs per optimiser step, over all devices")
     held_out_share: float = Field(0.04, ge=0, lt=1, description="share of the pairs kept for evaluation")
     keep_best: bool = Field(True, description="the result is as good on held-out pairs as the best step was, not just the last")
     lora: LoRA | None = Field(None, description="train LoRA matrices; without, all weights")
     quantization: Literal["4bit"] | None = Field(None, description="hold the frozen weights in 4 bits (QLoRA); needs lora")
-    push_to_hub: str | None = Field(None, description="upload the finished model to this hub repository, owner/name")
+    push_to_hub: Name | None = Field(None, description="upload the finished model to this hub repository, owner/name")
 
     @property
     def fields(self) -> Fields:
@@ -138,9 +139,9 @@ class GRPOTraining(Training):
 
     type: Literal["grpo"] = "grpo"
     grpo: Fields = Field(default_factory=dict, description="fields of trl.GRPOConfig, over our values")
-    batch_size: int = Field(64, ge=2, description="sampled answers per optimiser step")
-    format_reward: float = Field(0.0, ge=0, description="added to the score of every answer that parses")
-    length_penalty: float = Field(0.0, ge=0, description="taken off the score for every 100 words of the completion")
+    batch_size: int = Field(64, ge=2, le=1_000_000, description="sampled answers per optimiser step")
+    format_reward: float = Field(0.0, ge=0, le=1000, description="added to the score of every answer that parses")
+    length_penalty: float = Field(0.0, ge=0, le=1000, description="taken off the score for every 100 words of the completion")
     lora: LoRA | None = Field(None, description="train LoRA matrices; without, all weights")
     second_judge: ModelConfig | None = Field(None, description="scores the same answers, for the log only")
 

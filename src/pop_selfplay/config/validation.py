@@ -6,13 +6,19 @@ What every node of the config tree is made of.
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 _SHOWN: Final = 120
+_LARGEST: Final = 10**16
+"""No setting counts so far, and floats lose whole numbers from there on."""
+_OF_A_SETTING: Final = "of_a_setting"
+"""The kind of error that `Config` raises about one of its settings, which is named in the context."""
+_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 
 def complaints(error: ValidationError, kind: Any) -> list[str]:
@@ -25,7 +31,10 @@ def complaints(error: ValidationError, kind: Any) -> list[str]:
 
 
 def _line(fault: ErrorDetails, kind: Any) -> str:
-    place, node, parent = _walk(fault["loc"], kind)
+    loc = fault["loc"]
+    if fault["type"] == _OF_A_SETTING:
+        loc = (*loc, fault["ctx"]["setting"])
+    place, node, parent = _walk(loc, kind)
     where = ".".join(place)
     words = _words(fault, node, parent)
     return f"{where}: {words}" if where else words
@@ -46,6 +55,8 @@ def _words(fault: ErrorDetails, node: Any, parent: Any) -> str:
         case "value_error":
             said = fault["msg"].removeprefix("Value error, ")
             return said if isinstance(found, (Mapping, BaseModel)) else f"{said} (got {found!r:.{_SHOWN}})"
+        case _ if fault["type"] == _OF_A_SETTING:
+            return f"{context['why']} (got {context['found']!r:.{_SHOWN}})"
         case "model_type" | "model_attributes_type" | "dict_type":
             return f"must hold a mapping, as {{name: value}} (got {found!r:.{_SHOWN}})"
         case "list_type":
@@ -106,10 +117,61 @@ def _members(node: Any) -> list[Any]:
     return [found for member in get_args(node) for found in _members(member)]
 
 
+def _refuse_lookalikes(value: object, kind: Any) -> None:
+    """Raise ValueError where `value`, or a part of it, would be taken for what it is not, or can be stored nowhere.
+
+    `kind` is the type it is to become. Settings that hold settings of their own are not looked into: those look themselves.
+    """
+    kinds = _members(kind)
+    wanted = {int, float} & set(kinds)
+    if isinstance(value, bool) and wanted and bool not in kinds:
+        raise ValueError("must be a number; true and false are none")
+    if isinstance(value, (int, float)) and wanted and abs(value) > _LARGEST:
+        raise ValueError("is too large a number")
+    if isinstance(value, str) and _UNSTORABLE.search(value):
+        raise ValueError("holds a character that no text file can hold (NUL, or half of a surrogate pair)")
+    if _models(kind):
+        return
+    parts = [part for one in kinds if get_origin(one) in (dict, list, tuple) for part in get_args(one)]
+    if isinstance(value, Mapping):
+        for key, held in value.items():
+            _refuse_lookalikes(key, str)
+            _refuse_lookalikes(held, parts[-1] if parts else Any)
+    elif isinstance(value, (list, tuple)):
+        for held in value:
+            _refuse_lookalikes(held, parts[0] if parts else Any)
+
+
+def _typed(value: object, default: object) -> object:
+    """Return settings that name no `type` with the one that they have by default, if there is one."""
+    if isinstance(value, Mapping) and "type" not in value and isinstance(kind := getattr(default, "type", None), str):
+        return {"type": kind, **value}
+    return value
+
+
 class Config(BaseModel):
     """Base of all config nodes: immutable, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _holds_what_it_seems_to(cls, data: object) -> object:
+        if not isinstance(data, Mapping):
+            return data
+        held = dict(data)
+        for name, field in cls.model_fields.items():
+            if name not in held:
+                continue
+            value = held[name]
+            try:
+                _refuse_lookalikes(value, field.annotation)
+            except ValueError as error:
+                raise PydanticCustomError(
+                    _OF_A_SETTING, "{setting}: {why}", {"setting": name, "why": str(error), "found": value}
+                ) from error
+            held[name] = _typed(value, field.default)
+        return held
 
     def changed(self, changes: Mapping[str, object]) -> Self:
         """Return a copy with other settings, as if it had been written so.

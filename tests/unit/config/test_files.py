@@ -21,3 +21,61 @@ def test_a_path_may_be_a_text(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_named() -> None:
     with pytest.raises(ConfigError, match=r"cannot read config nowhere\.yaml: No such file or directory; check the name"):
         pop.load_config("nowhere.yaml")
+
+
+def test_an_override_of_one_setting_keeps_the_default_type(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("domain: math\ncorpus: {type: pocket}\nmodel: {type: pocket}\n", encoding="utf-8")
+    config = pop.load_config(path, ["measure.documents=10", "training.batch_size=8"])
+    assert config.measure.type == "self_judged" and config.training.type == "dpo"
+    assert pop.load_config(path, ["measure.type=exam", "measure.samples=3"]).measure.type == "exam"
+
+
+def nested(depth: int) -> str:
+    return "[" * depth + "]" * depth
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f"domain: {nested(3000)}", "nested too deeply"),
+        (f"domain: {nested(60)}", "nested more than 50 deep"),
+        ("domain: &a [*a]", "nested more than 50 deep"),
+        ("domain: [&a [" + "1," * 1000 + "], &b [" + "*a," * 1000 + "], [" + "*b," * 1000 + "]]", "more than 100,000 values"),
+        ("domain: math\nseed: 1\nseed: 2", "the key 'seed' stands twice"),
+        ("domain: math\nsynthesis: {candidates: 2, candidates: 4}", "the key 'candidates' stands twice"),
+        ("seed: !!int ''", "not valid YAML"),
+        ("seed: !!bool maybe", "not valid YAML"),
+        ("seed: !!timestamp soon", "not valid YAML"),
+        ("seed: 2026-13-45", "not valid YAML"),
+        ("seed: " + "9" * 5000, "not valid YAML"),
+        ("seed: !!python/object:os.system x", "not valid YAML"),
+        ("seed: 1\0", "not valid YAML"),
+        ("{[a]: 1}", "not valid YAML"),
+    ],
+)
+def test_a_file_that_no_config_is_like_is_refused(text: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=words):
+        pop.load_config(path)
+    if "\n" not in text and "\0" not in text:
+        with pytest.raises(ConfigError):
+            pop.load_config(_good(tmp_path), [text.replace(": ", "=", 1)])
+
+
+def _good(folder: Path) -> Path:
+    path = folder / "good.yaml"
+    path.write_text("domain: math\ncorpus: {type: pocket}\nmodel: {type: pocket}\n", encoding="utf-8")
+    return path
+
+
+def test_anchors_and_merges_may_be_used(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "domain: math\ncorpus: {type: pocket}\nmodel: &m {type: simulated, seed: 3}\ntraining: {type: none}\n"
+        "teachers: {judge: *m, solver: {<<: *m, seed: 4}}\n",
+        encoding="utf-8",
+    )
+    teachers = pop.load_config(path).model_dump(mode="json")["teachers"]
+    assert teachers["judge"]["seed"] == 3 and teachers["solver"]["seed"] == 4
