@@ -1,15 +1,13 @@
 """The whole configuration of a run, as one tree. Defaults are the paper's values; unions are told apart by `type`.
 
-    base.py       what every node is made of
-    corpus.py     where documents come from, and which are used
+    corpus.py     where documents come from, which are used, and what is measured before and after
     models.py     which model plays, and where it works
     synthesis.py  documents to scored candidates to pairs
     training.py   pairs to a better model
-    rounds.py     when a run of several rounds ends early
-    measure.py    what is measured before and after
-    run.py        RunConfig, the root
+    run.py        RunConfig, the root, with stop rules and budget
+    values.py     what names, places and seeds may be
+    validation.py what every node is made of, and what is wrong with plain data, in words
     files.py      YAML in and out
-    complaints.py what is wrong with a file, in words
 
 A field here is a promise to users: one name, one meaning, a one-line description. Nothing in this room imports torch.
 Everybody imports from the room, not from its files.
