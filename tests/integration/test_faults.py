@@ -15,6 +15,7 @@ from pop_selfplay.cli import run as run_command
 from pop_selfplay.config import RunConfig, dump_config
 from pop_selfplay.errors import JournalDamaged, JournalError, JournalStopped
 from pop_selfplay.journal import Journal, schema
+from pop_selfplay.journal.files import is_locked, take_lock
 from pop_selfplay.journal.pairs import read_pairs
 from tests.integration.faults import damage, read_only, signal_at, start_pop
 from tests.integration.runs import simulated_config, write_texts
@@ -129,6 +130,14 @@ def test_a_read_only_run_can_be_seen_and_exported_and_says_why_it_cannot_go_on(
             said = capfd.readouterr().err
             assert str(finished) in said and "copy the run directory to a writable place" in said and said.count("\n") == 1
     assert (tmp_path / "after.jsonl").read_bytes() == before
+
+
+def test_who_holds_a_lock_is_seen_on_a_read_only_disk(tmp_path: Path) -> None:
+    lock = tmp_path / "run.lock"
+    with take_lock(lock), read_only(tmp_path):
+        assert is_locked(lock)
+    with read_only(tmp_path):
+        assert not is_locked(lock)
 
 
 def test_a_killed_run_made_read_only_still_shows_what_its_log_holds(tmp_path: Path, config: RunConfig) -> None:
