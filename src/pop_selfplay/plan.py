@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from pop_selfplay.config import RunConfig, Synthesis, prices_of
-from pop_selfplay.corpus import divide
+from pop_selfplay.corpus import split_documents
 from pop_selfplay.domains import Domain, load_domain
 from pop_selfplay.errors import UsageError
 from pop_selfplay.records import Document, Role
@@ -62,7 +62,7 @@ class Plan(NamedTuple):
         return sum(role.money for role in self.roles)
 
 
-class Measured(NamedTuple):
+class EarlierRun(NamedTuple):
     """What an earlier run took: generated tokens per call of each role, and generated tokens per second of synthesis."""
 
     source: str
@@ -86,14 +86,14 @@ def calls_per_episode(synthesis: Synthesis, domain: Domain) -> dict[Role, int]:
     }
 
 
-def make_plan(config: RunConfig, like: Measured | None = None, tokens_per_second: float | None = None) -> Plan:
+def make_plan(config: RunConfig, like: EarlierRun | None = None, tokens_per_second: float | None = None) -> Plan:
     """Read the corpus and return the plan of the first round. Nothing is written, and no model is asked.
 
     `like` replaces the assumed lengths and speed by measured ones, `tokens_per_second` the speed. Raises CorpusError and
     DomainError as a run would.
     """
     domain = load_domain(config.domain)
-    documents = tuple(divide(config).rounds[1])
+    documents = tuple(split_documents(config).rounds[1])
     written = {**_assumed(config, domain), **(like.written if like else {})}
     roles = _roles(config, domain, documents, written)
     speed = tokens_per_second or (like.tokens_per_second if like else None) or TOKENS_PER_SECOND
@@ -110,7 +110,7 @@ def make_plan(config: RunConfig, like: Measured | None = None, tokens_per_second
     )
 
 
-def _lengths(written: Mapping[str, float], like: Measured | None) -> str:
+def _lengths(written: Mapping[str, float], like: EarlierRun | None) -> str:
     """Say how long the texts of each role are taken to be, and which of these lengths nobody has measured."""
     known = like.written if like else {}
     lines = {
@@ -199,7 +199,7 @@ def _words(tokens: float) -> str:
     return " ".join(["word"] * round(tokens / TOKENS_PER_WORD))
 
 
-def measured(result: RunResult, source: str) -> Measured:
+def measured(result: RunResult, source: str) -> EarlierRun:
     """Return what the first round of an earlier run took, from its result (`compute_result`).
 
     Raises UsageError when it has made no calls.
@@ -209,7 +209,7 @@ def measured(result: RunResult, source: str) -> Measured:
     generated = sum(cost.generated for cost in usage.values())
     if not any(cost.calls for cost in usage.values()):
         raise UsageError(f"--like {source}: no call of its first round is finished yet; name a run that has some")
-    return Measured(
+    return EarlierRun(
         source,
         {role: cost.generated / cost.calls for role, cost in usage.items() if cost.calls},
         generated / seconds if seconds else None,

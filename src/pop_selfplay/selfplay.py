@@ -15,18 +15,18 @@ round used and from the model that the round before it trained, for as long as t
 round's model is the result.
 """
 
-from pop_selfplay.corpus import divide
+from pop_selfplay.corpus import split_documents
 from pop_selfplay.episode import ToPlay, play_all, unfinished
 from pop_selfplay.errors import TrainingError, UsageError
 from pop_selfplay.evaluation.measure import comparison, measure
 from pop_selfplay.evaluation.rounds import still_helps, stopped, worth_training
 from pop_selfplay.journal.notes import TRAINING
 from pop_selfplay.journal.pairs import write_pairs
+from pop_selfplay.models.identity import weights_of
 from pop_selfplay.pairing import pairs_of
 from pop_selfplay.plan import calls_per_episode
 from pop_selfplay.report.result import write_result
 from pop_selfplay.results.run import RunResult
-from pop_selfplay.runs.casting import weights_of
 from pop_selfplay.runs.lineage import note_lineage
 from pop_selfplay.runs.session import Session
 from pop_selfplay.stages.refusals import ask_again, last_words
@@ -64,7 +64,7 @@ def choose_documents(session: Session) -> None:
     if journal.document_ids(1):
         return
     session.observer.phase("reading the corpus")
-    rounds, dropped = divide(config)
+    rounds, dropped = split_documents(config)
     journal.store_documents(rounds, dropped)
 
 

@@ -12,10 +12,10 @@ from pop_selfplay.config import RunConfig
 from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.journal import Journal
 from pop_selfplay.models import POCKET_WEIGHTS
+from pop_selfplay.models.identity import weights_hash
 from pop_selfplay.observer import Unwatched
 from pop_selfplay.pocket.quickstart import quickstart_config
 from pop_selfplay.report.tables import usage_rows
-from pop_selfplay.runs.lineage import weights_hash
 from pop_selfplay.runs.session import open_session, watch_session
 from pop_selfplay.selfplay import next_to_train
 from tests.learning import Margins, shifted

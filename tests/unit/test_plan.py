@@ -7,7 +7,7 @@ from pop_selfplay.config import RunConfig, parse_config
 from pop_selfplay.domains import load_domain
 from pop_selfplay.errors import CorpusError, UsageError
 from pop_selfplay.judging import MODES
-from pop_selfplay.plan import CRITERIA, Measured, calls_per_episode, make_plan, measured
+from pop_selfplay.plan import CRITERIA, EarlierRun, calls_per_episode, make_plan, measured
 from pop_selfplay.records import Role
 from pop_selfplay.report.tables import plan_table
 from tests.integration.runs import write_texts
@@ -89,7 +89,7 @@ def test_hidden_documents_make_the_prompts_of_proposer_and_rubric_writer_shorter
 
 
 def test_hours_go_by_the_speed_given_else_by_the_one_measured(texts: Path) -> None:
-    like = Measured("runs/small", {"solver": 1000.0}, 100.0)
+    like = EarlierRun("runs/small", {"solver": 1000.0}, 100.0)
     slow, fast = make_plan(config(texts), like), make_plan(config(texts), like, tokens_per_second=1e9)
     generated = sum(role.generated for role in slow.roles)
     assert slow.hours > generated / 100 / 3600 > fast.hours
@@ -101,7 +101,7 @@ def test_an_earlier_run_tells_tokens_per_call_and_speed() -> None:
     usage = {"solver": {"calls": 4, "prompt": 1, "cached": 0, "generated": 400, "money": 0.0}}
     seconds = {"synthesis": 2.0, "training": 0.0, "measure": 0.0}
     like = measured(run_result(round_result(usage=usage, seconds=seconds)), "runs/small")
-    assert like == Measured("runs/small", {"solver": 100.0}, 200.0)
+    assert like == EarlierRun("runs/small", {"solver": 100.0}, 200.0)
 
 
 def test_an_earlier_run_without_calls_tells_nothing() -> None:

@@ -1,4 +1,4 @@
-"""Documents in: read them (`reader.py`), choose the ones a run works on (`sampling.py`), divide them (`split.py`).
+"""Documents in: read them (`reader.py`), choose the ones a run works on (`sampling.py`), split them by round (`split.py`).
 
     entries = read_documents(config.corpus)
     choice = choose(entries, seed=config.seed, count=4096, filter=config.filter)
@@ -15,7 +15,16 @@ dropping a document goes into `sampling.py`, its arithmetic into `text/`.
 from pop_selfplay.corpus.benchmarks import read_benchmarks
 from pop_selfplay.corpus.reader import read_documents
 from pop_selfplay.corpus.rows import Entry, Skipped
-from pop_selfplay.corpus.sampling import Choice, choose
-from pop_selfplay.corpus.split import Division, divide
+from pop_selfplay.corpus.sampling import ChosenDocuments, choose
+from pop_selfplay.corpus.split import SplitDocuments, split_documents
 
-__all__ = ["Choice", "Division", "Entry", "Skipped", "choose", "divide", "read_benchmarks", "read_documents"]
+__all__ = [
+    "ChosenDocuments",
+    "Entry",
+    "Skipped",
+    "SplitDocuments",
+    "choose",
+    "read_benchmarks",
+    "read_documents",
+    "split_documents",
+]

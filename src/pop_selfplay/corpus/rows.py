@@ -1,12 +1,12 @@
 """One row of a corpus (a JSONL line, a Parquet row, a dataset row, a text file) becomes a document or a reason."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 from pop_selfplay.config import FilesCorpus, HuggingFaceCorpus
 from pop_selfplay.records import Document
+from pop_selfplay.text.characters import valid_unicode
 
 Reason = Literal[
     "unreadable",  # the file system, the decompressor or the Parquet reader gave up on a file
@@ -20,7 +20,6 @@ Reason = Literal[
     "no_id_field",  # an id field is configured, and is missing or null
     "empty",  # nothing but white space
 ]
-_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +60,10 @@ def to_entry(
             return Skipped(place, "no_id_field")
         row_id = str(given)
     title = row.get(config.title_field) if config.title_field is not None else None
-    title_text = "" if title is None else _sound(str(title))
-    return Document(id=printable(row_id), text=_sound(text), title=title_text, source=printable(source))
+    title_text = "" if title is None else valid_unicode(str(title))
+    return Document(id=printable(row_id), text=valid_unicode(text), title=title_text, source=printable(source))
 
 
 def printable(name: str) -> str:
     """Return a file name or id as valid Unicode; different names stay different."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _sound(text: str) -> str:
-    """Return `text` as valid Unicode: JSON can hold halves of surrogate pairs, which no tokenizer or file accepts."""
-    return _LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -35,7 +35,7 @@ Ground = Literal["duplicate_id", "contaminated", "near_duplicate"]
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ChosenDocuments:
     """What was chosen, and what became of the rest: `read` = `available` + the sum of `dropped`.
 
     `documents` are cut to the filter's max_words, and in the order of their hashes. `available` are the documents that
@@ -50,7 +50,7 @@ class Choice:
     dropped: Mapping[str, int]
 
 
-def choose(entries: Iterable[Entry], *, seed: int, count: int, filter: DocumentFilter, skip: int = 0) -> Choice:
+def choose(entries: Iterable[Entry], *, seed: int, count: int, filter: DocumentFilter, skip: int = 0) -> ChosenDocuments:
     """Return the `count` documents that follow the first `skip` ones in the order of their hashes.
 
     `entries` may be iterated more than once. Raises CorpusError when nothing is left to choose, with the reasons, and
@@ -74,7 +74,7 @@ def choose(entries: Iterable[Entry], *, seed: int, count: int, filter: DocumentF
     available = read - dropped.total()
     if len(kept) <= skip:
         raise CorpusError(_nothing_left(available, read, dropped, filter, firsts))
-    return Choice(tuple(kept[skip:]), available, read, dict(dropped))
+    return ChosenDocuments(tuple(kept[skip:]), available, read, dict(dropped))
 
 
 def _fill(

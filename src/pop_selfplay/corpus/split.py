@@ -1,4 +1,4 @@
-"""Which documents each round of a run works on. The run and its plan (`--dry-run`) divide a corpus by the same function."""
+"""Which documents each round of a run works on. The run and its plan (`--dry-run`) split a corpus by the same function."""
 
 from itertools import islice
 from typing import NamedTuple
@@ -10,14 +10,14 @@ from pop_selfplay.errors import CorpusError
 from pop_selfplay.records import Document
 
 
-class Division(NamedTuple):
+class SplitDocuments(NamedTuple):
     """`rounds[0]` are the documents held out for measurement, `rounds[k]` those of round k; `dropped` counts by reason."""
 
     rounds: list[list[Document]]
     dropped: dict[str, int]
 
 
-def divide(config: RunConfig) -> Division:
+def split_documents(config: RunConfig) -> SplitDocuments:
     """Read the corpus of `config` and choose the documents of every round; the last one may get fewer than it asks for.
 
     Raises CorpusError when nothing is left for the last round.
@@ -35,4 +35,4 @@ def divide(config: RunConfig) -> Division:
             f"the corpus has {choice.available} usable documents, too few for {played} of "
             f"{config.synthesis.documents} and {held_out} held out for measurement: add documents or lower {lower}"
         )
-    return Division(rounds, dict(choice.dropped))
+    return SplitDocuments(rounds, dict(choice.dropped))

@@ -10,10 +10,10 @@ from collections import Counter
 
 from pop_selfplay.evaluation.model_spec import Contestant
 from pop_selfplay.journal import CallKey, Journal, StoredCall
-from pop_selfplay.method.parsing import valid_unicode
 from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, Notice
 from pop_selfplay.records import Message, Role
 from pop_selfplay.seeds import derive_seed
+from pop_selfplay.text.characters import valid_unicode
 
 ROUND = 0
 

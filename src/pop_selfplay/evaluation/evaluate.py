@@ -10,7 +10,7 @@ every single call. So a killed evaluation goes on where it stopped.
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,21 +23,20 @@ from pop_selfplay.evaluation.benchmarks.data import SUFFIXES, baseline_answers, 
 from pop_selfplay.evaluation.cached_model import RecordedModel
 from pop_selfplay.evaluation.eval_dir import Workplace, open_workplace, reporting
 from pop_selfplay.evaluation.model_spec import Contestant
-from pop_selfplay.evaluation.result import Measured, evaluation_result
-from pop_selfplay.evaluation.suites import Choice, EvalSpec
+from pop_selfplay.evaluation.result import BenchmarkOutcome, evaluation_result
+from pop_selfplay.evaluation.suites import EvalSpec, SuiteEntry
 from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.journal.notes import Note
+from pop_selfplay.models.base import Notice
 from pop_selfplay.records import Role
 from pop_selfplay.results.evaluation import EvalResult
 from pop_selfplay.seeds import derive_seed
-
-Tell = Callable[[str], None]
 
 RESULT: Final = "eval.json"
 EVALUATION: Final = "evaluation"
 """The directory of a run that holds its evaluation."""
 
-BENCHMARK: Final[Note[Measured]] = Note("benchmark/{}/{}", Measured)
+BENCHMARK: Final[Note[BenchmarkOutcome]] = Note("benchmark/{}/{}", BenchmarkOutcome)
 """What one model came to on one benchmark, under its name and a hash of the settings that decide it."""
 
 
@@ -45,7 +44,7 @@ BENCHMARK: Final[Note[Measured]] = Note("benchmark/{}/{}", Measured)
 class _Prepared:
     """A benchmark ready to run: its code, its local rows, and the answers that `versus` ones compare with, if from a file."""
 
-    choice: Choice
+    choice: SuiteEntry
     tasks: Tasks
     rows: list[Row] | None
     baseline: dict[str, str] | None
@@ -58,10 +57,10 @@ class _Work:
     plan: EvalSpec
     place: Workplace
     judge: RecordedModel | None
-    tell: Tell
+    tell: Notice
 
 
-def evaluate_in(out: Path, plan: EvalSpec, tell: Tell = lambda line: None) -> EvalResult:
+def evaluate_in(out: Path, plan: EvalSpec, tell: Notice = lambda line: None) -> EvalResult:
     """Run `plan` in the directory `out`, write eval.json there and return its content. Called again it does what is left.
 
     Raises what `evaluate` raises, UsageError when model and base are the same, and JournalError when `out` cannot be used.
@@ -74,7 +73,7 @@ def evaluate_in(out: Path, plan: EvalSpec, tell: Tell = lambda line: None) -> Ev
     return result
 
 
-async def evaluate(plan: EvalSpec, place: Workplace, tell: Tell) -> EvalResult:
+async def evaluate(plan: EvalSpec, place: Workplace, tell: Notice) -> EvalResult:
     """Run `plan` in `place` and return its result, the content of eval.json. `tell` hears what begins and how far it is.
 
     Raises UsageError or ConfigError before the first call when a judge, a package or a data file is missing.
@@ -91,7 +90,7 @@ async def evaluate(plan: EvalSpec, place: Workplace, tell: Tell) -> EvalResult:
     return evaluation_result(plan, [ready.tasks for ready in prepared], model, base, place.journal.tally)
 
 
-def _prepare(plan: EvalSpec, choice: Choice) -> _Prepared:
+def _prepare(plan: EvalSpec, choice: SuiteEntry) -> _Prepared:
     benchmark = choice.benchmark
     if benchmark.judged and plan.judge is None:
         raise UsageError(f"benchmark {benchmark.name} needs a judge: name one by --judge")
@@ -111,10 +110,10 @@ def _prepare(plan: EvalSpec, choice: Choice) -> _Prepared:
 
 
 async def _measure_all(
-    work: _Work, prepared: Sequence[_Prepared], contestant: Contestant, base: dict[str, Measured] | None
-) -> dict[str, Measured]:
+    work: _Work, prepared: Sequence[_Prepared], contestant: Contestant, base: dict[str, BenchmarkOutcome] | None
+) -> dict[str, BenchmarkOutcome]:
     """Return benchmark → what `contestant` came to. The model is opened only if something is left to run, and closed."""
-    done: dict[str, Measured] = {}
+    done: dict[str, BenchmarkOutcome] = {}
     model = RecordedModel(contestant, Role.SOLVER, work.place.journal, work.plan.seed, work.tell)
     try:
         for ready in prepared:
@@ -134,7 +133,7 @@ async def _measure_all(
     return done
 
 
-async def _measure(work: _Work, ready: _Prepared, model: RecordedModel, baseline: dict[str, str] | None) -> Measured:
+async def _measure(work: _Work, ready: _Prepared, model: RecordedModel, baseline: dict[str, str] | None) -> BenchmarkOutcome:
     from pop_selfplay.evaluation.inspect_adapter import build_task, inspect_model, run_task
 
     plan, choice = work.plan, ready.choice
@@ -159,7 +158,7 @@ async def _measure(work: _Work, ready: _Prepared, model: RecordedModel, baseline
     keep_answer = bool(choice.benchmark.versus)
     items = tuple(_item(ready.tasks, sample, keep_answer=keep_answer) for sample in ran.samples)
     log, root = Path(ran.log.removeprefix("file://")), work.place.path.resolve()
-    return Measured(items, str(log.relative_to(root) if log.is_relative_to(root) else log))
+    return BenchmarkOutcome(items, str(log.relative_to(root) if log.is_relative_to(root) else log))
 
 
 def _progress(model: RecordedModel, judge: RecordedModel | None) -> str:

@@ -35,9 +35,8 @@ from pop_selfplay.evaluation.rounds import best_model
 from pop_selfplay.journal import RunDirectory
 from pop_selfplay.models import open_model
 from pop_selfplay.models.base import ChatModel, Notice
-from pop_selfplay.runs.casting import settings_name, weights_of
+from pop_selfplay.models.identity import settings_name, weights_stamp
 from pop_selfplay.runs.session import watch_session
-from pop_selfplay.seeds import derive_seed
 
 _SHIPPED: Final[dict[str, ModelConfig]] = {"pocket": PocketModel(), "simulated": SimulatedModel()}
 _YAML: Final = (".yaml", ".yml")
@@ -74,7 +73,7 @@ def named_model(text: str) -> tuple[str, ModelConfig]:
 
 def contestant(label: str, config: ModelConfig) -> Contestant:
     """Return the contestant that `config` describes."""
-    identity = settings_name(config) + _fingerprint(config)
+    identity = settings_name(config) + weights_stamp(config)
     in_flight = config.max_in_flight if isinstance(config, (EndpointModel, VllmModel)) else 256
     return Contestant(label, identity, lambda notice: open_model(config, name=identity, notice=notice), in_flight)
 
@@ -131,13 +130,3 @@ def _of_run(path: Path, number: str) -> tuple[str, ModelConfig]:
             asked = f"no model of round {number}" if number else "no trained model yet"
             raise UsageError(f"the run {path} has {asked}: go on with `pop run {path}`, or name another round")
         return f"{path.name}#{round_}", session.casting.policy(round_ + 1)
-
-
-def _fingerprint(config: ModelConfig) -> str:
-    """Return what tells apart the weights that lie in one directory at different times; empty where there is no directory."""
-    weights = None if isinstance(config, EndpointModel) else weights_of(config)
-    if weights is None or not Path(weights).expanduser().is_dir():
-        return ""
-    files = sorted(path for path in Path(weights).expanduser().iterdir() if path.is_file())
-    facts = [f"{path.name} {(status := path.stat()).st_size} {status.st_mtime_ns}" for path in files]
-    return f"-{derive_seed(*facts):016x}"

@@ -22,7 +22,7 @@ from pop_selfplay.stats.intervals import Estimate, Range, bounded
 
 
 @dataclass(frozen=True)
-class Measured:
+class BenchmarkOutcome:
     """What one model came to on one benchmark: every answer, scored or lost, and the log (relative to the workplace)."""
 
     items: Sequence[Item]
@@ -44,7 +44,11 @@ class Measured:
 
 
 def evaluation_result(
-    plan: EvalSpec, tasks: Sequence[Tasks], model: dict[str, Measured], base: dict[str, Measured] | None, tally: Tally
+    plan: EvalSpec,
+    tasks: Sequence[Tasks],
+    model: dict[str, BenchmarkOutcome],
+    base: dict[str, BenchmarkOutcome] | None,
+    tally: Tally,
 ) -> EvalResult:
     """Return the content of eval.json; docs/evaluation.md tells every field."""
     rows = [_row(plan, choice_tasks, index, model, base) for index, choice_tasks in enumerate(tasks)]
@@ -62,7 +66,7 @@ def evaluation_result(
 
 
 def _row(
-    plan: EvalSpec, tasks: Tasks, index: int, model: dict[str, Measured], base: dict[str, Measured] | None
+    plan: EvalSpec, tasks: Tasks, index: int, model: dict[str, BenchmarkOutcome], base: dict[str, BenchmarkOutcome] | None
 ) -> BenchmarkResult:
     choice = plan.choices[index]
     benchmark = choice.benchmark

@@ -4,7 +4,7 @@
       - math_500
       - {name: gsm8k, limit: 200, temperature: 0.5, epochs: 4, options: {fewshot: 8}}
 
-A suite gets a row in SUITES; a setting of a benchmark a field in Choice.
+A suite gets a row in SUITES; a setting of a benchmark a field in SuiteEntry.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ SUITES: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
-class Choice(Config):
+class SuiteEntry(Config):
     """One benchmark of a suite. What is left out is the benchmark's own setting."""
 
     name: str = Field(description="a benchmark")
@@ -66,7 +66,7 @@ class Choice(Config):
         return {**self.benchmark.options, **self.options}
 
     @model_validator(mode="after")
-    def _has_the_options(self) -> "Choice":
+    def _has_the_options(self) -> "SuiteEntry":
         known = self.benchmark.options
         for option, value in self.options.items():
             if option not in known:
@@ -81,7 +81,7 @@ class EvalSpec:
     """What is to be measured. `limit` and `seed` hold for all benchmarks; a benchmark's own limit goes before."""
 
     suite: str
-    choices: Sequence[Choice]
+    choices: Sequence[SuiteEntry]
     model: Contestant
     against: Contestant | None = None
     judge: Contestant | None = None
@@ -89,14 +89,14 @@ class EvalSpec:
     limit: int | None = None
     seed: int = 42
 
-    def limit_of(self, choice: Choice) -> int | None:
+    def limit_of(self, choice: SuiteEntry) -> int | None:
         return self.limit if choice.limit is None else choice.limit
 
 
 class SuiteFile(Config):
     """The content of a suite file."""
 
-    benchmarks: list[Choice] = Field(min_length=1)
+    benchmarks: list[SuiteEntry] = Field(min_length=1)
 
     @field_validator("benchmarks", mode="before")
     @classmethod
@@ -104,25 +104,25 @@ class SuiteFile(Config):
         return [{"name": item} if isinstance(item, str) else item for item in value] if isinstance(value, list) else value
 
 
-def load_suite(name_or_file: str) -> list[Choice]:
+def load_suite(name_or_file: str) -> list[SuiteEntry]:
     """Return the benchmarks of a suite: its name, the name of a single benchmark, or a YAML file.
 
     Raises UsageError that lists the suites, ConfigError when a file is not a suite.
     """
     if name_or_file in SUITES:
-        return [Choice(name=name) for name in SUITES[name_or_file]]
+        return [SuiteEntry(name=name) for name in SUITES[name_or_file]]
     path = Path(name_or_file)
     if path.suffix in (".yaml", ".yml"):
         return _read(path)
     if name_or_file in BENCHMARKS:
-        return [Choice(name=find_benchmark(name_or_file).name)]
+        return [SuiteEntry(name=find_benchmark(name_or_file).name)]
     raise UsageError(
         f"no suite {name_or_file!r}: there are {', '.join(SUITES)}, every benchmark by its name "
         f"({', '.join(BENCHMARKS)}), or a YAML file"
     )
 
 
-def _read(path: Path) -> list[Choice]:
+def _read(path: Path) -> list[SuiteEntry]:
     try:
         choices = SuiteFile.model_validate(read_yaml(path, "suite")).benchmarks
     except ValidationError as error:

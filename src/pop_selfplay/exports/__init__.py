@@ -18,7 +18,7 @@ from typing import Final
 
 from pop_selfplay.errors import UsageError
 from pop_selfplay.exports import grpo, openai, trl, verifiers, verl
-from pop_selfplay.exports.formats import Asked, PairFormat, ProblemFormat
+from pop_selfplay.exports.formats import ExportedProblem, PairFormat, ProblemFormat
 from pop_selfplay.journal import RunDirectory
 from pop_selfplay.journal.pairs import read_pairs, write_rows
 from pop_selfplay.pairing import paired, pairs_of
@@ -72,11 +72,11 @@ def export_run(directory: Path, out: Path, format_: PairFormat | ProblemFormat) 
     return read_session(directory, write)
 
 
-def _problems(session: Session) -> Iterator[Asked]:
+def _problems(session: Session) -> Iterator[ExportedProblem]:
     """Yield the problems of all finished episodes that online RL can use, in their order."""
     config = session.config
     made = paired(session.journal, config.rounds, session.domain, config.pairing, config.seed)
     for place, found in enumerate(sound(made)):
         problem, rubric = found.graded
         prompt = session.domain.render("solve", problem=problem.text)
-        yield Asked(place, problem, rubric, prompt, session.domain.name, found.episode.round)
+        yield ExportedProblem(place, problem, rubric, prompt, session.domain.name, found.episode.round)

@@ -13,7 +13,7 @@ BOTH: Final = tuple(SUFFIXES)
 JSON_LINES: Final = (".jsonl",)
 
 
-class Asked(NamedTuple):
+class ExportedProblem(NamedTuple):
     """A problem with its rubric (None where answers are verified) and the conversation that asks it, the `place`-th of all."""
 
     place: int
@@ -35,7 +35,7 @@ class PairFormat(NamedTuple):
 class ProblemFormat(NamedTuple):
     """Rows of problems with their rubrics."""
 
-    row: Callable[[Asked], dict[str, object]]
+    row: Callable[[ExportedProblem], dict[str, object]]
     schema: pa.Schema
     suffixes: tuple[str, ...] = BOTH
 

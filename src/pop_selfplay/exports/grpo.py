@@ -4,7 +4,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from pop_selfplay.exports.formats import Asked, ProblemFormat, plain, rubric_json
+from pop_selfplay.exports.formats import ExportedProblem, ProblemFormat, plain, rubric_json
 from pop_selfplay.journal.pairs import MESSAGES, storable
 
 SCHEMA: Final = pa.schema(
@@ -21,7 +21,7 @@ SCHEMA: Final = pa.schema(
 )
 
 
-def row(asked: Asked) -> dict[str, object]:
+def row(asked: ExportedProblem) -> dict[str, object]:
     """Return one row. `rubric` is JSON; the reference answer is for looking at, not for training."""
     return {
         "prompt": plain(asked.prompt),

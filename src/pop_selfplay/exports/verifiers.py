@@ -5,7 +5,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from pop_selfplay.exports.formats import Asked, ProblemFormat, plain, plain_rubric
+from pop_selfplay.exports.formats import ExportedProblem, ProblemFormat, plain, plain_rubric
 from pop_selfplay.journal.pairs import MESSAGES, storable
 
 SCHEMA: Final = pa.schema(
@@ -13,7 +13,7 @@ SCHEMA: Final = pa.schema(
 )
 
 
-def row(asked: Asked) -> dict[str, object]:
+def row(asked: ExportedProblem) -> dict[str, object]:
     """Return one row. `info` holds problem_id, problem and rubric, the columns that the reward looks for."""
     info = {
         "problem_id": storable(asked.problem.id),

@@ -8,7 +8,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from pop_selfplay.exports.formats import Asked, ProblemFormat, plain, rubric_json
+from pop_selfplay.exports.formats import ExportedProblem, ProblemFormat, plain, rubric_json
 from pop_selfplay.journal.pairs import MESSAGES, storable
 
 _EXTRA: Final = ("problem_id", "problem", "reference_answer")
@@ -26,7 +26,7 @@ SCHEMA: Final = pa.schema(
 )
 
 
-def row(asked: Asked) -> dict[str, object]:
+def row(asked: ExportedProblem) -> dict[str, object]:
     """Return one row. The style says that a function scores the answers, and not one of verl's reward models."""
     return {
         "data_source": storable(f"pop/{asked.domain}"),

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from pop_selfplay.errors import JournalError, UsageError
 from pop_selfplay.journal.files import replacing
 from pop_selfplay.records import Message, PreferencePair
+from pop_selfplay.text.characters import valid_unicode
 
 Format = Literal["parquet", "jsonl"]
 
@@ -83,7 +84,7 @@ def storable(text: str) -> str:
     """
     if text.isascii() and "\0" not in text:
         return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").replace("\0", "\ufffd")
+    return valid_unicode(text).replace("\0", "\ufffd")
 
 
 def _plain(value: Any) -> Any:

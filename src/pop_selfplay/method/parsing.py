@@ -28,7 +28,7 @@ import unicodedata
 from typing import Final, Literal, NamedTuple
 
 from pop_selfplay.method.rubric_json import MAX_CRITERIA, MAX_JSON_CHARACTERS, parse_evaluation, parse_rubric
-from pop_selfplay.method.tags import Parsed, Rejection, cut_reasoning, extract_tag, find_tag, valid_unicode
+from pop_selfplay.method.tags import Parsed, Rejection, cut_reasoning, extract_tag, find_tag
 from pop_selfplay.text.characters import visible
 
 __all__ = [
@@ -48,7 +48,6 @@ __all__ = [
     "parse_proposal",
     "parse_rubric",
     "read_side",
-    "valid_unicode",
 ]
 
 Side = Literal["A", "B"]

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from pop_selfplay.method.json_output import UnreadableJSON, folded, read_json
-from pop_selfplay.method.tags import Parsed, Rejection, cut_reasoning, find_tag, valid_unicode
+from pop_selfplay.method.tags import Parsed, Rejection, cut_reasoning, find_tag
 from pop_selfplay.records import Criterion, Rating, Rubric
-from pop_selfplay.text.characters import visible
+from pop_selfplay.text.characters import valid_unicode, visible
 
 MAX_CRITERIA: Final = 5
 MAX_JSON_CHARACTERS: Final = 65_536

@@ -56,11 +56,6 @@ class _Mark(NamedTuple):
     closes: bool
 
 
-def valid_unicode(text: str) -> str:
-    """Return `text` with lone surrogates, which no file or database can hold, replaced by U+FFFD."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
 def cut_reasoning(completion: str, tag: str | None = None, *, json: bool = False) -> str | Rejection:
     """Return what follows the end of the reasoning, the last `</think>`; the whole text where there is none.
 

@@ -20,7 +20,7 @@ from pop_selfplay.pocket import wording
 from pop_selfplay.pocket.wording import ATTRIBUTES, EXAM_OPENING, NAME_HEADS, NAME_TAILS, Asked, asked
 from pop_selfplay.records import Problem
 
-__all__ = ["Asked", "ExamQuestion", "Outcome", "Verdict", "World", "asked", "grade", "knows_truth", "truth_score"]
+__all__ = ["Asked", "ExamQuestion", "Grade", "Outcome", "World", "asked", "grade", "knows_truth", "truth_score"]
 
 SELF_PLAY, HELD_OUT, FAMILIAR, FOREIGN = 100, 60, 80, 300
 SHARE_TRUE: Final = (0.2, 0.5)
@@ -37,7 +37,7 @@ class ExamQuestion(NamedTuple):
     text: str
 
 
-class Verdict(NamedTuple):
+class Grade(NamedTuple):
     """What an answer is worth on one fact: 2 stated right (known), 1 right but hedged, 0 wrong or omitted."""
 
     rating: int
@@ -94,23 +94,23 @@ def choose_attributes(rng: random.Random) -> tuple[str, ...]:
     return tuple(rng.sample(list(ATTRIBUTES), rng.choice((2, 3))))
 
 
-def grade(world: World, entity: str, attributes: Sequence[str], answer_text: str) -> dict[str, Verdict]:
+def grade(world: World, entity: str, attributes: Sequence[str], answer_text: str) -> dict[str, Grade]:
     """Return the verdict on each of `attributes`, against the truth about `entity`."""
     return grade_against(world.truth[entity], entity, attributes, answer_text)
 
 
-def grade_against(facts: Mapping[str, str], entity: str, attributes: Sequence[str], answer_text: str) -> dict[str, Verdict]:
+def grade_against(facts: Mapping[str, str], entity: str, attributes: Sequence[str], answer_text: str) -> dict[str, Grade]:
     """Like `grade`, with `facts` for the truth. Contradictions and facts about another plant are wrong."""
     about_it = wording.names_in(answer_text) <= {entity}
     return {attribute: _verdict(facts[attribute], wording.stated(attribute, answer_text), about_it) for attribute in attributes}
 
 
-def _verdict(truth: str, statements: Sequence[wording.Statement], about_it: bool) -> Verdict:
+def _verdict(truth: str, statements: Sequence[wording.Statement], about_it: bool) -> Grade:
     if not statements:
-        return Verdict(0, "omitted")
+        return Grade(0, "omitted")
     if not about_it or {statement.value for statement in statements} != {truth}:
-        return Verdict(0, "wrong")
-    return Verdict(1, "hedged") if any(statement.hedged for statement in statements) else Verdict(2, "known")
+        return Grade(0, "wrong")
+    return Grade(1, "hedged") if any(statement.hedged for statement in statements) else Grade(2, "known")
 
 
 def _fame(attribute: str, rng: random.Random, *, disputed: bool) -> _Fame:

@@ -8,7 +8,6 @@ session and changes what is different: `session.casting.copy(journal=…)`.
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,15 +15,10 @@ from functools import cached_property
 from typing import NamedTuple, TypeVar
 
 from pop_selfplay.config import (
-    ADDED,
-    OPERATIONAL,
-    EndpointModel,
     LocalModel,
     ModelConfig,
-    PocketModel,
     Prices,
     RunConfig,
-    SimulatedModel,
     VllmModel,
     capacity_of,
     prices_of,
@@ -32,13 +26,13 @@ from pop_selfplay.config import (
 from pop_selfplay.corpus import read_benchmarks
 from pop_selfplay.domains import Domain
 from pop_selfplay.journal import Journal, RunDirectory
-from pop_selfplay.models import POCKET_WEIGHTS, open_model
+from pop_selfplay.models import open_model
 from pop_selfplay.models.base import ChatModel
+from pop_selfplay.models.identity import settings_name
 from pop_selfplay.models.metered import Meter, MeteredModel
 from pop_selfplay.observer import Observer, Unwatched
 from pop_selfplay.records import Role
 from pop_selfplay.runs.accounting import Account
-from pop_selfplay.seeds import derive_seed
 from pop_selfplay.stages.calls import Cast
 from pop_selfplay.stages.reuse import open_earlier
 from pop_selfplay.text.overlap import BenchmarkIndex
@@ -192,27 +186,3 @@ class Casting:
         """Show whoever watches what the journal counts now."""
         tally = self.journal.tally
         self.observer.refresh(tally, self.account.money(tally))
-
-
-def settings_name(model: ModelConfig) -> str:
-    """Return a name for the settings that decide what a model writes: the same wherever and however fast it works."""
-    unset = {name for name in ADDED & type(model).model_fields.keys() if getattr(model, name) == _default(model, name)}
-    settings = model.model_dump(mode="json", exclude=set(OPERATIONAL) | unset)
-    return f"{model.type}-{derive_seed(json.dumps(settings, sort_keys=True)):016x}"
-
-
-def _default(model: ModelConfig, name: str) -> object:
-    return type(model).model_fields[name].get_default(call_default_factory=True)
-
-
-def weights_of(model: ModelConfig) -> str | None:
-    """Return the directory or hub name of a model's weights, None where it has none."""
-    match model:
-        case LocalModel() | VllmModel():
-            return model.path
-        case PocketModel():
-            return str(POCKET_WEIGHTS)
-        case EndpointModel():
-            return model.weights
-        case SimulatedModel():
-            return None

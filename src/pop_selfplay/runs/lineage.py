@@ -4,20 +4,15 @@ The note `LINEAGE` of a round and role (of measure/<round> and role for a measur
 plays now at its end. There is more than one only where the model was exchanged in the middle, as by training a round again.
 """
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 from pop_selfplay.config import ModelConfig, PocketModel
 from pop_selfplay.journal.notes import LINEAGE
+from pop_selfplay.models.identity import weights_hash, weights_of
 from pop_selfplay.records import Role
 from pop_selfplay.results.run import Ancestor
-from pop_selfplay.runs.casting import weights_of
 from pop_selfplay.runs.session import Session
-
-_DECIDES: Final = {".safetensors", ".bin", ".json", ".jinja", ".model"}
-"""Suffixes of the files of a model directory that decide what the model writes."""
 
 
 def note_lineage(session: Session, what: str, policies: Mapping[Role, int], *, measured: Role | None = None) -> None:
@@ -55,15 +50,3 @@ def lineage_of(session: Session, round_: int) -> dict[str, tuple[Ancestor, ...]]
     """Return role → the models that played it in `round_`, the latest at the end; empty before the round began."""
     noted = {role.value: LINEAGE.read(session.journal, round_, role) for role in Role}
     return {role: ancestors for role, ancestors in noted.items() if ancestors is not None}
-
-
-def weights_hash(directory: Path) -> str | None:
-    """Return a hash of the files that decide what the model in `directory` writes; None where there is no such directory."""
-    if not directory.is_dir():
-        return None
-    digest = hashlib.sha256()
-    for path in sorted(path for path in directory.iterdir() if path.suffix in _DECIDES and path.is_file()):
-        digest.update(path.name.encode() + b"\0")
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:32]

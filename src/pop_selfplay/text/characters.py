@@ -21,6 +21,11 @@ _POSING: Final = str.maketrans(
 _ENCLOSED: Final = ((0x1F150, 26), (0x1F170, 26), (0x1F1E6, 26))  # letters on dark circles and squares, and those of flags
 
 
+def valid_unicode(text: str) -> str:
+    """Return `text` with lone surrogates, which no file or database can hold, replaced by U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def visible(text: str) -> str:
     """Return `text` without the characters that cannot be seen."""
     return text if text.isascii() else _HIDDEN.sub("", text)

@@ -31,9 +31,9 @@ from pop_selfplay.config import HuggingFaceCorpus, Training, load_config, regist
 from pop_selfplay.errors import UsageError
 from pop_selfplay.journal import RunDirectory
 from pop_selfplay.journal.pairs import read_pairs
+from pop_selfplay.models.identity import weights_of
 from pop_selfplay.records import PreferencePair, Step
 from pop_selfplay.results.training import TrainingFigures
-from pop_selfplay.runs.casting import weights_of
 from pop_selfplay.runs.session import Session, read_session
 
 T = TypeVar("T", bound=Training)

@@ -141,7 +141,7 @@ class DropReason(enum.StrEnum):
     TOO_LONG = "too_long"
 
 
-class Limits(NamedTuple):
+class LengthLimits(NamedTuple):
     """Longest prompt and longest prompt with answer, in tokens; None for no limit. `where` is the setting that holds them."""
 
     prompt: int | None
@@ -159,7 +159,11 @@ class Chosen(NamedTuple, Generic[E]):
 
 
 def choose_pairs(
-    pairs: Sequence[PreferencePair], encode: Callable[[PreferencePair], E], limits: Limits, held_out_share: float, seed: int
+    pairs: Sequence[PreferencePair],
+    encode: Callable[[PreferencePair], E],
+    limits: LengthLimits,
+    held_out_share: float,
+    seed: int,
 ) -> Chosen[E]:
     """Return the pairs to train on and to hold out, as `encode` makes them tokens, the same for any order of `pairs`.
 
@@ -187,7 +191,7 @@ def choose_pairs(
     return Chosen(train, held_out, dict(sorted(dropped.items())), max(tokens.longest for tokens in encoded.values()))
 
 
-def too_long(tokens: Encoded, limits: Limits) -> DropReason | None:
+def too_long(tokens: Encoded, limits: LengthLimits) -> DropReason | None:
     """Return why the pair does not fit the limits, None when it does."""
     if limits.prompt is not None and len(tokens.prompt) > limits.prompt:
         return DropReason.PROMPT_TOO_LONG
@@ -228,7 +232,7 @@ def on_disk(pairs: Sequence[Encoded], directory: Path) -> Dataset:
     return load_from_disk(directory)
 
 
-def _all_dropped(dropped: Counter[str], limits: Limits) -> str:
+def _all_dropped(dropped: Counter[str], limits: LengthLimits) -> str:
     counts = ", ".join(f"{reason}: {count}" for reason, count in sorted(dropped.items()))
     return (
         f"all {dropped.total()} preference pairs were dropped ({counts}): raise {limits.where}.max_prompt_length "

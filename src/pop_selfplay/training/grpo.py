@@ -59,7 +59,7 @@ class OnlineJob(NamedTuple):
     origin: Origin | None = None
 
 
-class Asked(NamedTuple):
+class OnlineProblems(NamedTuple):
     """The problems that are trained on, by id, with the conversation that asks each, and what was dropped, by reason.
 
     `longest` is the longest conversation, in tokens.
@@ -129,7 +129,7 @@ def require_one_process() -> None:
         )
 
 
-def fitting(problems: Sequence[Graded], domain: Domain, tokenizer: Any, limit: int | None) -> Asked:
+def fitting(problems: Sequence[Graded], domain: Domain, tokenizer: Any, limit: int | None) -> OnlineProblems:
     """Return the problems whose conversation has at most `limit` tokens, in the order of their ids.
 
     Raises TrainingError when none is left, or when the chat template cannot render a conversation.
@@ -149,11 +149,11 @@ def fitting(problems: Sequence[Graded], domain: Domain, tokenizer: Any, limit: i
             f"there is no problem to train on ({dropped.total()} were longer than training.grpo.max_prompt_length {limit}): "
             "play more documents (synthesis.documents); `pop status` shows what was dropped and why"
         )
-    return Asked(kept, prompts, dict(dropped), longest)
+    return OnlineProblems(kept, prompts, dict(dropped), longest)
 
 
 def make_trainer(
-    asked: Asked, rewards: RubricRewards, job: OnlineJob, tokenizer: Any, settings: OnlineSettings, directory: Path
+    asked: OnlineProblems, rewards: RubricRewards, job: OnlineJob, tokenizer: Any, settings: OnlineSettings, directory: Path
 ) -> OnlineTrainer:
     """Return TRL's trainer, ready to train."""
     config = settings.grpo_config(directory, job.seed, asked.longest)
@@ -182,7 +182,7 @@ def make_trainer(
 
 
 def _train(
-    asked: Asked, rewards: RubricRewards, job: OnlineJob, tokenizer: Any, settings: OnlineSettings, watch: OnlineWatch
+    asked: OnlineProblems, rewards: RubricRewards, job: OnlineJob, tokenizer: Any, settings: OnlineSettings, watch: OnlineWatch
 ) -> None:
     """Train to the end, from the last checkpoint if there is one, and save the last weights."""
     trainer = make_trainer(asked, rewards, job, tokenizer, settings, watch.directory)
@@ -200,7 +200,7 @@ def _train(
     save_weights(trainer, watch.directory / LAST, dtype, watch.advice)
 
 
-def result_of(watch: OnlineWatch, asked: Asked, seconds: float) -> OnlineResult:
+def result_of(watch: OnlineWatch, asked: OnlineProblems, seconds: float) -> OnlineResult:
     """Return the figures of a finished training."""
     tenth = max(1, len(watch.steps) // 10)
     return OnlineResult(
@@ -227,7 +227,7 @@ def _facts(job: OnlineJob, result: OnlineResult) -> Facts:
     return Facts(job.start, method, data, settings, figures, job.origin)
 
 
-def _request(job: OnlineJob, asked: Asked) -> dict[str, object]:
+def _request(job: OnlineJob, asked: OnlineProblems) -> dict[str, object]:
     """Return what tells this training from another one: a training that was asked for the same is taken up."""
     return {
         "start": job.start,

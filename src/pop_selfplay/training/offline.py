@@ -36,7 +36,7 @@ from pop_selfplay.training.checkpoints import (
     take_up,
     unfinished_directory,
 )
-from pop_selfplay.training.data import Chosen, E, Limits, choose_pairs, on_disk
+from pop_selfplay.training.data import Chosen, E, LengthLimits, choose_pairs, on_disk
 from pop_selfplay.training.export import Facts, finish, peft_config, push, save_weights
 from pop_selfplay.training.loading import four_bits, load_model_config, load_tokenizer, memory_given_back, threads_for
 from pop_selfplay.training.trl_config import Defaults, Settings, quiet_libraries
@@ -153,7 +153,7 @@ class Offline(TrainerOnPairs, Generic[E, H]):
 
     def choose(self, job: Job, tokenizer: Any, settings: Settings) -> Chosen[E]:
         """Return the pairs that are trained on and held out, as token ids. Raises TrainingError when none is left."""
-        limits = Limits(settings.max_prompt_length, settings.max_length, settings.where)
+        limits = LengthLimits(settings.max_prompt_length, settings.max_length, settings.where)
         return choose_pairs(job.pairs, partial(self.encode, tokenizer=tokenizer), limits, self.config.held_out_share, job.seed)
 
     def make_trainer(self, chosen: Chosen[E], job: Job, tokenizer: Any, settings: Settings, directory: Path) -> Any:

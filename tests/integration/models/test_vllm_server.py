@@ -19,12 +19,12 @@ from tests.unit.models.makers import make_request
 from pop_selfplay.config import RunConfig, SimulatedModel, VllmModel, dump_config
 from pop_selfplay.errors import ModelRefused, ModelUnavailable
 from pop_selfplay.models import open_model
+from pop_selfplay.models.identity import weights_of
 from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.models.simulated.server import serving, simulated_app
 from pop_selfplay.models.vllm_server import VllmChatModel
 from pop_selfplay.models.vllm_server.process import end_leftover
 from pop_selfplay.models.vllm_server.watchdog import in_group, started_at
-from pop_selfplay.runs.casting import weights_of
 from pop_selfplay.runs.session import open_session
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="leftovers are told apart by /proc")

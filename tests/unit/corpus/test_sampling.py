@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pop_selfplay.config import DocumentFilter, PocketCorpus
-from pop_selfplay.corpus import Choice, Entry, Skipped, choose, read_documents
+from pop_selfplay.corpus import ChosenDocuments, Entry, Skipped, choose, read_documents
 from pop_selfplay.errors import CorpusError
 from pop_selfplay.records import Document
 from pop_selfplay.text.overlap import shingle_set, similarity
@@ -24,7 +24,7 @@ def document(number: int, text: str | None = None) -> Document:
     return Document(id=f"d{number}", text=f"text {number}" if text is None else text)
 
 
-def chosen(entries: Sequence[Entry], count: int, skip: int = 0, seed: int = 1) -> Choice:
+def chosen(entries: Sequence[Entry], count: int, skip: int = 0, seed: int = 1) -> ChosenDocuments:
     return choose(entries, seed=seed, count=count, skip=skip, filter=ANY_LENGTH)
 
 
@@ -72,7 +72,7 @@ def test_the_choice_does_not_depend_on_the_order_of_the_corpus(
 ) -> None:
     shuffled = rng.sample(documents, len(documents))
     try:
-        expected: Choice | None = chosen(documents, count, skip)
+        expected: ChosenDocuments | None = chosen(documents, count, skip)
     except CorpusError:
         expected = None
     if expected is None:
@@ -196,7 +196,7 @@ def test_short_documents_are_dropped_and_long_ones_cut() -> None:
     ]
     choice = choose(entries, seed=0, count=9, filter=DocumentFilter(min_words=3, max_words=3))
     assert [document.text for document in choice.documents] == ["one\n\ttwo  three"]
-    assert choice == Choice(choice.documents, available=1, read=4, dropped={"too_short": 1, "bad_json": 2})
+    assert choice == ChosenDocuments(choice.documents, available=1, read=4, dropped={"too_short": 1, "bad_json": 2})
 
 
 def test_texts_that_are_equal_in_the_part_that_is_used_are_duplicates() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from pop_selfplay.evaluation.eval_dir import open_workplace
 from pop_selfplay.evaluation.evaluate import evaluate
 from pop_selfplay.evaluation.model_spec import Contestant
-from pop_selfplay.evaluation.suites import Choice, EvalSpec
+from pop_selfplay.evaluation.suites import EvalSpec, SuiteEntry
 from pop_selfplay.models.base import ChatRequest, Completion
 
 
@@ -47,14 +47,14 @@ def write_rows(folder: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> Pa
 def run(
     out: Path,
     data: Path | None,
-    *choices: str | Choice,
+    *choices: str | SuiteEntry,
     model: Contestant,
     against: Contestant | None = None,
     judge: Contestant | None = None,
     limit: int | None = None,
 ) -> dict[str, Any]:
     """Evaluate `model` on `choices` and return the content of eval.json."""
-    chosen = [Choice(name=choice) if isinstance(choice, str) else choice for choice in choices]
+    chosen = [SuiteEntry(name=choice) if isinstance(choice, str) else choice for choice in choices]
     plan = EvalSpec("test", chosen, model, against, judge, data, limit, seed=3)
     with open_workplace(out) as place:
         return asyncio.run(evaluate(plan, place, lambda line: None)).model_dump(mode="json")

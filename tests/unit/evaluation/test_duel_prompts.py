@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from pop_selfplay.errors import ConfigError
-from pop_selfplay.evaluation.duel.prompts import Prompt, read_prompts
+from pop_selfplay.evaluation.duel.prompts import DuelPrompt, read_prompts
 from pop_selfplay.evaluation.duel.verdict import parse_verdict
 
 
-def prompts(path: Path, content: str | bytes) -> list[Prompt]:
+def prompts(path: Path, content: str | bytes) -> list[DuelPrompt]:
     path.write_bytes(content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content)
     return list(read_prompts(path).prompts)
 

@@ -13,7 +13,7 @@ from pop_selfplay.errors import ConfigError, ModelUnavailable, RequestRefused, U
 from pop_selfplay.evaluation.eval_dir import reporting
 from pop_selfplay.evaluation.evaluate import evaluate_in
 from pop_selfplay.evaluation.model_spec import contestant
-from pop_selfplay.evaluation.suites import Choice, EvalSpec
+from pop_selfplay.evaluation.suites import EvalSpec, SuiteEntry
 from tests.unit.evaluation.makers import Player, playing, run, write_rows
 
 SUMS = [{"question": f"What is {n} and {n}?", "answer": f"Add them.\n#### {2 * n}"} for n in range(1, 9)]
@@ -74,10 +74,10 @@ def test_the_log_is_inspects_own_and_holds_every_sample(tmp_path: Path) -> None:
 def test_few_shot_examples_come_before_the_question(tmp_path: Path) -> None:
     data = write_rows(write_rows(tmp_path / "data", "gsm8k", SUMS[:2]), "gsm8k_train", SUMS[2:])
     player = Player(adds)
-    run(tmp_path / "out", data, Choice(name="gsm8k", options={"fewshot": 3}), model=playing("a", player))
+    run(tmp_path / "out", data, SuiteEntry(name="gsm8k", options={"fewshot": 3}), model=playing("a", player))
     assert all(r.messages[0].role == "system" and "What is 3 and 3?" in r.messages[0].content for r in player.requests)
     with pytest.raises(ConfigError, match="gsm8k_train"):
-        run(tmp_path / "out", data, Choice(name="gsm8k", options={"fewshot": 7}), model=playing("a", player))
+        run(tmp_path / "out", data, SuiteEntry(name="gsm8k", options={"fewshot": 7}), model=playing("a", player))
 
 
 def test_math_500_checks_the_boxed_answer_as_mathematics_over_all_epochs(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_an_interrupt_stops_the_evaluation_and_loses_no_finished_call(tmp_path: 
 def test_a_model_is_not_held_against_itself(tmp_path: Path) -> None:
     same = playing("a", adds)
     with pytest.raises(UsageError, match="same model"):
-        evaluate_in(tmp_path / "out", EvalSpec("gsm8k", [Choice(name="gsm8k")], same, against=same))
+        evaluate_in(tmp_path / "out", EvalSpec("gsm8k", [SuiteEntry(name="gsm8k")], same, against=same))
 
 
 def test_what_waits_long_is_reported_again_and_again() -> None:
@@ -243,7 +243,7 @@ def test_a_server_that_is_down_is_told_and_other_peoples_warnings_are_not_silenc
 ) -> None:
     data = write_rows(tmp_path / "data", "gsm8k", SUMS)
     nobody = contestant("nobody", EndpointModel(base_url="http://127.0.0.1:9/v1", model="m", patience_s=0.2))
-    plan, told = EvalSpec("test", [Choice(name="gsm8k")], nobody, data_dir=data), list[str]()
+    plan, told = EvalSpec("test", [SuiteEntry(name="gsm8k")], nobody, data_dir=data), list[str]()
     with pytest.raises(ModelUnavailable, match="tries in"):
         evaluate_in(tmp_path / "out", plan, told.append)
     assert any("cannot be reached; paused, waiting up to 0.2 s for it" in line for line in told)

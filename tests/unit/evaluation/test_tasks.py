@@ -11,7 +11,7 @@ import pytest
 from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.evaluation.benchmarks.arena_hard import parse_verdict
 from pop_selfplay.evaluation.benchmarks.eq_bench import ASPECTS, STRENGTHS, WEAKNESSES, parse_ratings, parse_share
-from pop_selfplay.evaluation.suites import Choice
+from pop_selfplay.evaluation.suites import SuiteEntry
 from tests.unit.evaluation.makers import Player, playing, run, write_rows
 
 
@@ -72,7 +72,7 @@ def test_multiple_choice_scores_the_letter(tmp_path: Path, name: str, rows: list
 def test_aime_takes_the_last_number_of_both_years(tmp_path: Path) -> None:
     write_rows(tmp_path / "data", "aime2024", [{"ID": "1", "Problem": "Six sevens?", "Answer": 42, "Solution": ""}])
     data = write_rows(tmp_path / "data", "aime2025", [{"id": "1", "problem": "Two?", "answer": "002"}])
-    choices = [Choice(name=name, epochs=2) for name in ("aime2024", "aime2025")]
+    choices = [SuiteEntry(name=name, epochs=2) for name in ("aime2024", "aime2025")]
     model = playing("m", lambda prompt: "So\nANSWER: \\boxed{42}" if "Six" in prompt else "ANSWER: 3")
     result = run(tmp_path / "out", data, *choices, model=model)
     assert [row["figures"]["accuracy"]["model"]["mean"] for row in result["benchmarks"]] == [1, 0]
@@ -160,7 +160,7 @@ def test_writingbench_averages_the_ratings_of_its_checklist(tmp_path: Path) -> N
         return json.dumps({"score": 2 * int(rated[1]) + 1, "reason": "so"})
 
     model = playing("m", lambda prompt: "My {{story}}")
-    english = Choice(name="writingbench", options={"language": "en"})
+    english = SuiteEntry(name="writingbench", options={"language": "en"})
     result = run(tmp_path / "out", data, english, model=model, judge=playing("j", editor))
     assert result["benchmarks"][0]["figures"]["score"]["model"] == {"mean": 5.0, "low": None, "high": None, "n": 1}
 
@@ -204,7 +204,7 @@ def test_arena_hard_compares_with_the_base_in_both_orders(tmp_path: Path) -> Non
 def test_a_strong_verdict_counts_three_times_and_a_flip_is_seen(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "data", "arena_hard_v2", ARENA)
     partial = playing("j", referee("A>>B", "A>B"))
-    hard = Choice(name="arena_hard_v2", options={"category": "hard_prompt"})
+    hard = SuiteEntry(name="arena_hard_v2", options={"category": "hard_prompt"})
     row = run(tmp_path / "out", data, hard, model=GOOD, against=PLAIN, judge=partial)["benchmarks"][0]
     assert row["figures"]["win_rate"]["model"]["mean"] == 0.75
     assert row["summary"]["flip_rate"]["mean"] == 1
@@ -322,7 +322,7 @@ def test_math_500_reads_a_dataset_of_the_hub(tmp_path: Path, monkeypatch: pytest
         return [sample_fields(row) for row in rows]
 
     monkeypatch.setattr("pop_selfplay.evaluation.benchmarks.math_500.hf_dataset", hf_dataset)
-    choice = Choice(name="math_500", epochs=1)
+    choice = SuiteEntry(name="math_500", epochs=1)
     assert accuracy(run(tmp_path / "out", None, choice, model=playing("m", lambda prompt: "\\boxed{1}"))) == 0.5
     assert asked == [("HuggingFaceH4/MATH-500", "test")]
 

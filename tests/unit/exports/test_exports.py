@@ -16,7 +16,7 @@ from tests.unit.stages.scripted import RUBRIC
 import pop_selfplay as pop
 from pop_selfplay.errors import UsageError
 from pop_selfplay.exports import FORMATS, grpo, verifiers
-from pop_selfplay.exports.formats import Asked, PairFormat, ProblemFormat
+from pop_selfplay.exports.formats import ExportedProblem, PairFormat, ProblemFormat
 from pop_selfplay.journal import RunDirectory
 from pop_selfplay.journal.pairs import row_of, write_rows
 from pop_selfplay.records import Message, Problem, Rubric
@@ -132,7 +132,7 @@ def test_every_line_for_openai_is_what_its_guide_asks_for(run: Path, tmp_path: P
 def test_whatever_a_model_wrote_can_be_stored(tmp_path: Path, name: str, suffix: str) -> None:
     format_ = FORMATS[name]
     criterion = RUBRIC.criteria[0].model_copy(update={"name": STRANGE})
-    asked = Asked(
+    asked = ExportedProblem(
         0, Problem(id=STRANGE, document_id=STRANGE, text=STRANGE, reference_answer=STRANGE),
         Rubric(criteria=(criterion,)), (Message(role="user", content=STRANGE),), STRANGE, 1,
     )  # fmt: skip
@@ -145,7 +145,7 @@ def test_whatever_a_model_wrote_can_be_stored(tmp_path: Path, name: str, suffix:
 
 
 def test_problems_whose_answers_are_verified_have_no_rubric() -> None:
-    asked = Asked(0, Problem(id="a", document_id="d", text="1 + 1?", reference_answer="2"), None, (), "math", 1)
+    asked = ExportedProblem(0, Problem(id="a", document_id="d", text="1 + 1?", reference_answer="2"), None, (), "math", 1)
     assert grpo.row(asked)["rubric"] == ""
     assert json.loads(str(verifiers.row(asked)["info"]))["rubric"] is None
 

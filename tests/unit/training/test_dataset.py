@@ -11,9 +11,9 @@ from jinja2 import TemplateError
 
 from pop_selfplay.errors import TrainingError
 from pop_selfplay.records import Message, PreferencePair
-from pop_selfplay.training.data import DropReason, Limits, TokenPair, choose_pairs, encode_pair, on_disk, split, too_long
+from pop_selfplay.training.data import DropReason, LengthLimits, TokenPair, choose_pairs, encode_pair, on_disk, split, too_long
 
-NO_LIMITS = Limits(None, None, "training.dpo")
+NO_LIMITS = LengthLimits(None, None, "training.dpo")
 
 
 class WordTokenizer:
@@ -67,12 +67,12 @@ def make_pair(
     ("limits", "verdict"),
     [
         (NO_LIMITS, None),
-        (Limits(8, 12, "training.dpo"), None),
-        (Limits(7, 12, "training.dpo"), DropReason.PROMPT_TOO_LONG),
-        (Limits(8, 11, "training.dpo"), DropReason.TOO_LONG),
+        (LengthLimits(8, 12, "training.dpo"), None),
+        (LengthLimits(7, 12, "training.dpo"), DropReason.PROMPT_TOO_LONG),
+        (LengthLimits(8, 11, "training.dpo"), DropReason.TOO_LONG),
     ],
 )
-def test_a_pair_that_just_fits_is_kept(limits: Limits, verdict: DropReason | None) -> None:
+def test_a_pair_that_just_fits_is_kept(limits: LengthLimits, verdict: DropReason | None) -> None:
     tokens = encode_pair(make_pair(), WordTokenizer())
     assert tokens.longest == 12
     assert too_long(tokens, limits) == verdict
@@ -80,7 +80,7 @@ def test_a_pair_that_just_fits_is_kept(limits: Limits, verdict: DropReason | Non
 
 def test_the_longer_answer_counts_whichever_it_is() -> None:
     tokens = encode_pair(make_pair(rejected="well it depends on the season"), WordTokenizer())
-    assert too_long(tokens, Limits(None, 12, "training.dpo")) is DropReason.TOO_LONG
+    assert too_long(tokens, LengthLimits(None, 12, "training.dpo")) is DropReason.TOO_LONG
 
 
 def test_a_template_that_cuts_reasoning_does_not_cut_what_is_trained() -> None:
@@ -92,7 +92,7 @@ def test_a_template_that_cuts_reasoning_does_not_cut_what_is_trained() -> None:
 def test_dropped_pairs_are_counted_by_reason_and_the_rest_is_kept() -> None:
     long_question = make_pair(2, question="Which leaf of all the leaves that there are?")
     chosen = choose_pairs(
-        [make_pair(1), long_question, make_pair(3, chosen="x " * 9)], encode(), Limits(9, 14, "training.dpo"), 0, 1
+        [make_pair(1), long_question, make_pair(3, chosen="x " * 9)], encode(), LengthLimits(9, 14, "training.dpo"), 0, 1
     )
     assert chosen.train == [encode_pair(make_pair(1), WordTokenizer())]
     assert chosen.dropped == {"prompt_too_long": 1, "too_long": 1}
@@ -116,7 +116,7 @@ def test_without_pairs_the_error_says_what_to_change() -> None:
 
 def test_when_every_pair_is_dropped_the_error_names_reasons_and_limits() -> None:
     with pytest.raises(TrainingError, match=r"all 2 .*too_long: 2.*training\.dpo\.max_length \(now 3\)"):
-        choose_pairs([make_pair(1), make_pair(2)], encode(), Limits(None, 3, "training.dpo"), 0.04, 1)
+        choose_pairs([make_pair(1), make_pair(2)], encode(), LengthLimits(None, 3, "training.dpo"), 0.04, 1)
 
 
 def test_a_template_that_refuses_a_conversation_is_named() -> None:

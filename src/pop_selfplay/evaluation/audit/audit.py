@@ -17,7 +17,7 @@ from pop_selfplay.evaluation.audit.gap import gap
 from pop_selfplay.evaluation.audit.hacking import hacking
 from pop_selfplay.evaluation.audit.modes import modes
 from pop_selfplay.evaluation.audit.probes import Played, play
-from pop_selfplay.evaluation.audit.references import Judged, Yardstick, second_judge, truth, verified
+from pop_selfplay.evaluation.audit.references import SecondOpinion, Yardstick, second_judge, truth, verified
 from pop_selfplay.evaluation.audit.rubrics import rubrics
 from pop_selfplay.evaluation.audit.sample import Material, Options, Scored, gather, scored_episodes
 from pop_selfplay.evaluation.audit.yields import yields
@@ -87,7 +87,7 @@ def _families(
     played: Played,
     rounds: dict[int, tuple[Scored, ...]],
     known: tuple[Yardstick | None, Yardstick | None],
-    judged: Judged | None,
+    judged: SecondOpinion | None,
     journal: Journal,
 ) -> list[Family]:
     """`known` holds the truth and the verified final answers, as far as there are any."""

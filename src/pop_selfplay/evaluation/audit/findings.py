@@ -32,7 +32,7 @@ class Limit(NamedTuple):
         return mean < self.value if self.side == "at_least" else mean > self.value
 
 
-Limits = Mapping[str, Limit]
+Thresholds = Mapping[str, Limit]
 
 THRESHOLDS: Final[dict[str, Limit]] = {
     "gap.spearman": Limit("at_least", 0.2),  # the paper lives with 0.34
@@ -64,7 +64,7 @@ THRESHOLDS: Final[dict[str, Limit]] = {
 }
 
 
-def limits_with(settings: Iterable[str]) -> Limits:
+def limits_with(settings: Iterable[str]) -> Thresholds:
     """Return the table with `NAME=VALUE` settings applied.
 
     Raises UsageError for an unknown name or a value that is no number.
@@ -142,7 +142,7 @@ class Family:
 
     name: str
     question: str
-    limits: Limits
+    limits: Thresholds
     figures: list[Figure] = field(default_factory=list)
     details: list[Detail] = field(default_factory=list)
 

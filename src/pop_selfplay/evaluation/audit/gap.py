@@ -9,7 +9,7 @@ from typing import Final
 
 from pop_selfplay.evaluation.audit.findings import Family
 from pop_selfplay.evaluation.audit.probes import Played
-from pop_selfplay.evaluation.audit.references import Judged, Yardstick
+from pop_selfplay.evaluation.audit.references import SecondOpinion, Yardstick
 from pop_selfplay.evaluation.audit.sample import Material, over_problems, per_problem, share_of
 from pop_selfplay.records import Role
 from pop_selfplay.stats.agreement import best_worst, spearman
@@ -23,7 +23,7 @@ _SAW: Final = {True: "with document", False: "without document"}
 ByProblem = Mapping[str, Mapping[int, float]]
 
 
-def gap(material: Material, played: Played, yardsticks: Sequence[Yardstick], judged: Judged | None) -> Family:
+def gap(material: Material, played: Played, yardsticks: Sequence[Yardstick], judged: SecondOpinion | None) -> Family:
     """Return the family of the generation-verification gap."""
     family = Family(
         "gap", "Does the rubric know better than the solver, and is that thanks to the document?", material.options.limits
@@ -98,7 +98,7 @@ def _each_other(family: Family, scored: ByProblem, rewritten: ByProblem, played:
     )
 
 
-def _by_rubric(family: Family, scored: ByProblem, judged: Judged | None, seed: int) -> None:
+def _by_rubric(family: Family, scored: ByProblem, judged: SecondOpinion | None, seed: int) -> None:
     label = "rank correlation with a second judge by the run's own rubric"
     if judged is None:
         family.missing("judge_by_rubric", label, "no second judge: name one by --judge")

@@ -76,7 +76,7 @@ class Yardstick:
 
 
 @dataclass
-class Judged:
+class SecondOpinion:
     """What the second judge made of the sample."""
 
     mark: Yardstick
@@ -111,14 +111,14 @@ def verified(scored: Sequence[Scored]) -> Yardstick | None:
     return found if found.scores else None
 
 
-def second_judge(material: Material, casting: Casting, scored: Sequence[Scored]) -> Judged | None:
+def second_judge(material: Material, casting: Casting, scored: Sequence[Scored]) -> SecondOpinion | None:
     """Let the judge of the options grade the answers of `scored`; None where the options name none."""
     judge, name = material.options.judge, material.options.judge_name
     if judge is None:
         return None
     frozen = [role for role in casting.config.frozen_roles if role != Role.JUDGE]  # a teacher cannot be frozen, too
     judges = casting.copy(config=casting.config.changed({"teachers": {Role.JUDGE: judge}, "frozen_roles": frozen}))
-    judged = Judged(Yardstick(name, {}), Yardstick(f"{name}, by the run's rubric", {}))
+    judged = SecondOpinion(Yardstick(name, {}), Yardstick(f"{name}, by the run's rubric", {}))
 
     async def work(cast: Cast) -> None:
         careful = replace(cast, synthesis=cast.synthesis.changed({"judge": JudgeSampling(), "votes": 1}))

@@ -11,7 +11,7 @@ from typing import Final
 
 from pop_selfplay.config import ModelConfig, RunConfig
 from pop_selfplay.errors import UsageError
-from pop_selfplay.evaluation.audit.findings import THRESHOLDS, Limits
+from pop_selfplay.evaluation.audit.findings import THRESHOLDS, Thresholds
 from pop_selfplay.judging import ScoringMode, find_mode
 from pop_selfplay.records import Document, Episode, Evaluation, Problem, Rubric
 from pop_selfplay.runs.session import Session
@@ -41,7 +41,7 @@ class Options:
     modes: tuple[str, ...] = ()
     against: Path | None = None
     play: bool = True
-    limits: Limits = field(default_factory=lambda: THRESHOLDS)
+    limits: Thresholds = field(default_factory=lambda: THRESHOLDS)
 
 
 @dataclass(frozen=True)

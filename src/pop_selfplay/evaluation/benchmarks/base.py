@@ -53,7 +53,7 @@ class Value(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Reading:
+class SampleScore:
     """What one sample scored: a value for each of the benchmark's figures, and what its summary needs besides.
 
     Items that are alike, two openings of one story say, have the same `cluster`; by default each item is one.
@@ -105,7 +105,7 @@ class Tasks(Protocol):
         """Return the inspect Task. Raises ConfigError when the data is not in the benchmark's format."""
         ...
 
-    def read(self, sample: Any) -> Reading | str:
+    def read(self, sample: Any) -> SampleScore | str:
         """Return what a finished inspect EvalSample scored, or in a stable word why it has no score."""
         ...
 

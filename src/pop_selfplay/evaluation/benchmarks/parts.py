@@ -11,7 +11,7 @@ from inspect_ai.log import EvalSample
 from inspect_ai.model import ChatMessage, ChatMessageSystem, ChatMessageUser, GenerateConfig, Model
 from inspect_ai.scorer import Score, value_to_float
 
-from pop_selfplay.evaluation.benchmarks.base import Item, Reading, Row, Setup, Value
+from pop_selfplay.evaluation.benchmarks.base import Item, Row, SampleScore, Setup, Value
 from pop_selfplay.evaluation.benchmarks.data import read_items
 from pop_selfplay.method.parsing import Parsed, Rejection
 from pop_selfplay.records import Message
@@ -27,12 +27,12 @@ def dataset(setup: Setup, read: Callable[[Row], Sample], hub: Callable[[], Datas
     return MemoryDataset(read_items(setup.rows, read, setup.benchmark.name), name=setup.benchmark.name)
 
 
-def right_or_wrong(sample: EvalSample) -> Reading | str:
+def right_or_wrong(sample: EvalSample) -> SampleScore | str:
     """Return the accuracy of a sample that one scorer called right or wrong."""
     (score,) = (sample.scores or {"": None}).values()
     if score is None:
         return "no_score"
-    return Reading({"accuracy": Value(_AS_FLOAT(score.value))})
+    return SampleScore({"accuracy": Value(_AS_FLOAT(score.value))})
 
 
 def no_summary(items: Sequence[Item], seed: int) -> dict[str, Estimate]:
@@ -46,7 +46,7 @@ def scored(figures: dict[str, Value], *, answer: str = "", cluster: str = "", **
     return Score(value=next(iter(figures.values())).value, answer=answer, metadata=kept)
 
 
-def of_own(sample: EvalSample) -> Reading | str:
+def of_own(sample: EvalSample) -> SampleScore | str:
     """Return what one of our own scorers gave, or the reason for which it gave nothing."""
     (score,) = (sample.scores or {"": None}).values()
     if score is None:
@@ -54,7 +54,7 @@ def of_own(sample: EvalSample) -> Reading | str:
     kept = score.metadata or {}
     if "figures" not in kept:
         return str(score.reason or "no_score")
-    return Reading({name: Value(*value) for name, value in kept["figures"].items()}, kept["detail"], kept["cluster"])
+    return SampleScore({name: Value(*value) for name, value in kept["figures"].items()}, kept["detail"], kept["cluster"])
 
 
 T = TypeVar("T")

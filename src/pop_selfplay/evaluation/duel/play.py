@@ -7,7 +7,7 @@ from functools import partial
 from pop_selfplay.config import JudgeSampling, Sampling, Synthesis
 from pop_selfplay.domains import Domain, load_domain
 from pop_selfplay.errors import DomainError
-from pop_selfplay.evaluation.duel.prompts import Prompt, Questions
+from pop_selfplay.evaluation.duel.prompts import DuelPrompt, Questions
 from pop_selfplay.evaluation.duel.verdict import ROUND, Verdict, judge
 from pop_selfplay.evaluation.model_spec import Contestant
 from pop_selfplay.journal import Journal
@@ -41,7 +41,7 @@ class Duel:
 class Fight:
     """One pair of answers. `lost` says why there is no verdict, `forfeit` which side lost by having no valid answer."""
 
-    prompt: Prompt
+    prompt: DuelPrompt
     sample: int
     a: str
     b: str
@@ -74,7 +74,7 @@ async def play_duel(duel: Duel, journal: Journal, notice: Notice) -> list[Fight]
             await model.close()
 
 
-async def _fight(duel: Duel, casts: dict[str, Cast], prompt: Prompt, sample: int) -> Fight:
+async def _fight(duel: Duel, casts: dict[str, Cast], prompt: DuelPrompt, sample: int) -> Fight:
     a, b = await together(
         _answer(casts[side], prompt, f"{contestant.identity}/{sample}") for side, contestant in (("a", duel.a), ("b", duel.b))
     )
@@ -94,7 +94,7 @@ async def _fight(duel: Duel, casts: dict[str, Cast], prompt: Prompt, sample: int
     return fought(None, lost=f"judge_{verdict.reason}") if isinstance(verdict, Failure) else fought(verdict)
 
 
-async def _answer(cast: Cast, prompt: Prompt, item: str) -> str | Failure:
+async def _answer(cast: Cast, prompt: DuelPrompt, item: str) -> str | Failure:
     if prompt.tagged:
         return await ask(cast, Question(ROUND, prompt.id, Role.SOLVER, item, prompt.messages), parse_answer)
     return await ask(cast, Question(ROUND, prompt.id, Role.SOLVER, item, prompt.messages, stop=NO_STOP), _plain)
@@ -116,7 +116,7 @@ def _synthesis(duel: Duel) -> Synthesis:
     return start.changed({"solver": start.solver.changed({"temperature": duel.temperature})})
 
 
-def _check(domain: Domain, prompts: Sequence[Prompt]) -> None:
+def _check(domain: Domain, prompts: Sequence[DuelPrompt]) -> None:
     able = "compare" in domain.prompts or find_rating_mode(domain.prompts) is not None
     if any(prompt.rubric is not None for prompt in prompts) and not able:
         raise DomainError(

@@ -23,16 +23,16 @@ from pop_selfplay.config import Synthesis, complaints
 from pop_selfplay.domains import Domain
 from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.evaluation.benchmarks.data import read_file
-from pop_selfplay.method.parsing import valid_unicode
 from pop_selfplay.records import Message, Rubric, content_text
 from pop_selfplay.rewards.rubrics import read_rubric
 from pop_selfplay.runs.session import Session, read_session
+from pop_selfplay.text.characters import valid_unicode
 
 _MESSAGES: TypeAdapter[tuple[Message, ...]] = TypeAdapter(tuple[Message, ...])
 
 
 @dataclass(frozen=True)
-class Prompt:
+class DuelPrompt:
     """One thing to ask both models. `text` is what the judge is shown of it; `tagged` answers stand in `<answer>`."""
 
     id: str
@@ -47,7 +47,7 @@ class Prompt:
 class Questions:
     """The prompts of a duel; `domain` and `synthesis` are the run's where they come from a run."""
 
-    prompts: Sequence[Prompt]
+    prompts: Sequence[DuelPrompt]
     source: str
     domain: Domain | None = None
     synthesis: Synthesis | None = None
@@ -90,7 +90,7 @@ def problems_of_run(path: Path, round_: int = 0) -> Questions:
     def read(session: Session) -> Questions:
         domain = session.domain
         prompts = [
-            Prompt(e.id, domain.render("solve", problem=e.problem.text), e.problem.text, e.rubric, tagged=True)
+            DuelPrompt(e.id, domain.render("solve", problem=e.problem.text), e.problem.text, e.rubric, tagged=True)
             for e in session.journal.episodes(round_)
             if e.problem is not None and e.failure is None
         ]
@@ -103,7 +103,7 @@ def problems_of_run(path: Path, round_: int = 0) -> Questions:
     return questions
 
 
-def _prompt(row: Mapping[str, Any], number: int, path: Path) -> Prompt:
+def _prompt(row: Mapping[str, Any], number: int, path: Path) -> DuelPrompt:
     try:
         messages = _messages(row)
         rubric = read_rubric(row.get("rubric"))
@@ -120,7 +120,7 @@ def _prompt(row: Mapping[str, Any], number: int, path: Path) -> Prompt:
     text = messages[0].content if len(messages) == 1 else "\n\n".join(f"{m.role}: {m.content}" for m in messages)
     given = row.get("id")
     name = str(number) if given is None or given == "" else valid_unicode(str(given))
-    return Prompt(name, messages, text, rubric, difficulty)
+    return DuelPrompt(name, messages, text, rubric, difficulty)
 
 
 def _messages(row: Mapping[str, Any]) -> tuple[Message, ...]:

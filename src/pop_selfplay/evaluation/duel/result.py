@@ -4,7 +4,7 @@ import asyncio
 import json
 import statistics
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +12,7 @@ from pop_selfplay.evaluation.duel.play import Duel, Fight, play_duel
 from pop_selfplay.evaluation.eval_dir import open_workplace, reporting
 from pop_selfplay.journal import Journal
 from pop_selfplay.journal.files import write_atomically
+from pop_selfplay.models.base import Notice
 from pop_selfplay.results.base import ReportedEstimate
 from pop_selfplay.results.duel import (
     CriteriaFigures,
@@ -58,7 +59,7 @@ def duel_result(duel: Duel, fights: Sequence[Fight]) -> DuelResult:
     )
 
 
-def duel_in(out: Path, duel: Duel, tell: Callable[[str], None] = lambda line: None) -> DuelResult:
+def duel_in(out: Path, duel: Duel, tell: Notice = lambda line: None) -> DuelResult:
     """Play `duel` in the directory `out`, write duel.json and items.jsonl there and return the content of duel.json.
 
     Called again it makes only the calls that are left. `tell` hears now and then how far it is. Raises the errors of
@@ -73,7 +74,7 @@ def duel_in(out: Path, duel: Duel, tell: Callable[[str], None] = lambda line: No
     return result
 
 
-async def _played(duel: Duel, journal: Journal, tell: Callable[[str], None]) -> list[Fight]:
+async def _played(duel: Duel, journal: Journal, tell: Notice) -> list[Fight]:
     def say() -> None:
         calls = {role: sum(reasons.values()) for role, reasons in journal.tally.calls_by_role().items()}
         tell(", ".join(f"{count:,} calls of the {role}" for role, count in calls.items()) or "no call is finished yet")

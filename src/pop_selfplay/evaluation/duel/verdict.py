@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from pop_selfplay.domains import Prompt as JudgePrompt
-from pop_selfplay.domains import load_prompt
-from pop_selfplay.evaluation.duel.prompts import Prompt
+from pop_selfplay.domains import Prompt, load_prompt
+from pop_selfplay.evaluation.duel.prompts import DuelPrompt
 from pop_selfplay.judging import find_rating_mode, rubric_json
 from pop_selfplay.method.parsing import Parsed, Rejection, cut_reasoning, extract_tag, parse_better, read_side
 from pop_selfplay.records import Candidate, Failure, Problem, Rating, Role
@@ -42,12 +41,12 @@ class Verdict:
     criteria: tuple[tuple[str, float, float, float], ...] = ()
 
 
-def way_for(cast: Cast, prompt: Prompt) -> Way:
+def way_for(cast: Cast, prompt: DuelPrompt) -> Way:
     """Return how this prompt is judged: by ratings only where a rubric is and the domain cannot compare by one."""
     return "compare" if prompt.rubric is None or "compare" in cast.domain.prompts else "rate"
 
 
-async def judge(cast: Cast, prompt: Prompt, key: str, a: str, b: str) -> Verdict | Failure:
+async def judge(cast: Cast, prompt: DuelPrompt, key: str, a: str, b: str) -> Verdict | Failure:
     """Return the verdict on two different answers. `key` names this comparison in the journal."""
     ratings = await _ratings(cast, prompt, key, a, b)
     if way_for(cast, prompt) == "rate":
@@ -58,7 +57,7 @@ async def judge(cast: Cast, prompt: Prompt, key: str, a: str, b: str) -> Verdict
     return replace(compared, criteria=() if isinstance(ratings, Failure) else ratings)
 
 
-async def _compared(cast: Cast, prompt: Prompt, key: str, a: str, b: str) -> Verdict | Failure:
+async def _compared(cast: Cast, prompt: DuelPrompt, key: str, a: str, b: str) -> Verdict | Failure:
     """Return the verdict over both orders."""
     as_a, as_b = await together((_order(cast, prompt, f"{key}/ab", a, b), _order(cast, prompt, f"{key}/ba", b, a)))
     if isinstance(as_a, Failure):
@@ -69,7 +68,7 @@ async def _compared(cast: Cast, prompt: Prompt, key: str, a: str, b: str) -> Ver
     return Verdict((first + second) / 2, abs(first - second) == 1)
 
 
-async def _order(cast: Cast, prompt: Prompt, item: str, first: str, second: str) -> str | Failure:
+async def _order(cast: Cast, prompt: DuelPrompt, item: str, first: str, second: str) -> str | Failure:
     if prompt.rubric is None:
         messages = _general().fill({"request": prompt.text, "answer_a": first, "answer_b": second}, {})
     else:
@@ -81,7 +80,7 @@ async def _order(cast: Cast, prompt: Prompt, item: str, first: str, second: str)
 
 
 async def _ratings(
-    cast: Cast, prompt: Prompt, key: str, a: str, b: str
+    cast: Cast, prompt: DuelPrompt, key: str, a: str, b: str
 ) -> tuple[tuple[str, float, float, float], ...] | Failure:
     """Return every criterion of the rubric with both answers' ratings; nothing where no rubric is, or no prompt to rate by."""
     rated = _rating_cast(cast)
@@ -131,5 +130,5 @@ def _parse_decided(completion: str) -> Parsed[str] | Rejection:
 
 
 @functools.cache
-def _general() -> JudgePrompt:
+def _general() -> Prompt:
     return load_prompt(Path(__file__).with_name("compare.md"), _PLACES)

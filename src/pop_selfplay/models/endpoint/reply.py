@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from pop_selfplay.models.base import ChatRequest, Completion, Token
 from pop_selfplay.models.chat_template import CLOSING, OPENING, after_opened_reasoning
+from pop_selfplay.text.characters import valid_unicode
 
 _CUT_BY_TOKENS: Final = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
 _HALF_AN_ANSWER: Final = frozenset({"content_filter", "content-filter", "safety", "recitation", "error", "refusal"})
@@ -133,7 +134,7 @@ def credible(generated: int, choices: Sequence[Choice]) -> int:
 
 def _choice(raw: dict[str, Any], stop: str) -> Choice:
     message = raw.get("message")
-    text = _text(message) if isinstance(message, dict) else replaced(str(raw.get("text") or ""))
+    text = _text(message) if isinstance(message, dict) else valid_unicode(str(raw.get("text") or ""))
     reason = raw.get("finish_reason")
     reason = reason.lower() if isinstance(reason, str) else ""
     cut = reason in _CUT_BY_TOKENS
@@ -158,7 +159,7 @@ def _text(message: dict[str, Any]) -> str:
     for key in ("reasoning_content", "reasoning"):
         if isinstance(value := message.get(key), str):
             thoughts = thoughts or value
-    return replaced(f"<think>\n{thoughts}\n</think>\n\n{content}" if thoughts else content)
+    return valid_unicode(f"<think>\n{thoughts}\n</think>\n\n{content}" if thoughts else content)
 
 
 def _parts(content: Any) -> tuple[str, str]:
@@ -183,11 +184,6 @@ def _plain(node: Any) -> str:
     return node if isinstance(node, str) else ""
 
 
-def replaced(text: str) -> str:
-    """Return `text` with lone surrogates, which no file can hold, replaced by U+FFFD."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
 def _tokens(logprobs: Any) -> tuple[Token, ...] | None:
     """Every generated token with its alternatives, the token itself among them; some servers list only others."""
     content = logprobs.get("content") if isinstance(logprobs, dict) else None
@@ -202,7 +198,7 @@ def _tokens(logprobs: Any) -> tuple[Token, ...] | None:
             for other in (others if isinstance(others, list) else ())
             if _is_likely(other)
         }
-        found.append(Token(replaced(at["token"]), tuple((replaced(text), p) for text, p in likely.items())))
+        found.append(Token(valid_unicode(at["token"]), tuple((valid_unicode(text), p) for text, p in likely.items())))
     return tuple(found)
 
 

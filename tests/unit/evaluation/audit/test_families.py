@@ -25,7 +25,7 @@ from pop_selfplay.evaluation.audit.gap import gap
 from pop_selfplay.evaluation.audit.hacking import hacking
 from pop_selfplay.evaluation.audit.modes import modes
 from pop_selfplay.evaluation.audit.probes import Order, Played, Rewritten
-from pop_selfplay.evaluation.audit.references import Judged, Yardstick, verified
+from pop_selfplay.evaluation.audit.references import SecondOpinion, Yardstick, verified
 from pop_selfplay.evaluation.audit.rubrics import rubrics
 from pop_selfplay.evaluation.audit.sample import Material, Options, Scored, per_problem
 from pop_selfplay.evaluation.audit.yields import yields
@@ -86,7 +86,7 @@ def test_a_judge_that_reads_the_rubric_otherwise_than_a_second_one_warns(tmp_pat
     made, other = scored(fair), scored(by_chance)
     for them, warns in ((made, False), (other, True)):
         by_rubric = Yardstick("j", {one.id: one.scores for one in them})
-        family = gap(material(tmp_path, made), Played(), [], Judged(Yardstick("j", {}), by_rubric))
+        family = gap(material(tmp_path, made), Played(), [], SecondOpinion(Yardstick("j", {}), by_rubric))
         assert figure(family, "judge_by_rubric").warns is warns
 
 

@@ -11,7 +11,7 @@ from tests.unit.stages.scripted import Scripted
 
 from pop_selfplay.config import SimulatedModel
 from pop_selfplay.evaluation.audit.probes import Played, play
-from pop_selfplay.evaluation.audit.references import YARDSTICK, Judged, second_judge
+from pop_selfplay.evaluation.audit.references import YARDSTICK, SecondOpinion, second_judge
 from pop_selfplay.evaluation.audit.sample import Material, Options, Scored
 from pop_selfplay.journal import Journal
 from pop_selfplay.models.base import ChatRequest
@@ -159,7 +159,7 @@ def test_failures_are_counted_by_stage_and_reason(tmp_path: Path, monkeypatch: p
     assert "rubric_writer.no_tag 2" in found.why_missing("rubrics")
 
 
-def judged_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: list[Scored], model: Scripted) -> Judged:
+def judged_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: list[Scored], model: Scripted) -> SecondOpinion:
     monkeypatch.setattr("pop_selfplay.runs.casting.open_model", lambda *_, **__: model)
     base = material(tmp_path, made)
     looked_at = Material(base.session, Options(judge=SimulatedModel(), judge_name="j"), 1, base.scored)

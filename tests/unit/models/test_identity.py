@@ -3,7 +3,7 @@
 import pytest
 
 from pop_selfplay.config import EndpointModel, LocalModel, ModelConfig, VllmModel
-from pop_selfplay.runs.casting import settings_name
+from pop_selfplay.models.identity import settings_name
 
 ENDPOINT = EndpointModel(base_url="http://server.test/v1", model="m")
 
