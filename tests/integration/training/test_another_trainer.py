@@ -20,9 +20,11 @@ from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.models import POCKET_WEIGHTS
 from pop_selfplay.pocket.quickstart import quickstart_config
 from pop_selfplay.records import PreferencePair
-from pop_selfplay.results.training import OtherTraining
+from pop_selfplay.results.training import OtherTraining, TrainingResult
 from pop_selfplay.training import Observe, Origin, TrainerOnPairs, register, trainer_of
 from pop_selfplay.training.data import encode_answer
+
+DOCS = Path(__file__).parents[3] / "docs" / "training.md"
 
 
 class NudgeTraining(Training):
@@ -122,6 +124,15 @@ def test_the_command_line_trains_with_it_in_a_run_and_beside_one(
     capsys.readouterr()
     assert run_command([*beside, str(tmp_path / "grpo"), "--set", "training.type=grpo"]) == 2
     assert "it needs more than pairs" in capsys.readouterr().err
+
+
+def test_the_trainer_of_the_documentation_trains(forgotten: None, tmp_path: Path) -> None:
+    section = DOCS.read_text(encoding="utf-8").split("## Your own trainer")[1].split("\n## ")[0]
+    exec(section.split("```python\n")[1].split("```")[0], {"__name__": "documented"})
+    config = small({"type": "halfway", "dpo": {"learning_rate": 1e-4, "warmup_steps": 0, "num_train_epochs": 3}})
+    result = pop.run(config, tmp_path / "run")
+    assert isinstance(result.rounds[0].training, TrainingResult)
+    assert changed(tmp_path / "run" / "models" / "round-1")
 
 
 def test_its_settings_are_checked_like_any_other(nudge: None) -> None:

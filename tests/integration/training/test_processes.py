@@ -56,7 +56,7 @@ def synthesised(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> Pa
     return folder / "run"
 
 
-def train_in_two(run: Path) -> list[subprocess.CompletedProcess[str]]:
+def train_in_two(run: Path, *options: str) -> list[subprocess.CompletedProcess[str]]:
     """Start `pop train` as a launcher would, in two processes on this machine's processor, and wait for both."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -64,7 +64,7 @@ def train_in_two(run: Path) -> list[subprocess.CompletedProcess[str]]:
     world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
     started = [
         subprocess.Popen(
-            [sys.executable, "-m", "pop_selfplay", "train", str(run)],
+            [sys.executable, "-m", "pop_selfplay", "train", str(run), *options],
             env=os.environ | world | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -76,8 +76,8 @@ def train_in_two(run: Path) -> list[subprocess.CompletedProcess[str]]:
     return [subprocess.CompletedProcess(p.args, p.returncode, *s) for p, s in zip(started, said, strict=True)]
 
 
-def losses(run: Path) -> list[float]:
-    lines = (run / "models" / "round-1" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+def losses(model: Path) -> list[float]:
+    lines = (model / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return [entry["loss"] for entry in map(json.loads, lines) if "loss" in entry]
 
 
@@ -91,8 +91,8 @@ def test_two_processes_train_what_one_does_and_only_the_first_one_writes(
     assert "trained model in" in first.stdout
     assert (second.stdout, second.stderr) == ("", "")
 
-    assert len(losses(one)) == 3
-    assert losses(two) == pytest.approx(losses(one), abs=1e-5)
+    before, after = (losses(run / "models" / "round-1") for run in (one, two))
+    assert len(before) == 3 and after == pytest.approx(before, abs=1e-5)
     a, b = (weights(run / "models" / "round-1") for run in (one, two))
     assert a.keys() == b.keys() and all(torch.allclose(a[name], b[name], atol=1e-4) for name in a)
     assert list((two / "models").iterdir()) == [two / "models" / "round-1"]
@@ -100,6 +100,20 @@ def test_two_processes_train_what_one_does_and_only_the_first_one_writes(
     held_out = [result.pop("held_out") for result in results]
     assert held_out[0] == pytest.approx(held_out[1], abs=1e-4)
     assert {**results[0], "dropped": None, "seconds": 0} == pytest.approx({**results[1], "dropped": None, "seconds": 0})
+
+
+def test_two_processes_fine_tune_as_one_does(
+    synthesised: Path, tmp_path: Path, weights: Callable[[Path], dict[str, Any]]
+) -> None:
+    fields = "{learning_rate: 1e-3, max_prompt_length: null, warmup_steps: 0, max_steps: 3}"
+    options = ["--set", "training.type=sft", "--set", f"training.sft={fields}", "--set", "training.batch_size=2"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert run_command(["train", str(synthesised), "--out", str(one), *options]) == 0
+    first, second = train_in_two(synthesised, "--out", str(two), *options)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert len(losses(one)) == 3 and losses(two) == pytest.approx(losses(one), abs=1e-5)
+    a, b = weights(one), weights(two)
+    assert a.keys() == b.keys() and all(torch.allclose(a[name], b[name], atol=1e-4) for name in a)
 
 
 def test_when_the_first_has_nothing_to_train_the_others_go_home(synthesised: Path, tmp_path: Path) -> None:
