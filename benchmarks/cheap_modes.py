@@ -46,8 +46,8 @@ from pop_selfplay.pocket.world import World, asked, grade
 from pop_selfplay.records import PreferencePair, Role
 from pop_selfplay.runs.session import open_session, watch_session
 from pop_selfplay.selfplay import play_synthesis
-from pop_selfplay.stats.bootstrap import Totals, bootstrap_mean, bootstrap_totals, totals_by_cluster
-from pop_selfplay.stats.intervals import Estimate, clustered_mean, paired_difference
+from pop_selfplay.stats.bootstrap import Totals, bootstrap_totals, totals_by_cluster
+from pop_selfplay.stats.intervals import SHARES, SIGNED, Estimate, clustered_mean, paired_difference
 
 Figures = dict[str, Any]
 TrueGap = Callable[[PreferencePair], tuple[str, float] | None]
@@ -70,6 +70,7 @@ def by_two(gap: float) -> Figures:
 
 MODES: Final[dict[str, Figures]] = {
     FULL: {"candidates": 32, "share_identical": False, "early_stop": None},
+    f"{FULL}, 1200 documents": {"documents": 1200},
     "share_identical": {"share_identical": True},
     "logprob": {"scoring": "logprob"},
     "8 candidates": {"candidates": 8},
@@ -89,7 +90,14 @@ MODES: Final[dict[str, Figures]] = {
     "json_schema": {"json_schema": True},
 }
 IN_POCKET: Final = (
-    *(FULL, "share_identical", "8 candidates", "early_stop by 4, gap 1", "early_stop by 4, gap 1, 1200 documents"),
+    *(
+        FULL,
+        f"{FULL}, 1200 documents",
+        "share_identical",
+        "8 candidates",
+        "early_stop by 4, gap 1",
+        "early_stop by 4, gap 1, 1200 documents",
+    ),
     *(f"{BY_TWO}, gap 1.3", f"{BY_TWO}, gap 1.3, 1200 documents", f"{BY_TWO}, gap 1.9"),
 )
 """The full method is per_criterion there already; its model knows no comparisons and no schemas."""
@@ -300,10 +308,10 @@ def summary(runs: Sequence[Figures], full: Sequence[Figures]) -> Figures:
         "tokens_per_pair": round(per_pair(runs), 1),
         "tokens_per_pair_by_role": {role.value: round(per_pair(runs, role), 1) for role in Role},
         "of_full": round(per_pair(runs) / per_pair(full), 4),
-        "agreement": bootstrap_mean(right, clusters, seed=RESAMPLING).as_json(),
+        "agreement": clustered_mean(right, clusters, SHARES).as_json(),
         "agreement less that of full": agreement_difference(runs, full).as_json(),
         "truly_worse": round(statistics.fmean(gap < 0 for gap in gaps), 4),
-        "true_gap": clustered_mean(gaps, clusters).as_json(),
+        "true_gap": clustered_mean(gaps, clusters, (-2, 2)).as_json(),
     }
     if "after" not in runs[0]:
         return found
@@ -314,8 +322,8 @@ def summary(runs: Sequence[Figures], full: Sequence[Figures]) -> Figures:
                 [fact for run in which for fact in known_facts(run[when], group, kind)]
                 for which, when in ((runs, "before"), (runs, "after"), (full, "after"))
             )
-            found[f"gain {group} {kind}"] = paired_difference(before, after, who).as_json()
-            found[f"gain {group} {kind} less that of full"] = paired_difference(other, after, who).as_json()
+            found[f"gain {group} {kind}"] = paired_difference(before, after, who, SIGNED).as_json()
+            found[f"gain {group} {kind} less that of full"] = paired_difference(other, after, who, SIGNED).as_json()
     found[f"{GAIN} by seed"] = [
         round(paired_difference(known_facts(run["before"]), known_facts(run["after"]), plants(run["after"])).mean, 4)
         for run in runs

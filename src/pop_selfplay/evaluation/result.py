@@ -1,4 +1,4 @@
-"""From scored items to the table: each figure of base and model, and the paired difference, with 95 % bootstrap intervals.
+"""From scored items to the table: each figure of base and model, and the paired difference, with 95 % intervals.
 
 Differences are paired by item: only items that both models have a score for count, and all answers to one item (its epochs) are
 one cluster, as are items that the benchmark calls alike. A benchmark has regressed when the whole interval of the difference of
@@ -17,8 +17,8 @@ from pop_selfplay.evaluation.suites import EvalSpec
 from pop_selfplay.journal.tally import Tally
 from pop_selfplay.results.base import ReportedEstimate
 from pop_selfplay.results.evaluation import BenchmarkResult, DecodingResult, EvalResult, Logs, Lost, PairedFigure
-from pop_selfplay.stats.bootstrap import Totals, bootstrap_mean, bootstrap_totals, totals_by_cluster
-from pop_selfplay.stats.intervals import Estimate, Range, bounded
+from pop_selfplay.stats.bootstrap import Totals, bootstrap_totals, totals_by_cluster
+from pop_selfplay.stats.intervals import Estimate, Range, bounded, clustered_mean
 
 
 @dataclass(frozen=True)
@@ -102,14 +102,18 @@ def figure(name: str, model: Sequence[Item], base: Sequence[Item] | None, seed: 
     `within` is the range of the figure's values.
     """
     return PairedFigure(
-        base=None if base is None else ReportedEstimate.of(_mean(name, base, seed, within)),
-        model=ReportedEstimate.of(_mean(name, model, seed, within)),
+        base=None if base is None else ReportedEstimate.of(_mean(name, base, within)),
+        model=ReportedEstimate.of(_mean(name, model, within)),
         difference=None if base is None else ReportedEstimate.of(paired(name, base, model, seed, within)),
     )
 
 
 def paired(name: str, base: Sequence[Item], model: Sequence[Item], seed: int, within: Range) -> Estimate:
-    """Return the model's figure minus the base's over the items that both have it for; n counts items, not answers."""
+    """Return the model's figure minus the base's over the items that both have it for; n counts items, not answers.
+
+    The interval is that of the mean difference of the clusters. Where the two sides weigh them differently (verdicts that count
+    three times), it is no such mean, and is resampled with `seed`.
+    """
     have = [{item.id for item in items if name in item.figures} for items in (base, model)]
     both = have[0] & have[1]
     parts, clusters = [], []
@@ -121,6 +125,10 @@ def paired(name: str, base: Sequence[Item], model: Sequence[Item], seed: int, wi
                 parts.append((*own, 0.0, 0.0) if side == 0 else (0.0, 0.0, *own))
                 clusters.append(item.group)
     totals, most = totals_by_cluster(parts, clusters), within[1] - within[0]
+    if len(totals) and np.allclose(totals[:, 1], totals[:, 3]):
+        gains = ((totals[:, 2] - totals[:, 0]) / totals[:, 1]).tolist()
+        found = clustered_mean(gains, range(len(gains)), (-most, most), weights=totals[:, 1].tolist())
+        return found._replace(n=len(both))
     return bounded(bootstrap_totals(_gain, totals, len(both), seed=seed), len(totals), (-most, most))
 
 
@@ -128,9 +136,9 @@ def _gain(sums: Totals) -> npt.NDArray[np.float64]:
     return sums[:, 2] / sums[:, 3] - sums[:, 0] / sums[:, 1]
 
 
-def _mean(name: str, items: Sequence[Item], seed: int, within: Range) -> Estimate:
+def _mean(name: str, items: Sequence[Item], within: Range) -> Estimate:
     """Return the weighted mean of a figure, clustered by item; n counts items."""
     scored = [item for item in items if name in item.figures]
     values, weights = [item.figures[name].value for item in scored], [item.figures[name].weight for item in scored]
-    found = bootstrap_mean(values, [item.group for item in scored], weights=weights, seed=seed, within=within)
+    found = clustered_mean(values, [item.group for item in scored], within, weights=weights)
     return found._replace(n=len({item.id for item in scored}))

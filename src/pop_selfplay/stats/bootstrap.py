@@ -1,7 +1,7 @@
 """Percentile intervals by resampling whole clusters, for statistics that have no simple formula for their spread.
 
 Observations of one cluster (the answers to one problem, the epochs of one item) stay together in every resample. A statistic
-that is a plain mean of independent clusters needs none of this: `stats/intervals.py` has the formula.
+that is a mean needs none of this: `stats/intervals.py` has its formula, which holds better near 0 and 1 and with few clusters.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from pop_selfplay.stats.intervals import Estimate, Range, bounded
+from pop_selfplay.stats.intervals import Estimate
 
 RESAMPLES: Final = 2000
 _COUNTS_AT_ONCE: Final = 4_000_000
@@ -45,27 +45,6 @@ def bootstrap(
         [statistic(np.concatenate([members[place] for place in draw]) if alone is None else alone[draw]) for draw in draws]
     )
     return Estimate(whole, *_middle(found), n)
-
-
-def bootstrap_mean(
-    values: Sequence[float],
-    clusters: Sequence[Hashable],
-    *,
-    seed: int,
-    weights: Sequence[float] | None = None,
-    within: Range | None = None,
-    resamples: int = RESAMPLES,
-) -> Estimate:
-    """Return the mean of `values`, weighted by `weights` (≥ 0) where they are given, with its 95 % percentile interval.
-
-    The same as `bootstrap` of a weighted mean, but fast (`bootstrap_totals`). `within` is the range of the values, where known:
-    then the interval is `bounded`, and has a width also where all clusters are alike.
-    """
-    n = len(values)
-    heavy = [1.0] * n if weights is None else weights
-    totals = totals_by_cluster([(w * v, w) for v, w in zip(values, heavy, strict=True)], clusters)
-    found = bootstrap_totals(lambda sums: sums[:, 0] / sums[:, 1], totals, n, seed=seed, resamples=resamples)
-    return found if within is None else bounded(found, len(totals), within)
 
 
 def totals_by_cluster(parts: Sequence[Sequence[float]], clusters: Sequence[Hashable]) -> Totals:

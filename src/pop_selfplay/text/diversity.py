@@ -20,8 +20,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pop_selfplay.stats.bootstrap import bootstrap_mean
-from pop_selfplay.stats.intervals import SHARES, Estimate
+from pop_selfplay.stats.intervals import SHARES, Estimate, clustered_mean
 from pop_selfplay.text.overlap import NearDuplicates, normalised_words
 
 Kernel = npt.NDArray[np.float64]
@@ -111,9 +110,7 @@ def diversity(texts: Sequence[str], *, near: float, seed: int, corpus: Sequence[
         _as_share(by_halves(len(texts), of(1), seed)),
         _as_share(by_halves(len(texts), of(2), seed)),
         by_halves(len(texts), lambda chosen: vendi(kernel[np.ix_(chosen, chosen)]), seed),
-        bootstrap_mean(
-            [float(flag) for flag in near_duplicate_flags(texts, near)], range(len(texts)), seed=seed, within=SHARES
-        ),
+        clustered_mean([float(flag) for flag in near_duplicate_flags(texts, near)], range(len(texts)), SHARES),
     )
 
 

@@ -19,6 +19,7 @@ from pop_selfplay.evaluation.eval_dir import open_workplace
 from pop_selfplay.evaluation.model_spec import Contestant
 from pop_selfplay.runs.session import open_session
 from pop_selfplay.selfplay import play_synthesis
+from pop_selfplay.stats.intervals import SHARES, clustered_mean
 from tests.integration.runs import write_texts
 from tests.unit.evaluation.makers import Player, playing
 
@@ -76,7 +77,7 @@ BAD = playing("bad", lambda question: f"an answer to {question}")
 def test_the_better_model_wins_in_both_orders(tmp_path: Path) -> None:
     result, rows = duel(tmp_path, a_file(tmp_path), GOOD, BAD, playing("judge", likes(fair)))
     assert (result["wins"], result["ties"], result["losses"]) == (6, 0, 0)
-    assert result["win_rate"] == {"mean": 1.0, "low": 0.609666, "high": 1.0, "n": 6}
+    assert result["win_rate"] == clustered_mean([1.0] * 6, range(6), SHARES).as_json()
     assert result["flip_rate"]["mean"] == 0 and result["lost"] == {} and result["criteria"] is None
     assert rows[0]["a"].startswith("a good answer") and rows[0]["preference"] == 1
 

@@ -14,6 +14,7 @@ from pop_selfplay.evaluation.eval_dir import reporting
 from pop_selfplay.evaluation.evaluate import evaluate_in
 from pop_selfplay.evaluation.model_spec import contestant
 from pop_selfplay.evaluation.suites import EvalSpec, SuiteEntry
+from pop_selfplay.stats.intervals import SHARES, clustered_mean
 from tests.unit.evaluation.makers import Player, playing, run, write_rows
 
 SUMS = [{"question": f"What is {n} and {n}?", "answer": f"Add them.\n#### {2 * n}"} for n in range(1, 9)]
@@ -144,7 +145,7 @@ def test_a_refused_request_is_lost_and_counted_and_never_a_wrong_answer(tmp_path
     result = run(tmp_path / "out", data, "gsm8k", model=playing("a", refuses), against=playing("b", adds))
     (row,) = result["benchmarks"]
     assert row["lost"] == {"base": {}, "model": {"error": 1}}
-    assert row["figures"]["accuracy"]["model"] == {"mean": 1.0, "low": 0.64567, "high": 1.0, "n": 7}
+    assert row["figures"]["accuracy"]["model"] == clustered_mean([1.0] * 7, range(7), SHARES).as_json()
     assert row["figures"]["accuracy"]["difference"]["n"] == 7
 
 

@@ -3,10 +3,21 @@
 import math
 import random
 
+import numpy as np
 import pytest
 
 from pop_selfplay.seeds import derive_seed
-from pop_selfplay.stats.intervals import SHARES, SIGNED, Estimate, bounded, clustered_mean, paired_difference, wilson
+from pop_selfplay.stats.intervals import (
+    SHARES,
+    SIGNED,
+    Estimate,
+    bounded,
+    clustered_mean,
+    mean_limits,
+    paired_difference,
+    student,
+    wilson,
+)
 
 
 def test_independent_values_give_the_textbook_interval() -> None:
@@ -62,9 +73,11 @@ def test_a_share_of_nothing_or_everything_still_has_an_interval() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
-def test_where_all_clusters_are_alike_a_share_gets_wilsons_interval_by_clusters(share: float) -> None:
+def test_where_all_clusters_are_alike_a_share_is_about_as_uncertain_as_that_of_so_many_things(share: float) -> None:
     found = clustered_mean([share] * 30, [n // 3 for n in range(30)], SHARES)
-    assert found[1:3] == pytest.approx(wilson(share, 10)) and found.n == 30
+    low, high = wilson(share, 10)
+    assert found.n == 30 and 1 < (found.high - found.low) / (high - low) < 1.5
+    assert share in (found.low, found.high)
 
 
 def test_alike_clusters_within_a_range_are_never_certain_and_more_of_them_say_more() -> None:
@@ -78,3 +91,55 @@ def test_an_interval_ends_where_values_do_and_one_cluster_tells_nothing() -> Non
     assert bounded(Estimate(-0.2, -0.2, -0.2, 9), 9, (-math.inf, 1.0)).low == -math.inf
     assert clustered_mean([1.0, 1.0], ["a", "a"], SHARES).low == -math.inf
     assert clustered_mean([], [], SHARES).high == math.inf
+
+
+def test_students_quantiles_are_those_of_the_tables() -> None:
+    table = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 10: 2.228, 30: 2.042, 1000: 1.962}
+    assert student(list(table)).tolist() == pytest.approx(list(table.values()), abs=0.004)
+    assert student(0.2) == student(1)
+
+
+def test_few_clusters_give_students_interval_and_many_the_normal_one() -> None:
+    values = [1.0, 2.0, 4.0]
+    half = 4.303 * float(np.std(values, ddof=1)) / math.sqrt(3)
+    assert clustered_mean(values, range(3))[1:3] == pytest.approx((7 / 3 - half, 7 / 3 + half), rel=1e-3)
+
+
+def test_a_weight_counts_as_often_as_it_says() -> None:
+    weighted = clustered_mean([0.0, 1.0, 1.0], "abc", SHARES, weights=[1.0, 2.0, 0.0])
+    assert weighted.mean == pytest.approx(2 / 3) and weighted.n == 3
+    assert clustered_mean([0.0, 1.0, 1.0], "abb", SHARES)[:3] == pytest.approx(weighted[:3])
+
+
+def test_an_interval_and_its_mirror_image_are_alike() -> None:
+    values = [0.0, 0.0, 0.1, 0.3, 1.0, 0.0]
+    found, mirrored = clustered_mean(values, range(6), SHARES), clustered_mean([1 - v for v in values], range(6), SHARES)
+    assert (found.low, found.high) == pytest.approx((1 - mirrored.high, 1 - mirrored.low))
+    gain, loss = clustered_mean(values, range(6), SIGNED), clustered_mean([-v for v in values], range(6), SIGNED)
+    assert (gain.low, gain.high) == pytest.approx((-loss.high, -loss.low))
+
+
+def test_a_range_of_another_size_only_scales_the_interval() -> None:
+    shares = [0.0, 0.25, 1.0, 0.5, 0.0]
+    percent = clustered_mean([100 * share for share in shares], range(5), (0, 100))
+    assert percent[:3] == pytest.approx([100 * part for part in clustered_mean(shares, range(5), SHARES)[:3]])
+
+
+@pytest.mark.parametrize("clusters", [10, 30, 100])
+@pytest.mark.parametrize("chance", [0.02, 0.1, 0.9])
+def test_clustered_shares_near_the_ends_of_their_range_are_held(chance: float, clusters: int) -> None:
+    rng = np.random.default_rng(7)
+    own = rng.beta(chance * 3, (1 - chance) * 3, size=(1000, clusters))  # answers of a cluster correlate by 1/4
+    shares = rng.binomial(32, own) / 32
+    limits = mean_limits(shares, np.full_like(shares, 32.0), SHARES)
+    assert ((limits.low <= chance) & (chance <= limits.high)).mean() > 0.93
+
+
+@pytest.mark.parametrize(("better", "worse"), [(0.03, 0.0), (0.05, 0.05), (0.2, 0.1)])
+def test_differences_that_few_pairs_make_are_held(better: float, worse: float) -> None:
+    rng = np.random.default_rng(8)
+    draws = rng.random((1000, 60))
+    gains = np.where(draws < better, 1.0, np.where(draws > 1 - worse, -1.0, 0.0))
+    limits = mean_limits(gains, np.ones_like(gains), SIGNED)
+    truth = better - worse
+    assert ((limits.low <= truth) & (truth <= limits.high)).mean() > 0.93

@@ -38,7 +38,6 @@ def bias(material: Material, played: Played, truth: Yardstick | None) -> Family:
 
 
 def _length(family: Family, material: Material, truth: Yardstick | None) -> None:
-    seed = material.config.seed
     lengths = {one.id: {index: float(count_words(answer)) for index, answer in one.answers.items()} for one in material.scored}
     scores = {one.id: one.scores for one in material.scored}
     by_score = per_problem(spearman, scores, lengths)
@@ -46,7 +45,7 @@ def _length(family: Family, material: Material, truth: Yardstick | None) -> None
     family.measured(
         "length",
         "rank correlation of score and length, within a problem",
-        over_problems(by_score, seed, SIGNED),
+        over_problems(by_score, SIGNED),
         form="number",
         limit="" if known else "bias.length",
         size=True,
@@ -60,7 +59,7 @@ def _length(family: Family, material: Material, truth: Yardstick | None) -> None
     family.measured(
         "length_beyond_truth",
         "the same, beyond what length deserves by the truth",
-        over_problems(beyond, seed),
+        over_problems(beyond),
         form="number",
         limit="bias.length",
         size=True,
@@ -80,11 +79,10 @@ def _pairs(family: Family, material: Material) -> None:
             words[one.id] = float(count_words(chosen) - count_words(rejected))
             longer[one.id] = [above(words[one.id], 0.0)]
             refusals[one.id] = [float(is_refusal(_answer(one, chosen)))]
-    seed = material.config.seed
     family.measured(
         "longer_chosen",
         "pairs whose chosen answer is the longer one",
-        share_of(longer, seed),
+        share_of(longer),
         limit="bias.longer_chosen",
         good="pairs teach little about length (50 % would be nothing)",
         bad="pairs teach to write longer, whatever else they teach",
@@ -92,14 +90,14 @@ def _pairs(family: Family, material: Material) -> None:
     family.measured(
         "words_longer",
         "words by which the chosen answer is longer",
-        over_problems(words, seed),
+        over_problems(words),
         form="number",
         good="pairing.max_word_difference cuts the largest differences",
     )
     family.measured(
         "refusals_chosen",
         "pairs whose chosen answer is a refusal",
-        share_of(refusals, seed),
+        share_of(refusals),
         limit="bias.refusals_chosen",
         good="refusals do not win",
         bad="pairs teach to refuse",
@@ -119,7 +117,7 @@ def _orders(family: Family, material: Material, played: Played) -> None:
     family.measured(
         "flips",
         label,
-        share_of({id_: [float(_flipped(order)) for order in found] for id_, found in orders.items()}, material.config.seed),
+        share_of({id_: [float(_flipped(order)) for order in found] for id_, found in orders.items()}),
         limit="bias.flips",
         good="the judge mostly means the answer, not the place",
         bad="the judge goes by the place of an answer: use both orders, or don't compare",
@@ -129,7 +127,6 @@ def _orders(family: Family, material: Material, played: Played) -> None:
         "verdicts for the answer shown first",
         share_of(
             {id_: [(float(o.first == "A") + float(o.swapped == "A")) / 2 for o in found] for id_, found in orders.items()},
-            material.config.seed,
         ),
         good="50 % shows no preference",
     )
@@ -154,10 +151,10 @@ def _repeats(family: Family, material: Material, played: Played) -> None:
             continue
         if name == "sampled":
             found = {id_: best_worst(*aligned(first[id_], again[id_])) for id_ in both}
-            estimate = share_of({id_: [value] for id_, value in found.items() if value is not None}, material.config.seed)
+            estimate = share_of({id_: [value] for id_, value in found.items() if value is not None})
         else:
             same = {id_: _same(*aligned(first[id_], again[id_])) for id_ in both}
-            estimate = share_of(same, material.config.seed)
+            estimate = share_of(same)
         family.measured(
             figure,
             label,
@@ -173,7 +170,6 @@ def _same(one: Sequence[float], other: Sequence[float]) -> list[float]:
 
 
 def _spread(family: Family, material: Material) -> None:
-    seed = material.config.seed
     ties = {
         one.id: statistics.fmean(float(a == b) for a, b in combinations(one.scores.values(), 2))
         for one in material.scored
@@ -182,7 +178,7 @@ def _spread(family: Family, material: Material) -> None:
     family.measured(
         "ties",
         "pairs of candidates with the same score",
-        share_of({id_: [share] for id_, share in ties.items()}, seed),
+        share_of({id_: [share] for id_, share in ties.items()}),
         limit="bias.ties",
         good="scores tell candidates apart",
         bad="scores are coarse: which candidate is best or worst is often left to chance",
@@ -198,7 +194,6 @@ def _spread(family: Family, material: Material) -> None:
             "candidates with the highest score there is",
             share_of(
                 {one.id: [float(score >= best - SAME) for score in one.scores.values()] for one in material.scored},
-                seed,
             ),
             limit="bias.top_score",
             good="there is room above most candidates",
@@ -211,11 +206,10 @@ def _spread(family: Family, material: Material) -> None:
 
 
 def _echoes(family: Family, material: Material) -> None:
-    seed = material.config.seed
     family.measured(
         "refusals",
         "candidates that begin by declining",
-        share_of({one.id: [float(is_refusal(answer)) for answer in one.answers.values()] for one in material.scored}, seed),
+        share_of({one.id: [float(is_refusal(answer)) for answer in one.answers.values()] for one in material.scored}),
         limit="bias.refusals",
         good="by a list of phrases in the first 200 characters",
         bad="many problems cannot be answered without their documents: the proposer should make them self-contained",
@@ -231,7 +225,7 @@ def _echoes(family: Family, material: Material) -> None:
     family.measured(
         "copies",
         "candidates that share 8 words in a row with the rubric",
-        share_of(copies, seed),
+        share_of(copies),
         limit="bias.copies",
         good="rubric and answers are written independently",
         bad="rubrics are copied from the answers that they grade, or leak into them",

@@ -59,7 +59,7 @@ def _near_duplicates(family: Family, material: Material) -> None:
     family.measured(
         "near_duplicates",
         "problems that nearly repeat another one",
-        share_of({one.id: [float(flag)] for one, flag in zip(material.scored, flags, strict=True)}, material.config.seed),
+        share_of({one.id: [float(flag)] for one, flag in zip(material.scored, flags, strict=True)}),
         limit="diversity.near_duplicates",
         good="few problems repeat each other",
         bad="many problems repeat each other: more documents, or other ones, would teach more",
@@ -92,17 +92,17 @@ def _effective(family: Family, own: Texts, documents: Mapping[str, Document], se
         good="the problems keep the diversity of the corpus",
         bad="the problems are much more alike than the documents: the proposer asks the same thing of every text",
     )
-    _own_document(family, problems @ texts.T, [documents[id_] for id_ in ids], seed)
+    _own_document(family, problems @ texts.T, [documents[id_] for id_ in ids])
 
 
-def _own_document(family: Family, likeness: Kernel, documents: Sequence[Document], seed: int) -> None:
+def _own_document(family: Family, likeness: Kernel, documents: Sequence[Document]) -> None:
     """`likeness` is that of each problem (row) to each document (column)."""
     nearest = [documents[int(place)] for place in likeness.argmax(axis=1)]
     same = {f"{own.id}/0": [float(_same(own, other))] for own, other in zip(documents, nearest, strict=True)}
     family.measured(
         "own_document",
         "problems whose nearest document is their own",
-        share_of(same, seed),
+        share_of(same),
         limit="diversity.own_document",
         good="problems are about their documents: the corpus is covered, text by text",
         bad="problems cannot be told to come from their documents: they are about something else, or all about the same",

@@ -37,17 +37,17 @@ def gap(material: Material, played: Played, yardsticks: Sequence[Yardstick], jud
     for yardstick in yardsticks:
         if rewritten:
             both = {id_: scores for id_, scores in scored.items() if id_ in rewritten}
-            _against(family, yardstick, {own: both, not own: rewritten}, own, material.config.seed)
+            _against(family, yardstick, {own: both, not own: rewritten}, own)
         else:
-            _against(family, yardstick, {own: scored}, own, material.config.seed)
+            _against(family, yardstick, {own: scored}, own)
             why = played.why_missing("rubrics")
             family.missing(f"gain.{yardstick.name}", f"what the document adds, by {yardstick.name}", why)
-    _each_other(family, scored, rewritten, played, material.config.seed)
-    _by_rubric(family, scored, judged, material.config.seed)
+    _each_other(family, scored, rewritten, played)
+    _by_rubric(family, scored, judged)
     return family
 
 
-def _against(family: Family, yardstick: Yardstick, variants: Mapping[bool, ByProblem], own: bool, seed: int) -> None:
+def _against(family: Family, yardstick: Yardstick, variants: Mapping[bool, ByProblem], own: bool) -> None:
     found: dict[tuple[str, bool], dict[str, float]] = {}
     for saw in sorted(variants, reverse=True):
         ranked = found["spearman", saw] = per_problem(spearman, variants[saw], yardstick.scores)
@@ -55,7 +55,7 @@ def _against(family: Family, yardstick: Yardstick, variants: Mapping[bool, ByPro
         family.measured(
             f"spearman.{yardstick.name}.{_SAW[saw]}",
             f"rank correlation with {yardstick.name}, rubric {_SAW[saw]}",
-            over_problems(ranked, seed, SIGNED),
+            over_problems(ranked, SIGNED),
             form="number",
             limit="gap.spearman" if saw == own else "",
             good="self-made scores order the answers to a problem as it does, by this much (1 is always, 0 is chance)",
@@ -65,7 +65,7 @@ def _against(family: Family, yardstick: Yardstick, variants: Mapping[bool, ByPro
         family.measured(
             f"best_worst.{yardstick.name}.{_SAW[saw]}",
             f"best/worst points the same way as {yardstick.name}, rubric {_SAW[saw]}",
-            share_of({id_: [value] for id_, value in extremes.items()}, seed),
+            share_of({id_: [value] for id_, value in extremes.items()}),
             limit="gap.best_worst" if saw == own else "",
             good="so often the chosen answer is really the better one (50 % is chance, ties count half)",
             bad="too many pairs point the wrong way: training on them teaches errors",
@@ -77,14 +77,14 @@ def _against(family: Family, yardstick: Yardstick, variants: Mapping[bool, ByPro
         family.measured(
             f"gain.{yardstick.name}",
             f"what the document adds to best/worst, by {yardstick.name}",
-            over_problems(gains, seed, SIGNED),
+            over_problems(gains, SIGNED),
             limit="gap.document_gain",
             good="on the same problems, pairs are right by so much more often with the document",
             bad="the document makes pairs no better: the rubric writer does not use it, or it misleads",
         )
 
 
-def _each_other(family: Family, scored: ByProblem, rewritten: ByProblem, played: Played, seed: int) -> None:
+def _each_other(family: Family, scored: ByProblem, rewritten: ByProblem, played: Played) -> None:
     label = "rank correlation of both rubrics' scores with each other"
     if not rewritten:
         family.missing("with_without", label, played.why_missing("rubrics"))
@@ -92,13 +92,13 @@ def _each_other(family: Family, scored: ByProblem, rewritten: ByProblem, played:
     family.measured(
         "with_without",
         label,
-        over_problems(per_problem(spearman, scored, rewritten), seed, SIGNED),
+        over_problems(per_problem(spearman, scored, rewritten), SIGNED),
         form="number",
         good="near 1 the document changes no ranking; the lower, the more the rubric's ranking comes from it",
     )
 
 
-def _by_rubric(family: Family, scored: ByProblem, judged: SecondOpinion | None, seed: int) -> None:
+def _by_rubric(family: Family, scored: ByProblem, judged: SecondOpinion | None) -> None:
     label = "rank correlation with a second judge by the run's own rubric"
     if judged is None:
         family.missing("judge_by_rubric", label, "no second judge: name one by --judge")
@@ -106,7 +106,7 @@ def _by_rubric(family: Family, scored: ByProblem, judged: SecondOpinion | None, 
     family.measured(
         "judge_by_rubric",
         label,
-        over_problems(per_problem(spearman, scored, judged.by_rubric.scores), seed, SIGNED),
+        over_problems(per_problem(spearman, scored, judged.by_rubric.scores), SIGNED),
         form="number",
         limit="gap.judge_by_rubric",
         good="the run's judge applies the rubric much as a second one does that sees the document",

@@ -40,23 +40,23 @@ def modes(material: Material, played: Played, yardsticks: Sequence[Yardstick], j
         if name != base.name and not scores:
             family.missing(name, f"{name} against {base.name}", played.why_missing(f"modes {name}"))
         elif name != base.name:
-            _against(family, name, scores, base, material.config.seed)
+            _against(family, name, scores, base)
     _table(family, all_modes, base, yardsticks, material, journal)
     return family
 
 
-def _against(family: Family, name: str, scores: ByProblem, base: _Beside, seed: int) -> None:
+def _against(family: Family, name: str, scores: ByProblem, base: _Beside) -> None:
     family.measured(
         f"{name}.spearman",
         f"rank correlation of {name} with {base.name}",
-        over_problems(per_problem(spearman, scores, base.scores), seed, SIGNED),
+        over_problems(per_problem(spearman, scores, base.scores), SIGNED),
         form="number",
         good="on the same candidates, by the same rubrics",
     )
     family.measured(
         f"{name}.best_worst",
         f"best/worst by {name} points the same way as by {base.name}",
-        share_of({id_: [value] for id_, value in per_problem(best_worst, scores, base.scores).items()}, seed),
+        share_of({id_: [value] for id_, value in per_problem(best_worst, scores, base.scores).items()}),
         limit="modes.best_worst",
         good=f"its pairs would mostly be pairs by {base.name}, too",
         bad=f"its pairs would often be others than those by {base.name}: see which of the two the yardstick prefers",

@@ -29,26 +29,26 @@ def rubrics(material: Material, played: Played) -> Family:
     if not having:
         family.missing("rubrics", "rubrics", "the run scores by verified answers, without rubrics")
         return family
-    _contents(family, having, material.config.seed)
+    _contents(family, having)
     _separation(family, having, material)
     _reference(family, material, played)
     return family
 
 
-def _contents(family: Family, having: Sequence[Scored], seed: int) -> None:
+def _contents(family: Family, having: Sequence[Scored]) -> None:
     by_id = {one.id: one.rubric for one in having if one.rubric is not None}
     generic = generic_criteria(by_id)
     family.measured(
         "criteria",
         "criteria of a rubric",
-        over_problems({id_: float(len(rubric.criteria)) for id_, rubric in by_id.items()}, seed),
+        over_problems({id_: float(len(rubric.criteria)) for id_, rubric in by_id.items()}),
         form="number",
         good="on average",
     )
     family.measured(
         "gold",
         "criteria with a gold answer",
-        share_of({id_: [float(has_gold(c)) for c in rubric.criteria] for id_, rubric in by_id.items()}, seed),
+        share_of({id_: [float(has_gold(c)) for c in rubric.criteria] for id_, rubric in by_id.items()}),
         limit="rubrics.gold",
         good="most criteria say what is right, taken from the document",
         bad="most criteria don't say what is right: the judge has to know it, as the solver had to",
@@ -56,7 +56,7 @@ def _contents(family: Family, having: Sequence[Scored], seed: int) -> None:
     family.measured(
         "generic",
         "generic criteria",
-        share_of({id_: [float(flag) for flag in flags] for id_, flags in generic.items()}, seed),
+        share_of({id_: [float(flag) for flag in flags] for id_, flags in generic.items()}),
         limit="rubrics.generic",
         good="criteria are about their problems (generic: no gold answer, and a name or text that fits any problem)",
         bad="many criteria fit any problem (clarity, accuracy …): they reward style",
@@ -68,7 +68,6 @@ def _contents(family: Family, having: Sequence[Scored], seed: int) -> None:
 
 
 def _separation(family: Family, having: Sequence[Scored], material: Material) -> None:
-    seed = material.config.seed
     if not material.mode.rates_criteria:
         why = f"scoring {material.mode.name} gives no ratings by criterion"
         family.missing("separation", "separation by each criterion", why)
@@ -78,14 +77,14 @@ def _separation(family: Family, having: Sequence[Scored], material: Material) ->
     family.measured(
         "separation",
         "standard deviation of a criterion's ratings within a problem",
-        share_of({id_: [power.std for power in found] for id_, found in powers.items()}, seed),
+        share_of({id_: [power.std for power in found] for id_, found in powers.items()}),
         form="number",
         good="from 0, all candidates fare alike, to 1",
     )
     family.measured(
         "rate_all_alike",
         "criteria that rate all candidates alike",
-        share_of({id_: [float(power.std < ALIKE) for power in found] for id_, found in powers.items()}, seed),
+        share_of({id_: [float(power.std < ALIKE) for power in found] for id_, found in powers.items()}),
         limit="rubrics.rate_all_alike",
         good="most criteria tell candidates apart",
         bad="many criteria change no ranking: their calls are wasted, and pairs hang on the few others",
@@ -98,7 +97,7 @@ def _separation(family: Family, having: Sequence[Scored], material: Material) ->
     family.measured(
         "redundant",
         f"pairs of criteria whose ratings correlate by {REDUNDANT} or more",
-        share_of(several, seed),
+        share_of(several),
         limit="rubrics.redundant",
         good="criteria look at different things",
         bad="criteria repeat each other: what they share counts several times",
@@ -118,13 +117,13 @@ def _reference(family: Family, material: Material, played: Played) -> None:
     family.measured(
         "reference_wins",
         label,
-        share_of({id_: [won] for id_, won in wins.items()}, material.config.seed),
+        share_of({id_: [won] for id_, won in wins.items()}),
         good="it was written with the document at hand",
     )
     family.measured(
         "reference_below_median",
         "problems whose reference answer is below the median candidate",
-        share_of({id_: [float(value == 1)] for id_, value in below.items()}, material.config.seed),
+        share_of({id_: [float(value == 1)] for id_, value in below.items()}),
         limit="rubrics.reference_below_median",
         good="rubrics reward what the document says",
         bad="rubrics reward something else than what the document says, or the reference answers are bad",

@@ -16,8 +16,7 @@ from pop_selfplay.judging import ScoringMode, find_mode
 from pop_selfplay.records import Document, Episode, Evaluation, Problem, Rubric
 from pop_selfplay.runs.session import Session
 from pop_selfplay.seeds import derive_seed
-from pop_selfplay.stats.bootstrap import bootstrap_mean
-from pop_selfplay.stats.intervals import SHARES, Estimate, Range
+from pop_selfplay.stats.intervals import SHARES, Estimate, Range, clustered_mean
 
 MOST_EPISODES: Final = 2000
 """Of a round, this many scored episodes at most are read for figures that need no model call."""
@@ -142,15 +141,15 @@ def per_problem(
     return {id_: value for id_, value in found.items() if value is not None}
 
 
-def over_problems(values: Mapping[str, float], seed: int, within: Range | None = None) -> Estimate:
+def over_problems(values: Mapping[str, float], within: Range | None = None) -> Estimate:
     """Return the mean over problems with its interval, by whole documents. `within` is the range of the values, where known."""
-    return share_of({id_: [value] for id_, value in values.items()}, seed, within)
+    return share_of({id_: [value] for id_, value in values.items()}, within)
 
 
-def share_of(values: Mapping[str, Sequence[float]], seed: int, within: Range | None = SHARES) -> Estimate:
+def share_of(values: Mapping[str, Sequence[float]], within: Range | None = SHARES) -> Estimate:
     """Return the mean over all values of all problems, mostly a share, with its interval, by whole documents.
 
     An id is `round/document/number`.
     """
     flat = [(value, id_.rpartition("/")[0]) for id_, found in values.items() for value in found]
-    return bootstrap_mean([value for value, _ in flat], [cluster for _, cluster in flat], seed=seed, within=within)
+    return clustered_mean([value for value, _ in flat], [cluster for _, cluster in flat], within)

@@ -30,7 +30,7 @@ def yields(material: Material, audit_journal: Journal) -> Family:
     family.measured(
         "kept",
         "episodes that give a pair",
-        share_of({id_: [value] for id_, value in kept.items()}, config.seed),
+        share_of({id_: [value] for id_, value in kept.items()}),
         limit="yield.kept",
         good="most of what is paid for is used",
         bad="most of what is paid for is thrown away: see where below",

@@ -31,9 +31,9 @@ from pop_selfplay.evaluation.benchmarks.data import read_file, read_items
 from pop_selfplay.evaluation.benchmarks.parts import ask_judge, of_own, scored
 from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.method.parsing import Parsed, Rejection, extract_tag
-from pop_selfplay.stats.bootstrap import Indices, bootstrap, bootstrap_mean
+from pop_selfplay.stats.bootstrap import Indices, bootstrap
 from pop_selfplay.stats.bradley_terry import Game, elo, strengths
-from pop_selfplay.stats.intervals import Estimate
+from pop_selfplay.stats.intervals import Estimate, clustered_mean
 from pop_selfplay.tasks import together
 
 read = of_own
@@ -228,6 +228,6 @@ def summary(items: Sequence[Item], seed: int) -> dict[str, Estimate]:
         return elo(strengths(games, "baseline").by_player["model"])
 
     return {
-        "pairwise": bootstrap_mean(shares, clusters, seed=seed, within=(0, 100)),
+        "pairwise": clustered_mean(shares, clusters, (0, 100)),
         "elo": bootstrap(rating, clusters, seed=seed, resamples=_RESAMPLES),
     }

@@ -23,8 +23,7 @@ from pop_selfplay.results.duel import (
     SideCounts,
     WinCount,
 )
-from pop_selfplay.stats.bootstrap import bootstrap_mean
-from pop_selfplay.stats.intervals import SHARES
+from pop_selfplay.stats.intervals import SHARES, clustered_mean
 from pop_selfplay.stats.length_control import length_controlled
 from pop_selfplay.text.words import count_words
 
@@ -38,7 +37,7 @@ def duel_result(duel: Duel, fights: Sequence[Fight]) -> DuelResult:
     clusters = [fight.prompt.id for fight in judged]
     ordered = [fight for fight in judged if fight.verdict is not None and fight.verdict.flipped is not None]
     flips = [float(bool(fight.verdict and fight.verdict.flipped)) for fight in ordered]
-    flip_rate = bootstrap_mean(flips, [f.prompt.id for f in ordered], seed=duel.seed, within=SHARES)
+    flip_rate = clustered_mean(flips, [f.prompt.id for f in ordered], SHARES)
     forfeits = Counter(fight.forfeit for fight in judged)
     return DuelResult(
         a=duel.a.label,
@@ -47,7 +46,7 @@ def duel_result(duel: Duel, fights: Sequence[Fight]) -> DuelResult:
         prompts=PromptsAsked(source=duel.questions.source, count=len(duel.questions.prompts), samples=duel.samples),
         temperature=duel.temperature,
         seed=duel.seed,
-        win_rate=ReportedEstimate.of(bootstrap_mean(preferences, clusters, seed=duel.seed, within=SHARES)),
+        win_rate=ReportedEstimate.of(clustered_mean(preferences, clusters, SHARES)),
         wins=sum(preference > 0.5 for preference in preferences),
         ties=sum(preference == 0.5 for preference in preferences),
         losses=sum(preference < 0.5 for preference in preferences),
@@ -148,9 +147,9 @@ def _criteria(duel: Duel, judged: Sequence[Fight]) -> CriteriaFigures | None:
             clusters.append(fight.prompt.id)
             by_name.setdefault(name, []).append(won)
     most = sorted(by_name.items(), key=lambda pair: (-len(pair[1]), pair[0]))[:_SHOWN_CRITERIA]
-    lead = bootstrap_mean(leads, [f.prompt.id for f in rated], seed=duel.seed, within=(-2, 2))
+    lead = clustered_mean(leads, [f.prompt.id for f in rated], (-2, 2))
     return CriteriaFigures(
-        win_rate=ReportedEstimate.of(bootstrap_mean(wins, clusters, weights=weights, seed=duel.seed, within=SHARES)),
+        win_rate=ReportedEstimate.of(clustered_mean(wins, clusters, SHARES, weights=weights)),
         score_lead=ReportedEstimate.of(lead),
         by_name={name: _count(results) for name, results in most},
     )
