@@ -14,7 +14,7 @@ from pop_selfplay.evaluation.duel.prompts import problems_of_run, read_prompts, 
 from pop_selfplay.evaluation.duel.result import duel_in
 from pop_selfplay.evaluation.evaluate import EVALUATION, evaluate_in
 from pop_selfplay.evaluation.model_spec import Contestant, find_contestant, named_model, start_of_run
-from pop_selfplay.evaluation.suites import EvalSpec, load_suite
+from pop_selfplay.evaluation.suites import EvalSpec, load_suite, with_examples
 from pop_selfplay.exports import export_run, named
 from pop_selfplay.observer import Observer
 from pop_selfplay.report.result import refresh_page
@@ -87,6 +87,7 @@ def evaluate(
     judge: str | None = None,
     data_dir: str | PathLike[str] | None = None,
     limit: int | None = None,
+    few_shot: int | None = None,
     out: str | PathLike[str] | None = None,
     seed: int = 42,
     tell: Callable[[str], None] = lambda line: None,
@@ -95,7 +96,8 @@ def evaluate(
 
     Models are named as on the command line (docs/evaluation.md). `suite` is a suite, a benchmark or a YAML file; `data_dir`
     holds local data instead of the hub's; `limit` is how many items of each benchmark are asked, drawn by `seed`, all by
-    default; `out` is the directory for logs and figures, of a run its evaluation/ by default, else evaluations/<suite>.
+    default; `few_shot` is how many worked examples stand before each question, in the benchmarks that have them; `out` is the
+    directory for logs and figures, of a run its evaluation/ by default, else evaluations/<suite>.
 
     Where `model` is a run directory, `against` is by default the model that the run started from, and the run's report gets a
     section. Called again it does what is left. Raises UsageError or ConfigError for what makes no sense, before anything is
@@ -105,7 +107,7 @@ def evaluate(
     start = start_of_run(run) if run is not None else None
     plan = EvalSpec(
         suite=suite,
-        choices=load_suite(suite),
+        choices=load_suite(suite) if few_shot is None else with_examples(load_suite(suite), few_shot),
         model=find_contestant(model),
         against=start if against is None else find_contestant(against),
         judge=None if judge is None else find_contestant(judge),

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 Judge = Annotated[str | None, typer.Option("--judge", help="the model that judges, named like MODEL", metavar="MODEL")]
 Seed = Annotated[int, typer.Option(help="random seed of samples, subsets and resampling")]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+FewShot = Annotated[
+    int | None, typer.Option("--few-shot", min=0, help="worked examples before each question, where a benchmark has them")
+]
+EvalOut = Annotated[Path | None, typer.Option("--out", help="directory for logs and results; for a run, its evaluation/")]
 
 
 class _Lines:
@@ -57,9 +61,8 @@ def evaluate(
     judge: Judge = None,
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="local data files instead of the hub's")] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="items per benchmark, drawn by the seed")] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="directory for logs and results; for a run, its evaluation/")
-    ] = None,
+    few_shot: FewShot = None,
+    out: EvalOut = None,
     fail_on_regression: Annotated[
         bool, typer.Option("--fail-on-regression", help="exit with 3 when a benchmark regressed: the interval is below 0")
     ] = False,
@@ -83,6 +86,7 @@ def evaluate(
             judge=judge,
             data_dir=data_dir,
             limit=limit,
+            few_shot=few_shot,
             out=out,
             seed=seed,
             tell=console.tell,

@@ -122,6 +122,22 @@ def load_suite(name_or_file: str) -> list[SuiteEntry]:
     )
 
 
+def with_examples(choices: Sequence[SuiteEntry], count: int) -> list[SuiteEntry]:
+    """Return the choices with `count` worked examples in each benchmark that has the option `fewshot`.
+
+    Raises UsageError where none has.
+    """
+    having = [choice for choice in choices if "fewshot" in choice.benchmark.options]
+    if not having:
+        have = ", ".join(name for name, benchmark in BENCHMARKS.items() if "fewshot" in benchmark.options)
+        raise UsageError(f"--few-shot says nothing to these benchmarks: only {have} have worked examples")
+    own = {
+        choice.name: SuiteEntry.model_validate({**choice.model_dump(), "options": {**choice.options, "fewshot": count}})
+        for choice in having
+    }
+    return [own.get(choice.name, choice) for choice in choices]
+
+
 def _read(path: Path) -> list[SuiteEntry]:
     try:
         choices = SuiteFile.model_validate(read_yaml(path, "suite")).benchmarks

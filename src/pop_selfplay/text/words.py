@@ -100,9 +100,10 @@ def spread(candidates: Sequence[Candidate], count: int) -> tuple[Candidate, ...]
     return tuple(ranked[place * (len(ranked) - 1) // (count - 1)] for place in range(count))
 
 
-_CODE: Final = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
-_HEADER: Final = re.compile(r"^ {0,3}#{1,6}\s", re.MULTILINE)
-_LIST: Final = re.compile(r"^\s*(?:[-*+]|\d{1,9}[.)])\s", re.MULTILINE)
+# As Arena-Hard counts: no indented headers, no "2)", and code ends where its fence does.
+_CODE: Final = re.compile(r"```[^`]*```")
+_HEADER: Final = re.compile(r"^#{1,6}\s", re.MULTILINE)
+_LIST: Final = re.compile(r"^\s*(?:[-*+]|\d+\.)\s", re.MULTILINE)
 _BOLD: Final = re.compile(r"\*\*[^*\n]+\*\*|__[^_\n]+__")
 
 
@@ -133,4 +134,4 @@ def style_difference(a: Style, b: Style) -> tuple[float, float, float, float]:
 
 
 def _density(style: Style, part: int) -> float:
-    return style[part] / style.words if style.words else 0.0
+    return style[part] / (style.words + 1)

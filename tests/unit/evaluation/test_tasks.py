@@ -11,7 +11,7 @@ import pytest
 from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.evaluation.benchmarks.arena_hard import parse_verdict
 from pop_selfplay.evaluation.benchmarks.eq_bench import ASPECTS, STRENGTHS, WEAKNESSES, parse_ratings, parse_share
-from pop_selfplay.evaluation.suites import SuiteEntry
+from pop_selfplay.evaluation.suites import SuiteEntry, with_examples
 from tests.unit.evaluation.makers import Player, playing, run, write_rows
 
 
@@ -67,6 +67,65 @@ def test_multiple_choice_scores_the_letter(tmp_path: Path, name: str, rows: list
     assert accuracy(run(tmp_path / "out", data, name, model=playing("m", player))) == pytest.approx(right)
     if name == "gpqa_diamond":
         assert len({player._write(request.messages[-1].content) for request in player.requests}) > 1
+
+
+@pytest.mark.parametrize(
+    ("said", "letter"),
+    [
+        ("**Answer:** D", "D"),
+        ("The answer is (D).", "D"),
+        (r"so \boxed{D}", "D"),
+        (r"ANSWER: \text{D}", "D"),
+        ("The correct answer is **D**: the liver.", "D"),
+        ("answer is D", "D"),
+        ("Answer: $D$", "D"),
+        ("Answer is option (D)", "D"),
+        (r"The answer is \(D\).", "D"),
+        ("**The correct option is: D) liver**", "D"),
+        ("Thinking about it.\n\nD.", "D"),
+        ("Therefore, I choose (D)", "D"),
+        ("The answer is A. No: the answer is D", "D"),
+        ("Answer: A\n...\nFinal answer: D", "D"),
+        ("A body needs it. I cannot say", None),
+        ("Answer: Zinc", None),
+        ("The answer is Zinc or A Vitamin", None),
+        ("Answer: Z", None),
+        ("The answer is a mystery", None),
+        ("", None),
+    ],
+)
+def test_the_letter_is_read_from_the_usual_phrases_and_never_from_running_text(said: str, letter: str | None) -> None:
+    from pop_selfplay.evaluation.benchmarks.choices import letter_in
+
+    assert letter_in(said, 10) == letter
+
+
+def test_an_answer_that_names_no_letter_is_wrong_and_counted(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "data", "medqa", MEDQA)
+    figures = run(tmp_path / "out", data, "medqa", model=playing("m", lambda prompt: "I would rather not say"))
+    means = {name: of["model"]["mean"] for name, of in figures["benchmarks"][0]["figures"].items()}
+    assert means == {"accuracy": 0, "no_letter": 1}
+
+
+def test_worked_examples_of_the_same_subject_stand_before_a_question_of_mmlu_pro(tmp_path: Path) -> None:
+    subject = str(MMLU[0]["category"])
+    examples = [{**MMLU[0], "question_id": 900 + n, "question": f"Example {n}?", "category": subject} for n in range(6)]
+    examples.append({**MMLU[0], "question_id": 999, "question": "Another field?", "category": "law"})
+    data = write_rows(tmp_path / "data", "mmlu_pro", [MMLU[0]])
+    player = Player(letter_of("liver"))
+    with pytest.raises(ConfigError, match="mmlu_pro_validation"):
+        run(tmp_path / "out", data, SuiteEntry(name="mmlu_pro", options={"fewshot": 5}), model=playing("m", player))
+    write_rows(tmp_path / "data", "mmlu_pro_validation", examples)
+    run(tmp_path / "out", data, SuiteEntry(name="mmlu_pro", options={"fewshot": 5}), model=playing("m", player))
+    told = player.requests[0].messages[0].content
+    assert [f"Example {n}?" in told for n in range(6)] == [True] * 5 + [False] and "Another field?" not in told
+
+
+def test_few_shot_is_for_the_benchmarks_that_have_worked_examples() -> None:
+    both = with_examples([SuiteEntry(name="mmlu_pro"), SuiteEntry(name="medqa")], 5)
+    assert [choice.all_options for choice in both] == [{"fewshot": 5}, {}]
+    with pytest.raises(UsageError, match="gsm8k, mmlu_pro"):
+        with_examples([SuiteEntry(name="medqa")], 5)
 
 
 def test_aime_takes_the_last_number_of_both_years(tmp_path: Path) -> None:

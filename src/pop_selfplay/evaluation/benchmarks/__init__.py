@@ -21,6 +21,7 @@ from typing import Final
 from pop_selfplay.errors import UsageError
 from pop_selfplay.evaluation.benchmarks.base import Benchmark, Decoding, Tasks
 
+_NAMED: Final = ("accuracy", "no_letter")
 _SEVERAL: Final = Decoding(0.6, 0.95, epochs=4)
 
 
@@ -33,9 +34,9 @@ _ROWS: Final = (
     Benchmark("math_500", "MATH-500", "math_500", figures=("accuracy",), decoding=_SEVERAL),
     Benchmark("aime2024", "AIME 2024", "aime", figures=("accuracy",), decoding=_SEVERAL._replace(epochs=32)),
     Benchmark("aime2025", "AIME 2025", "aime", figures=("accuracy",), decoding=_SEVERAL._replace(epochs=32)),
-    Benchmark("mmlu_pro", "MMLU-Pro", "choices", figures=("accuracy",)),
-    Benchmark("medqa", "MedQA", "choices", figures=("accuracy",)),
-    Benchmark("gpqa_diamond", "GPQA-Diamond", "choices", figures=("accuracy",), decoding=_SEVERAL),
+    Benchmark("mmlu_pro", "MMLU-Pro", "choices", figures=_NAMED, options={"fewshot": 0}),
+    Benchmark("medqa", "MedQA", "choices", figures=_NAMED),
+    Benchmark("gpqa_diamond", "GPQA-Diamond", "choices", figures=_NAMED, decoding=_SEVERAL),
     Benchmark(
         "ifeval", "IFEval", "ifeval", figures=("prompt_strict", "instruction_strict", "prompt_loose", "instruction_loose")
     ),

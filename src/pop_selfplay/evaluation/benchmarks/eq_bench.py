@@ -172,16 +172,18 @@ def _prompt(kind: str) -> Prompt:
 
 
 def parse_ratings(completion: str) -> Parsed[dict[str, float]] | Rejection:
-    """Return criterion → rating from 0 to 20, every criterion rated once."""
+    """Return criterion → rating from 0 to 20, every criterion rated once; one that is "n/a" for this request is left out."""
     lines = _lines(completion, "scores", (*STRENGTHS, *WEAKNESSES))
     if isinstance(lines, Rejection):
         return lines
     ratings: dict[str, float] = {}
     for name, text in lines.items():
+        if text.casefold() == "n/a":
+            continue
         if not re.fullmatch(r"\d{1,2}(\.\d{1,2})?", text) or float(text) > _TOP:
             return Rejection("bad_rating", f"{text!r:.40} of {name!r} is no number from 0 to 20")
         ratings[name] = float(text)
-    return Parsed(ratings)
+    return Parsed(ratings) if ratings else Rejection("missing_rating", "every criterion is n/a")
 
 
 def parse_share(completion: str) -> Parsed[float] | Rejection:
