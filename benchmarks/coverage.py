@@ -75,7 +75,7 @@ def samples(kind: str, draws: int, clusters: int, rng: np.random.Generator) -> I
     """Yield the samples of every cell of one kind."""
     if kind == "means":
         for mean, alike in MEANS:
-            values = rng.beta(alike * mean, alike * (1 - mean), size=(draws, clusters))
+            values: Array = rng.beta(alike * mean, alike * (1 - mean), size=(draws, clusters)).astype(np.float64)
             yield values, np.ones_like(values), mean
         return
     chances = [(chance, 0.0) for chance in CHANCES] if kind == "shares" else CHANGES
@@ -85,7 +85,7 @@ def samples(kind: str, draws: int, clusters: int, rng: np.random.Generator) -> I
         sizes = rng.integers(1, 33, size=(draws, clusters)) if size == 0 else np.full((draws, clusters), size)
         changed = binomial(rng, sizes, up + down, correlation)
         better = binomial(rng, changed, up / (up + down), correlation)
-        yield (2 * better - changed) / sizes, sizes * 1.0, up - down
+        yield np.asarray((2 * better - changed) / sizes, dtype=np.float64), sizes.astype(np.float64), up - down
 
 
 def binomial(rng: np.random.Generator, sizes: Any, chance: float, correlation: float) -> Any:

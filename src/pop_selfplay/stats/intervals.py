@@ -78,7 +78,7 @@ def clustered_mean(
     if len(totals) < 2:
         return Estimate(float(totals[0, 0] / totals[0, 1]), -math.inf, math.inf, n)
     found = mean_limits(totals[:, 0] / totals[:, 1], totals[:, 1], within)
-    return Estimate(*(float(limit) for limit in found), n)
+    return Estimate(float(found.mean), float(found.low), float(found.high), n)
 
 
 def paired_difference(
