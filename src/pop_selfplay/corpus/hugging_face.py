@@ -1,8 +1,9 @@
 """Documents from a Hugging Face dataset: by hub name or local path, streamed, or as `save_to_disk` wrote it."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pop_selfplay.config import HuggingFaceCorpus
 from pop_selfplay.corpus.rows import Entry, to_entry
@@ -26,9 +27,35 @@ def read_hugging_face(config: HuggingFaceCorpus) -> Iterator[Entry]:
     except Exception as error:  # the library and each of its readers have errors of their own
         name = "" if config.name is None else f", config {config.name!r}"
         raise CorpusError(
-            f"cannot read dataset {config.path!r}{name}, split {config.split!r}, after {read} rows: {error}\n"
-            "Check corpus.path, name, split and revision, and that the hub or the folder can be reached."
+            f"cannot read dataset {config.path!r}{name}, split {config.split!r}, after {read} rows: {error}\n{_advice(error)}"
         ) from error
+
+
+_ADVICE: Final = (
+    (
+        r"^Couldn't cast|column names don't match|changed from .* to|cannot mix|The features can't be aligned",
+        "Its files, or parts of them, differ in columns or types, and the library takes a dataset of one type only. Name the "
+        "files themselves by corpus.type files (JSON and Parquet are read row by row, and what has no text is counted), or "
+        "choose by corpus.name the files that are alike.",
+    ),
+    (
+        "scripts are no longer supported",
+        "It is made by a program of its own, which is not run. Name a copy of it as Parquet: corpus.revision "
+        "refs/convert/parquet where the hub has one, or files that the program wrote, by corpus.type files.",
+    ),
+    (
+        "JSON parse error|Failed to parse string|CSV parse error|Parquet magic bytes",
+        "One of its files is damaged. corpus.type files with the same folder counts and names what cannot be read, and takes "
+        "the rest of JSON and Parquet.",
+    ),
+    ("", "Check corpus.path, name, split and revision, and that the hub or the folder can be reached."),
+)
+"""Words of the library → what to do about it; the first that fits. A new cause goes before the last."""
+
+
+def _advice(error: Exception) -> str:
+    said = str(error)
+    return next(advice for words, advice in _ADVICE if re.search(words, said))
 
 
 def _rows(config: HuggingFaceCorpus) -> Iterable[Mapping[str, object]]:

@@ -26,6 +26,7 @@ from pop_selfplay.config import (
     VllmModel,
 )
 from pop_selfplay.models import POCKET_WEIGHTS
+from pop_selfplay.models.model_files import expanded
 from pop_selfplay.seeds import derive_seed
 
 _DECIDES: Final = {".safetensors", ".bin", ".json", ".jinja", ".model"}
@@ -44,14 +45,14 @@ def _default(model: ModelConfig, name: str) -> object:
 
 
 def weights_of(model: ModelConfig) -> str | None:
-    """Return the directory or hub name of a model's weights, None where it has none."""
+    """Return the directory (~ written out) or hub name of a model's weights, None where it has none."""
     match model:
         case LocalModel() | VllmModel():
-            return model.path
+            return expanded(model.path)
         case PocketModel():
             return str(POCKET_WEIGHTS)
         case EndpointModel():
-            return model.weights
+            return None if model.weights is None else expanded(model.weights)
         case SimulatedModel():
             return None
 

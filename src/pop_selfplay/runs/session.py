@@ -22,6 +22,8 @@ from pop_selfplay.journal import Journal, RunDirectory
 from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.journal.fork import finish_fork, fork
 from pop_selfplay.journal.salvage import salvage
+from pop_selfplay.models.identity import weights_of
+from pop_selfplay.models.model_files import refuse_adapter
 from pop_selfplay.observer import Observer, Unwatched
 from pop_selfplay.runs.accounting import Account
 from pop_selfplay.runs.casting import Casting
@@ -68,6 +70,7 @@ def open_session(
     domain = None if config is None else load_domain(config.domain)
     if config is not None and domain is not None:
         check_domain(config, domain)
+        _check_start(config)
     source = None if fork_from is None else RunDirectory.open(fork_from).journal_path
     if fork_from is not None and path.resolve() == fork_from.resolve():
         raise UsageError(f"a fork of {fork_from} needs a run directory of its own: name a new one by --out")
@@ -106,6 +109,13 @@ def read_session(path: Path, work: Callable[[Session], T]) -> T:
         _LOG.warning("%d finished episodes can still be read", salvage(directory.journal_path, whole))
         with Journal.open_to_read(whole) as journal:
             return work(Session(directory, journal, _read_domain(directory) or load_domain(directory.config.domain)))
+
+
+def _check_start(config: RunConfig) -> None:
+    """Refuse before synthesis a start that training would refuse after it: LoRA matrices without their weights."""
+    start = weights_of(config.model) if config.training.trains else None
+    if start is not None:
+        refuse_adapter(start)
 
 
 def _kept_domain(directory: RunDirectory, now: Domain | None) -> Domain:

@@ -27,6 +27,7 @@ from transformers.utils import is_flash_attn_2_available, is_liger_kernel_availa
 from pop_selfplay.config import Fields
 from pop_selfplay.errors import ConfigError, ModelRefused, TrainingError
 from pop_selfplay.models.chat_template import ensure_template
+from pop_selfplay.models.model_files import check_vocabulary, refuse_adapter
 
 SMALL_MODEL: Final = 10_000_000
 """Parameters below which a model is trained on one CPU thread."""
@@ -35,13 +36,16 @@ SMALL_MODEL: Final = 10_000_000
 def load_tokenizer(start: str, hub: Mapping[str, Any]) -> Any:
     """Return the tokenizer of the starting model, with the default chat template where it has none of its own.
 
-    Raises ModelRefused when there is no tokenizer, or no token that could end an answer.
+    Raises ModelRefused when there is no tokenizer, no token that could end an answer, or the tokenizer is not the model's; and
+    for a LoRA adapter.
     """
+    refuse_adapter(start)
     try:
         tokenizer = AutoTokenizer.from_pretrained(start, **hub)
     except (OSError, ValueError) as error:
         raise ModelRefused(f"cannot load a tokenizer from {start!r}: {error}") from error
     ensure_template(tokenizer, start)
+    check_vocabulary(tokenizer, load_model_config(start, hub).get_text_config().vocab_size, start)
     return tokenizer
 
 

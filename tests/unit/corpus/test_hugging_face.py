@@ -66,5 +66,37 @@ def test_a_dataset_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -
 
 def test_a_dataset_made_by_a_script_is_an_error_that_says_so(tmp_path: Path) -> None:
     (tmp_path / f"{tmp_path.name}.py").write_text("import datasets\n")
-    with pytest.raises(CorpusError, match=r"cannot read dataset .*[Ss]cript"):
+    with pytest.raises(CorpusError, match=r"(?s)cannot read dataset .*[Ss]cript.*refs/convert/parquet"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"text": ["third text"]},
+        {"text": "third text", "language": "en"},
+        {"text": {"parts": [{"value": "third"}]}, "n": 1},
+        {"body": "third text"},
+    ],
+    ids=["a list", "another column", "an object", "no text"],
+)
+def test_files_of_mixed_types_are_an_error_that_names_the_cause_and_the_way_to_read_them(
+    other: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "first text"}) + "\n")
+    (tmp_path / "b.jsonl").write_text(json.dumps(other) + "\n")
+    with pytest.raises(CorpusError, match=r"(?s)after 1 rows: .*differ in columns or types.*corpus\.type files"):
+        read(tmp_path)
+
+
+def test_parquet_files_of_mixed_types_are_told_alike(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["first text"]}), tmp_path / "train-0.parquet")
+    pq.write_table(pa.table({"text": pa.array([{"value": "x"}])}), tmp_path / "train-1.parquet")
+    with pytest.raises(CorpusError, match=r"(?s)differ in columns or types.*corpus\.type files"):
+        read(tmp_path)
+
+
+def test_a_damaged_file_is_an_error_that_says_where_it_would_be_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "first text"}) + "\n{broken\n")
+    with pytest.raises(CorpusError, match=r"(?s)JSON parse error.*damaged"):
         read(tmp_path)

@@ -10,6 +10,7 @@ from pop_selfplay.errors import RequestRefused
 from pop_selfplay.models.base import ChatRequest
 from pop_selfplay.models.chat_template import render_prompt
 from pop_selfplay.models.local.loading import Loaded
+from pop_selfplay.models.model_files import check_ids
 from pop_selfplay.records import Message
 
 
@@ -69,4 +70,8 @@ def _fitting(loaded: Loaded, prompt: list[int]) -> list[int] | RequestRefused:
         return RequestRefused(
             f"the prompt has {len(prompt)} tokens and the model's context {loaded.context}: shorten the document"
         )
+    try:
+        check_ids(prompt, loaded.vocabulary)
+    except RequestRefused as refused:
+        return refused
     return prompt

@@ -13,6 +13,7 @@ from transformers.utils import logging
 from pop_selfplay.config import LocalModel
 from pop_selfplay.errors import ModelRefused
 from pop_selfplay.models.chat_template import ensure_template
+from pop_selfplay.models.model_files import check_vocabulary, expanded, find_adapter
 
 _MAX_ROWS_ON_CPU: Final = 96  # more make small models slower: keys and values no longer fit the processor's caches
 _MAX_ROWS: Final = 512
@@ -24,8 +25,8 @@ _LOCAL_PATH: Final = ("/", "./", "../", "~")
 class Loaded(NamedTuple):
     """A model ready to generate.
 
-    `context` is the most tokens of prompt and answer together, `max_rows` the most rows of a batch, `batches_at_once` how many
-    batches are best generated side by side.
+    `context` is the most tokens of prompt and answer together, `vocabulary` the rows of its embedding, `max_rows` the most rows
+    of a batch, `batches_at_once` how many batches are best generated side by side.
     """
 
     model: Any
@@ -33,20 +34,28 @@ class Loaded(NamedTuple):
     device: torch.device
     end_ids: frozenset[int]
     context: int
+    vocabulary: int
     max_rows: int
     batches_at_once: int
 
 
 def load(config: LocalModel) -> Loaded:
-    """Load what `config` names, ready for inference. Raises ModelRefused with the reason when that cannot be done."""
+    """Load what `config` names, ready for inference: whole weights, or a LoRA adapter with those it was trained on.
+
+    Raises ModelRefused with the reason when that cannot be done.
+    """
     device = _device(config.device)
-    path = str(Path(config.path).expanduser()) if config.path.startswith(_LOCAL_PATH) else config.path
+    path = expanded(config.path)
     if config.path.startswith(_LOCAL_PATH) and not Path(path).is_dir():
         raise ModelRefused(f"model.path {config.path!r} is not a directory: check the path")
+    adapter = find_adapter(path)
+    weights = adapter.base if adapter else path
     try:
         with _without_progress_bars():
-            tokenizer = AutoTokenizer.from_pretrained(path, revision=config.revision)
-            model = AutoModelForCausalLM.from_pretrained(path, revision=config.revision, dtype=_dtype(config, device))
+            tokenizer = AutoTokenizer.from_pretrained(adapter.tokenizer if adapter else path, revision=config.revision)
+            model = AutoModelForCausalLM.from_pretrained(weights, revision=config.revision, dtype=_dtype(config, device))
+            if adapter:
+                model.load_adapter(adapter.path)
         model = model.to(device).eval()
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise ModelRefused(
@@ -54,6 +63,7 @@ def load(config: LocalModel) -> Loaded:
             "model.path must be a directory with config.json, tokenizer and safetensors weights, or a hub name"
         ) from error
     ensure_template(tokenizer, config.path)
+    check_vocabulary(tokenizer, _rows(model), config.path)
     return ready(model, tokenizer, device)
 
 
@@ -66,9 +76,14 @@ def ready(model: Any, tokenizer: Any, device: torch.device) -> Loaded:
         device=device,
         end_ids=_end_ids(model, tokenizer),
         context=getattr(model.config.get_text_config(), "max_position_embeddings", None) or _NO_LIMIT,
+        vocabulary=_rows(model),
         max_rows=_MAX_ROWS_ON_CPU if on_cpu else _MAX_ROWS,
         batches_at_once=torch.get_num_threads() if on_cpu and model.num_parameters() < _SMALL else 1,
     )
+
+
+def _rows(model: Any) -> int:
+    return int(model.get_input_embeddings().weight.shape[0])
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ from pop_selfplay.errors import ModelError, ModelUnavailable
 from pop_selfplay.models.base import ChatRequest, Completion, Notice
 from pop_selfplay.models.chat_template import template_opens_reasoning
 from pop_selfplay.models.endpoint import EndpointChatModel
+from pop_selfplay.models.model_files import expanded
 from pop_selfplay.models.vllm_server.gpu_sharing import Turn, turns_here
 from pop_selfplay.models.vllm_server.process import VllmProcess
 
@@ -59,7 +60,7 @@ class VllmChatModel:
             patience_s=config.patience_s,
             thinking=config.thinking,
         )
-        opened = template_opens_reasoning(Path(config.path))
+        opened = template_opens_reasoning(Path(expanded(config.path)))
         self._endpoint = EndpointChatModel(served, notice=notice, opens_reasoning=opened)
         self._turn = Turn(None if config.gpus is None else frozenset(config.gpus), self._stop)
         self._starting = asyncio.Lock()

@@ -18,6 +18,7 @@ import aiohttp
 from pop_selfplay.config import VllmModel
 from pop_selfplay.errors import ModelRefused, ModelUnavailable
 from pop_selfplay.models.chat_template import DEFAULT_TEMPLATE
+from pop_selfplay.models.model_files import expanded
 from pop_selfplay.models.vllm_server import watchdog
 
 _LOOK_S: Final = 0.25
@@ -44,12 +45,12 @@ class VllmProcess:
         """Return the command line. Further arguments of the config come last, and so win over ours."""
         config = self._config
         return [
-            *(config.executable, "serve", config.path, "--served-model-name", self._name),
+            *(config.executable, "serve", expanded(config.path), "--served-model-name", self._name),
             *("--host", "127.0.0.1", "--port", str(self.port)),
             # Without this vLLM adds the model's own sampling defaults, top-k say, to every request.
             *("--enable-prefix-caching", "--generation-config", "vllm"),
             *("--tensor-parallel-size", str(config.tensor_parallel), "--data-parallel-size", str(config.data_parallel)),
-            *(("--chat-template", str(DEFAULT_TEMPLATE)) if _lacks_chat_template(Path(config.path)) else ()),
+            *(("--chat-template", str(DEFAULT_TEMPLATE)) if _lacks_chat_template(Path(expanded(config.path))) else ()),
             *config.args,
         ]
 
