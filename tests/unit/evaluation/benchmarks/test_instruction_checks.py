@@ -1,10 +1,13 @@
 """Each kind of instruction is followed by what follows it and by nothing else; loose scoring forgives what it says."""
 
+import sys
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from pop_selfplay.evaluation.benchmarks.instruction_checks import CHECKS, count_sentences, follow_all, follows, variants
+from pop_selfplay.evaluation.benchmarks.instruction_checks import CHECKS, count_sentences, follow_all, follows, punkt, variants
 
 CASES: list[tuple[str, dict[str, Any], str, str]] = [
     ("keywords:existence", {"keywords": ["moss", "fern"]}, "Ferns like Moss.", "Only moss."),
@@ -101,3 +104,32 @@ def test_an_unknown_kind_or_a_missing_argument_is_an_error() -> None:
         follows("keywords:rhyme", "x", {}, detect)
     with pytest.raises(KeyError):
         follows("keywords:existence", "x", {}, detect)
+
+
+@pytest.fixture
+def fresh_punkt() -> Iterator[None]:
+    punkt.cache_clear()
+    yield
+    punkt.cache_clear()
+
+
+@pytest.mark.usefixtures("fresh_punkt")
+def test_sentences_are_split_by_punkt_where_its_data_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class PunktTokenizer:
+        def __init__(self, language: str) -> None:
+            assert language == "english"
+
+        def tokenize(self, text: str) -> list[str]:
+            return text.split("|")
+
+    monkeypatch.setitem(sys.modules, "nltk.tokenize.punkt", SimpleNamespace(PunktTokenizer=PunktTokenizer))
+    assert count_sentences("a|b|c") == 3
+
+
+@pytest.mark.usefixtures("fresh_punkt")
+def test_without_punkt_s_data_sentences_are_split_by_punctuation(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_data(language: str) -> None:
+        raise LookupError("Resource punkt_tab not found")
+
+    monkeypatch.setitem(sys.modules, "nltk.tokenize.punkt", SimpleNamespace(PunktTokenizer=no_data))
+    assert count_sentences("One. Two.") == 2
