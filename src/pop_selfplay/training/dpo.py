@@ -19,7 +19,7 @@ from pop_selfplay.training.data import TokenPair, encode_pair
 from pop_selfplay.training.offline import Offline
 from pop_selfplay.training.offline_trainer import OwnPairs
 from pop_selfplay.training.results import LogProbs, compare_held_out, margins
-from pop_selfplay.training.trl_config import DECIDED_BY_RUN, EVALUATED, Defaults
+from pop_selfplay.training.trl_config import DECIDED_ON_PAIRS, EVALUATED, Defaults
 
 PAPER: Final[Fields] = {
     # method, "Pairs to a better model". Batch 16, 4 % held out and seed 42 are defaults in `config/`.
@@ -41,19 +41,11 @@ OURS: Final[Fields] = {
 }
 
 OWNED: Final[dict[str, str]] = {
-    **DECIDED_BY_RUN,
+    **DECIDED_ON_PAIRS,
     "sync_ref_model": "the reference model is the starting model; one that moves would be in no checkpoint",
-    "load_best_model_at_end": "set training.keep_best",
     "metric_for_best_model": "the best checkpoint is the one with most held-out pairs in order",
     "greater_is_better": "the best checkpoint is the one with most held-out pairs in order",
-    "push_to_hub": "set training.push_to_hub",
-    "hub_model_id": "set training.push_to_hub",
 }
-
-MEMORY_ADVICE: Final = (
-    "lower training.dpo.per_device_train_batch_size (down to 1) or training.dpo.max_length, or train less: training.lora, and "
-    "with it training.quantization 4bit; docs/training.md says what needs how much"
-)
 
 
 class PairTrainer(OwnPairs[LogProbs, HeldOut], DPOTrainer):  # type: ignore[misc]  # trl is untyped to us
@@ -98,7 +90,6 @@ class DPO(Offline[TokenPair, HeldOut]):
     name = "DPO"
     data = "preference pairs"
     defaults = Defaults(DPOConfig, PAPER | OURS, export.LEARNING_RATE, OWNED, sequences=2)
-    memory_advice = MEMORY_ADVICE
     trainer = PairTrainer
     figures = HeldOut
     result = TrainingResult

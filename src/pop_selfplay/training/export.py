@@ -1,15 +1,11 @@
-"""The model card: README.md of every model that is trained here, for people and for the hub.
+"""What was trained as a model directory: weights, LoRA merged or not, tokenizer, model card; and its upload to the hub.
 
-It says where the model comes from, on what and how it was trained, what came out, and under which licence the starting model
-is. A new fact goes into `Facts` and gets a line in `render_card`.
+Weights are written in the precision asked for. Every process of a training calls `save_weights`, because the shards of all
+are gathered; only the first one writes. `finish` merges LoRA matrices (PEFT) into the starting model and adds the rest.
 
-Upload a finished model to the Hugging Face hub. Never run against the real hub here, only against a stand-in of its API.
-
-LoRA: small matrices trained beside the weights, and how they become one with them at the end (PEFT).
-
-Write what was trained as a model directory: weights in the precision asked for, LoRA merged or not, tokenizer, model card.
-
-Every process of a training calls `save_weights`, because the shards of all are gathered; only the first one writes.
+The model card, README.md, says where the model comes from, on what and how it was trained, what came out, and under which
+licence the starting model is. A new fact goes into `Facts` and gets a line in `render_card`. The upload was never run against
+the real hub, only against a stand-in of its API.
 """
 
 import importlib.metadata

@@ -1,11 +1,10 @@
-"""TRL's GRPOTrainer, with what it needs to go on from a checkpoint to the very same end.
+"""TRL's GRPOTrainer, resumed from a checkpoint to the very same end, and the sampling of its answers.
 
-Sample answers from the model in training, with the same decoding loop that plays the roles (models/local/).
-
-TRL's own generation knows no stop tag, so that a model would write on after its answer, and copies its cache at each step. Here
-an answer ends at its closing tag as in synthesis. It then gets an end token that is not trained on (`env_mask` 0), by which TRL
-tells it from one that was cut off. Every answer has a seed of its own, made of the run's seed, the step and its place in the
-batch: a training that starts again samples the same answers.
+`Rollout` samples from the model in training with the decoding loop that plays the roles (models/local/). TRL's own generation
+knows no stop tag, so that a model would write on after its answer, and copies its cache at each step. Here an answer ends at
+its closing tag as in synthesis. It then gets an end token that is not trained on (`env_mask` 0), by which TRL tells it from
+one that was cut off. Every answer has a seed of its own, made of the run's seed, the step and its place in the batch: a
+training that is resumed samples the same answers.
 """
 
 import json

@@ -1,17 +1,16 @@
-"""The starting model, for every kind of training: its tokenizer, the precision it is stored in, its share of the processor.
+"""The starting model, for every kind of training: its tokenizer, its precision, and what the hardware at hand makes possible.
 
-`hub` stands for how the model is found: `revision` and `trust_remote_code`, as transformers' `from_pretrained` takes them. What
-is loaded how onto which hardware is in hardware.py.
-
-What the hardware at hand makes possible: precision, attention, kernels, quantisation. Chosen here, once, for every training.
+`hub` stands for how the model is found: `revision` and `trust_remote_code`, as transformers' `from_pretrained` takes them.
+Precision, attention, kernels and quantisation are chosen here, once:
 
 | | GPU with bf16 | CPU and older GPUs |
 | --- | --- | --- |
-| weights | bf16, the optimiser keeps what they cannot hold (adamw.py) | fp32 |
+| weights | bf16, the optimiser keeps what they cannot hold (optimizer.py) | fp32 |
 | attention | FlashAttention 2 when installed, else torch's own | torch's own |
 | layers | Liger's kernels when installed | torch's |
 
-Online RL takes the first line only: its sampling loop was never run with the other two.
+Online RL takes the first line only: its sampling loop was never run with the other two. What other hardware needs is a function
+beside `has_bf16`.
 """
 
 import contextlib

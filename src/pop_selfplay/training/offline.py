@@ -71,7 +71,6 @@ class Offline(TrainerOnPairs, Generic[E, H]):
     name: ClassVar[str]
     data: ClassVar[str]
     defaults: ClassVar[Defaults]
-    memory_advice: ClassVar[str]
     trainer: ClassVar[Any]
     figures: type[H]
     result: ClassVar[Callable[..., TrainingFigures]]
@@ -128,7 +127,7 @@ class Offline(TrainerOnPairs, Generic[E, H]):
         advice = diverged_advice(f"{settings.where}.learning_rate", directory / METRICS)
         watch = Watch(directory / METRICS, observe, self.step, advice, writes=distributed.is_first())
         with quiet_libraries():
-            with threads_for(job.start, settings.hub), memory_given_back(self.memory_advice):
+            with threads_for(job.start, settings.hub), memory_given_back(_memory_advice(settings.where)):
                 trained = self._train(chosen, job, tokenizer, settings, watch)
             # The trainer is gone: merging loads the starting model once more.
             result = self.result(
@@ -228,6 +227,13 @@ class Offline(TrainerOnPairs, Generic[E, H]):
         method = f"LoRA {self.name}" if self.config.lora else self.name
         data, settings = f"{len(chosen.train):,} {self.data}", self.config.model_dump(mode="json")
         return Facts(job.start, method, data, settings, figures, job.origin)
+
+
+def _memory_advice(where: str) -> str:
+    return (
+        f"lower {where}.per_device_train_batch_size (down to 1) or {where}.max_length, or train less: training.lora, and with "
+        "it training.quantization 4bit; docs/training.md says what needs how much"
+    )
 
 
 def train_along() -> None:

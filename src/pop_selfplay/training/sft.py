@@ -20,7 +20,7 @@ from pop_selfplay.training.data import TokenAnswer, encode_answer
 from pop_selfplay.training.offline import Offline
 from pop_selfplay.training.offline_trainer import OwnPairs
 from pop_selfplay.training.results import AnswerLogProbs, compare_answers, gains
-from pop_selfplay.training.trl_config import DECIDED_BY_RUN, EVALUATED, Defaults
+from pop_selfplay.training.trl_config import DECIDED_ON_PAIRS, EVALUATED, Defaults
 
 STARTS_FROM: Final[Fields] = {
     "learning_rate": 1e-5,  # half of TRL's: answers are the model's own, so there is little to learn of their form
@@ -40,12 +40,9 @@ _TOKENS = "the prompt has the tokens that the model saw, and loss falls on the a
 _BEST = "the best checkpoint is the one with the lowest loss on held-out answers"
 
 OWNED: Final[dict[str, str]] = {
-    **DECIDED_BY_RUN,
-    "load_best_model_at_end": "set training.keep_best",
+    **DECIDED_ON_PAIRS,
     "metric_for_best_model": _BEST,
     "greater_is_better": _BEST,
-    "push_to_hub": "set training.push_to_hub",
-    "hub_model_id": "set training.push_to_hub",
     "packing": "training.batch_size counts answers: set padding_free, which computes no padding either",
     "packing_strategy": "training.batch_size counts answers: set padding_free, which computes no padding either",
     "eval_packing": "every held-out answer is looked at by itself",
@@ -60,11 +57,6 @@ OWNED: Final[dict[str, str]] = {
     "shuffle_dataset": "every epoch has an order of its own already",
     "label_smoothing_factor": "held-out losses would not be those of training",
 }
-
-MEMORY_ADVICE: Final = (
-    "lower training.sft.per_device_train_batch_size (down to 1) or training.sft.max_length, or train less: training.lora, and "
-    "with it training.quantization 4bit; docs/training.md says what needs how much"
-)
 
 
 class AnswerTrainer(OwnPairs[AnswerLogProbs, HeldOutAnswers], SFTTrainer):  # type: ignore[misc]  # trl is untyped to us
@@ -102,7 +94,6 @@ class SFT(Offline[TokenAnswer, HeldOutAnswers]):
     data = "best answers"
     # Ten times that of all weights, as for DPO.
     defaults = Defaults(SFTConfig, STARTS_FROM | OURS, 1e-4, OWNED, sequences=1)
-    memory_advice = MEMORY_ADVICE
     trainer = AnswerTrainer
     figures = HeldOutAnswers
     result = SFTResult

@@ -120,6 +120,14 @@ DECIDED_BY_RUN: Final[dict[str, str]] = {
 }
 """Fields of every TRL config that are refused, and why."""
 
+DECIDED_ON_PAIRS: Final = {
+    **DECIDED_BY_RUN,
+    "load_best_model_at_end": "set training.keep_best",
+    "push_to_hub": "set training.push_to_hub",
+    "hub_model_id": "set training.push_to_hub",
+}
+"""The same for trainers on pairs."""
+
 EVALUATED: Final[Fields] = {
     # Nothing here changes what is learned: what is written where, and what can be seen.
     "logging_steps": 1,
