@@ -55,7 +55,7 @@ def audit(
     thresholds: Sequence[str] = (),
     observer: Observer | None = None,
 ) -> AuditResult:
-    """Audit a run and return the content of audit.json, which is written there; a report.html there gets a section, too.
+    """Audit a run and return the content of audit.json, which is written there; an existing report.html also gets a section.
 
     `judge` is a second judge, named as on the command line or a config; `sample` how many problems are played again, at least
     4; `round` the round, 0 for the last one with scores; `modes` other ways of scoring to compare; `against` another run on the
@@ -162,14 +162,14 @@ def duel(
     ConfigError for arguments that make no sense, before anything is asked, and the errors of the models.
     """
     if samples > 1 and temperature == 0:
-        raise UsageError(f"--samples {samples} of a greedy model would all be alike: set --temperature, 0.7 say")
+        raise UsageError(f"--samples {samples} of a greedy model would all be the same: set --temperature, to 0.7 say")
     if (prompts is None) == (run is None):
         raise UsageError("a duel needs prompts: either --prompts FILE or --run RUN")
     if prompts is not None and round:
-        raise UsageError(f"--round {round} is of a run, and --prompts {prompts} has no rounds: leave it out, or name a --run")
+        raise UsageError(f"--round {round} needs a run, and --prompts {prompts} has no rounds: leave it out, or use --run")
     if run is not None and (domain is not None or max_tokens is not None):
         given = f"--domain {domain}" if domain is not None else f"--max-tokens {max_tokens}"
-        raise UsageError(f"{given} goes with --prompts: with --run, the run {run} says it; leave it out")
+        raise UsageError(f"{given} goes with --prompts; the config of the run {run} decides it with --run: leave it out")
     questions = problems_of_run(Path(run), round) if run is not None else read_prompts(Path(prompts or ""))
     plan = Duel(
         a=find_contestant(a),

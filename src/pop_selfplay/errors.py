@@ -6,13 +6,13 @@
     │   ├── DomainError             2   a domain folder is incomplete or malformed
     │   └── CorpusError             2   documents cannot be read, or none are left
     ├── JournalError                2   a run directory cannot be opened, read or written
-    │   ├── JournalDamaged          2   its journal does not hold any more what was written
-    │   └── JournalStopped          4   it could be a moment ago, and can again: disk full, locked by another program
+    │   ├── JournalDamaged          2   its journal no longer holds what was written
+    │   └── JournalStopped          4   it cannot be used for now: disk full, locked by another program
     ├── ModelError                  4   the model behind a role cannot answer
     │   ├── ModelRefused            2   it never will: bad key, unknown model, missing weights
-    │   ├── RequestRefused          4   not this one request: too long for the context, say; a stage records it as a failure
-    │   │   └── RequestBroken       4   the server answers others, but fails on this one however often it is asked
-    │   └── ModelUnavailable        4   it may later: server down, out of patience
+    │   ├── RequestRefused          4   this one request is refused, as too long say; it is recorded as a failure
+    │   │   └── RequestBroken       4   the server answers others, but fails on this one every time
+    │   └── ModelUnavailable        4   it may later: the server is down and patience_s is over
     ├── TrainingError               3   training ended without a usable model
     ├── GateFailed                  3   a quality gate was measured and missed
     └── Stopped                     4   stopped on request; everything finished is in the journal
@@ -70,7 +70,7 @@ class ModelRefused(ModelError):
 
 
 class RequestRefused(ModelError):
-    """`about_request`: it is this one request that is too long, or whose content is refused. Others may be answered."""
+    """`about_request`: this one request is too long or its content is refused; others may still be answered."""
 
     def __init__(self, message: str, *, about_request: bool = True) -> None:
         super().__init__(message)

@@ -208,7 +208,7 @@ def measured(result: RunResult, source: str) -> EarlierRun:
     usage, seconds = first.usage, first.seconds.synthesis
     generated = sum(cost.generated for cost in usage.values())
     if not any(cost.calls for cost in usage.values()):
-        raise UsageError(f"--like {source}: no call of its first round is finished yet; name a run that has some")
+        raise UsageError(f"--like {source}: no call of its first round is finished yet; name a run that has finished calls")
     return EarlierRun(
         source,
         {role: cost.generated / cost.calls for role, cost in usage.items() if cost.calls},

@@ -50,7 +50,7 @@ def content_text(content: object) -> str:
         if isinstance(text, str):
             texts.append(text)
         elif not (isinstance(part, Mapping) and part.get("type") in ("thinking", "reasoning")):
-            raise TypeError(f"content is a text or a list of text parts, not {part!r:.80}")
+            raise TypeError(f"content must be a text or a list of text parts, not {part!r:.80}")
     return "".join(texts)
 
 

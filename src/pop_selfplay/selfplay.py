@@ -51,7 +51,7 @@ def play_rounds(session: Session) -> RunResult:
 
 
 def play_synthesis(session: Session) -> RunResult:
-    """Only synthesise and pair the first round; `train` and `play_rounds` can go on from there."""
+    """Only synthesise and pair the first round; `train` and `play_rounds` can continue from there."""
     choose_documents(session)
     synthesise(session, 1)
     pair(session, 1)
@@ -111,22 +111,22 @@ def _without_pairs(session: Session, round_: int) -> str:
     ended = {f"{stage}.{why}": n for (r, stage, why), n in session.journal.tally.episodes.items() if r == round_ and why and n}
     all_episodes = sum(n for (r, _, _), n in session.journal.tally.episodes.items() if r == round_)
     lost = sum(ended.values())
-    said = f"there are no preference pairs to train on: {lost} of {all_episodes} episodes gave no scores"
+    said = f"there are no preference pairs to train on: {lost} of {all_episodes} episodes ended without scores"
     if 2 * lost < all_episodes or not lost:
         return (
-            f"{said}, and no pair came of the others. Play more documents (synthesis.documents), or keep more pairs: lower "
+            f"{said}, and the others gave no pair. Use more documents (synthesis.documents), or keep more pairs: lower "
             "pairing.min_std, raise pairing.max_word_difference; `pop status` shows what was dropped and why"
         )
     most = ", ".join(f"{why} {n}" for why, n in sorted(ended.items(), key=lambda item: -item[1])[:3])
-    words = "".join(f"; the server's words to the {role}: {said}" for role, said in last_words(session.journal).items())
-    return f"{said} ({most}){words}. `pop status` tells what the calls were refused for"
+    words = "".join(f"; the server's answer to the {role}: {said}" for role, said in last_words(session.journal).items())
+    return f"{said} ({most}){words}. `pop status` shows why calls were refused"
 
 
 def next_to_train(session: Session) -> int:
     """Return the first round that has no model yet. Raises UsageError when there is none, or its synthesis is not finished."""
     path = session.directory.path
     if not session.config.training.trains:
-        raise UsageError(f"the config of {path} says training.type {session.config.training.type}: nothing is to be trained")
+        raise UsageError(f"the config of {path} has training.type {session.config.training.type}: there is nothing to train")
     if stop := stopped(session):
         raise UsageError(f"{path} has stopped after round {stop.round} by stop.{stop.rule}: {stop.says}")
     rounds = range(1, session.config.rounds + 1)
@@ -134,5 +134,5 @@ def next_to_train(session: Session) -> int:
     if round_ is None:
         raise UsageError(f"every round of {path} is trained: the models are under models/")
     if left_to_play(session, round_) or not session.journal.document_ids(round_):
-        raise UsageError(f"synthesis of round {round_} is not finished: go on with `pop run {path}`")
+        raise UsageError(f"synthesis of round {round_} is not finished: continue with `pop run {path}`")
     return round_

@@ -41,11 +41,11 @@ def test_a_run_stops_at_its_budget_and_goes_on_to_the_same_pairs_once_it_is_rais
         used = journal.tally.total_tokens("prompt") + journal.tally.total_tokens("generated")
     assert 20_000 <= used < 22_000  # what was in flight was kept, and was little
     assert pop_command(["run", str(tmp_path / "run")]) == 4
-    assert f"go on with a higher limit: pop run {tmp_path / 'run'} --set budget.tokens=..." in capfd.readouterr().err
+    assert f"resume with a higher limit: pop run {tmp_path / 'run'} --set budget.tokens=..." in capfd.readouterr().err
     assert pop_command(["status", str(tmp_path / "run")]) == 0
     standing = capfd.readouterr().out.splitlines()[0]
     assert re.match(r"round 1 of 1: \d+ of 12 episodes finished; no process", standing)
-    assert standing.endswith(f"go on with: pop run {tmp_path / 'run'}")
+    assert standing.endswith(f"resume with: pop run {tmp_path / 'run'}")
     assert pop_command(["status", str(tmp_path / "run"), "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["standing"] == standing
     assert pop_command(["run", str(tmp_path / "run"), "--set", "budget.tokens=null"]) == 0

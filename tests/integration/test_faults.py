@@ -62,7 +62,7 @@ def test_an_interrupt_ends_with_4_and_one_message_that_goes_on(
     said = signal_at(run, process, 60, number)
     assert process.returncode == 4 and said is not None, said
     assert said.startswith("pop: Stopped: on request") and said.count("\n") == 1, said
-    go_on = shlex.split(said.rpartition("go on with: pop ")[2])
+    go_on = shlex.split(said.rpartition("resume with: pop ")[2])
     assert go_on == ["run", str(run)]
     assert pop.export(run, tmp_path / "early.jsonl") > 0
     assert run_command(go_on) == 0
@@ -79,7 +79,7 @@ def test_a_disk_that_takes_no_more_stops_the_run_resumably(tmp_path: Path, confi
     process = start_pop("run", tmp_path / "c.yaml", "--out", run, limit=small_files)
     _, said = process.communicate()
     assert process.returncode == 4, said
-    assert "JournalStopped" in said and str(run / "run.db") in said and "disk" in said and f"go on with: pop run {run}" in said
+    assert "JournalStopped" in said and str(run / "run.db") in said and "disk" in said and f"resume with: pop run {run}" in said
     assert said.count("\n") == 2 and "Traceback" not in said
     assert pop.export(run, tmp_path / "early.jsonl") > 0
     assert run_command(["run", str(run)]) == 0
@@ -96,7 +96,7 @@ def test_a_full_disk_is_told_as_such(tmp_path: Path, config: RunConfig, monkeypa
         return db
 
     monkeypatch.setattr("pop_selfplay.journal.journal.connect", cramped)
-    with pytest.raises(JournalStopped, match=r"run\.db: database or disk is full; the disk is full: free some room"):
+    with pytest.raises(JournalStopped, match=r"run\.db: database or disk is full; the disk is full: free some space"):
         pop.run(config, tmp_path / "run")
     monkeypatch.undo()
     pop.run(config, tmp_path / "run")
@@ -110,7 +110,7 @@ def test_a_journal_that_another_program_holds_locked_stops_the_run_resumably(
         shell.execute("BEGIN IMMEDIATE")
         with (
             Journal.open(finished / "run.db") as journal,
-            pytest.raises(JournalStopped, match="another program holds it locked"),
+            pytest.raises(JournalStopped, match="another program has locked it"),
         ):
             journal.note("a", "b")
         assert run_command(["status", str(finished)]) == 0

@@ -217,4 +217,7 @@ def test_a_training_without_pairs_names_what_the_episodes_were_lost_to(
     with faulty(lambda body: (200, empty)) as base_url:
         assert play(tmp_path, base_url, "--set", "training.type=dpo", "--set", "model.weights=weights") == 3
     said = capsys.readouterr().err
-    assert f"{DOCUMENTS} of {DOCUMENTS} episodes gave no scores (proposer.no_tag {DOCUMENTS})" in said and "min_std" not in said
+    assert (
+        f"{DOCUMENTS} of {DOCUMENTS} episodes ended without scores (proposer.no_tag {DOCUMENTS})" in said
+        and "min_std" not in said
+    )

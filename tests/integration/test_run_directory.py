@@ -95,7 +95,7 @@ def test_a_synthesis_goes_on_in_its_run_directory(tmp_path: Path, capfd: pytest.
     assert run_command(["synth", str(run), "--set", "budget.tokens=null"]) == 0
     assert RunDirectory.open(run).config.budget.tokens is None
     assert run_command(["synth", str(run), "--out", str(tmp_path / "other")]) == 2
-    assert "goes on in place" in capfd.readouterr().err
+    assert "is resumed in place" in capfd.readouterr().err
 
 
 def test_documents_are_chosen_anew_for_a_config_that_is_corrected_before_any_model_has_answered(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_a_server_that_stays_away_ends_the_run_with_code_4_and_a_resume_loses_no
     said = capsys.readouterr()
     assert codes == [4]
     assert "cannot be reached; paused, waiting up to 0.5 s for it" in said.out
-    assert "no answer from" in said.err and f"go on with: pop run {run}" in said.err
+    assert "no answer from" in said.err and f"resume with: pop run {run}" in said.err
     kept = count_calls(run)
     assert kept >= 30
     with serving(simulated_app(MODEL), port=port_of(base_url)):

@@ -71,7 +71,8 @@ def test_it_crashes_after_as_many_requests_as_it_was_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mistake", "complaint"), [("x=0.1", "Input should be 'no_tags'"), ("no_tags=2", "less than"), ("no_tags", "how often")]
+    ("mistake", "complaint"),
+    [("x=0.1", "Input should be 'no_tags'"), ("no_tags=2", "less than"), ("no_tags", "give the mistake and its share")],
 )
 def test_a_mistake_it_cannot_make_is_refused_with_what_is_wrong(
     mistake: str, complaint: str, capsys: pytest.CaptureFixture[str]
@@ -85,7 +86,7 @@ def test_a_port_in_use_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> N
     with simulate() as (_, base_url):
         port = base_url.rpartition(":")[2].removesuffix("/v1")
         assert run(["simulate", "--port", port]) == 2
-    assert "take another --port" in capsys.readouterr().err
+    assert "use another --port" in capsys.readouterr().err
 
 
 def test_help_tells_all_faults() -> None:

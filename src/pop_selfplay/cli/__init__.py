@@ -32,7 +32,7 @@ _BAD_PLACES = {errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno
 """What the file system says of a place that cannot be what the user meant; everything else it says is met where it is asked."""
 _SHOWN = 200
 _TYPERS_INTERRUPT = 130
-_STOPPED = "stopped; what a run had finished is saved, and `pop run DIR` goes on with it"
+_STOPPED = "stopped; everything a run had finished is saved, and `pop run DIR` resumes it"
 
 
 def main() -> None:
@@ -65,19 +65,19 @@ def run(arguments: list[str]) -> int:
 
 
 def _print_what_can_be_printed() -> None:
-    """Let a terminal or file in ASCII or a code page get replacements for what it cannot hold, instead of ending the run."""
+    """Let a terminal or file in ASCII or a code page show replacement characters instead of ending the run."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors in (None, "strict"):
             stream.reconfigure(errors="replace")
 
 
 def _interrupt(signal_number: int, frame: FrameType | None) -> None:
-    """End a scheduler's SIGTERM as gently as Ctrl-C: whoever handles that now, asyncio say, handles this, too."""
+    """Treat a scheduler's SIGTERM like Ctrl-C, so that the same handler (asyncio's, for example) takes both."""
     signal.raise_signal(signal.SIGINT)
 
 
 def _complain(message: str, code: int) -> int:
-    """Write what is wrong, which may quote a server or a file: its line breaks are kept, all else a terminal obeys is not."""
+    """Print an error, which may quote a server or a file: line breaks are kept, other control characters are not."""
     from pop_selfplay.report.format import printable
 
     sys.stderr.write("pop: " + "\n".join(map(printable, message.split("\n"))) + "\n")

@@ -40,7 +40,7 @@ Directory = Annotated[Path, typer.Argument(help="a run directory", metavar="DIR"
 ConfigOrRun = Annotated[Path, typer.Argument(help="a run config (YAML), or a run directory to resume", metavar="CONFIG|DIR")]
 Out = Annotated[Path | None, typer.Option("--out", help="the run directory; by default runs/<config name>")]
 ForkFrom = Annotated[
-    Path | None, typer.Option("--fork-from", help="reuse every model call of this run that is still the same", metavar="DIR")
+    Path | None, typer.Option("--fork-from", help="reuse every model call of this run that is unchanged", metavar="DIR")
 ]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="override one setting", metavar="a.b=value")]
 
@@ -57,14 +57,14 @@ def load(named: Path, overrides: list[str] | None) -> "RunConfig":
 def play_named(
     named: Path, out: Path | None, overrides: list[str] | None, *, synthesis_only: bool = False, fork_from: Path | None = None
 ) -> None:
-    """Play what stands on the command line: a config, in a run directory of its own, or a run directory, in place."""
+    """Play what the command line names: a config, in a new run directory, or an existing run directory, in place."""
     if not named.is_dir():
         config = load(named, overrides)
         play(out or Path("runs") / named.stem, config, synthesis_only=synthesis_only, fork_from=fork_from)
         return
     if out or fork_from:
         raise UsageError(
-            f"{named} is a run directory and goes on in place: --out and --fork-from go with a config file, "
+            f"{named} is a run directory and is resumed in place: use --out and --fork-from with a config file, "
             f"such as {named / 'config.yaml'}"
         )
     play(named, load(named, overrides) if overrides else None, synthesis_only=synthesis_only)
@@ -74,7 +74,7 @@ def play(directory: Path, config: "RunConfig | None", *, synthesis_only: bool = 
     from pop_selfplay.training import distributed
 
     if distributed.count() > 1:
-        raise UsageError("a run is played by one process: start this without accelerate launch, and only `pop train` with it")
+        raise UsageError("a run is played by one process: start it without accelerate launch; only `pop train` runs under it")
     with resumable(directory, f"pop {'synth' if synthesis_only else 'run'} {quoted(directory)}"):
         from rich.console import Console
 
@@ -90,7 +90,7 @@ def play(directory: Path, config: "RunConfig | None", *, synthesis_only: bool = 
 
 
 def print_plan(config: "RunConfig", like: Path | None, tokens_per_second: float | None) -> None:
-    """Print what the synthesis of `config` would take. Nothing is written, and no model is asked."""
+    """Print what the synthesis of `config` would cost. Nothing is written and no model is called."""
     from rich.console import Console
 
     from pop_selfplay.config import prices_of
@@ -109,11 +109,11 @@ def print_plan(config: "RunConfig", like: Path | None, tokens_per_second: float 
 
 @contextmanager
 def resumable(directory: Path, command: str = "", raising: str | None = None) -> Iterator[None]:
-    """Whatever stops this for now, an interrupt or an error of exit code 4, tells the `command` that goes on; "" is the same.
+    """Add the `command` that resumes the work to an interrupt or an error of exit code 4; "" means the same command.
 
-    After a spent budget that is the one of `raising`, the command itself unless given, with the limit to be raised.
+    After a spent budget, `raising` (by default `command`) is named instead, with the limit to raise.
     """
-    saved = f"everything finished is saved in {directory}; go on with"
+    saved = f"everything finished is saved in {directory}; resume with"
     go_on = f"{saved}: {command}" if command else f"{saved} the same command"
     try:
         yield

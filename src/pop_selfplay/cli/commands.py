@@ -34,7 +34,7 @@ def quickstart(
     rounds: Annotated[int, typer.Option(min=1, help="rounds of self-play")] = 1,
     no_document: Annotated[bool, typer.Option("--no-document", help="hide the documents: the paper's ablation")] = False,
 ) -> None:
-    """Watch the embedded pocket model improve itself from raw documents, with exact figures, in a few minutes."""
+    """Watch the embedded pocket model improve itself on raw documents, measured exactly, in a few minutes."""
     from pop_selfplay.pocket.quickstart import quickstart_config
 
     name = f"quickstart-seed{seed}" + ("-no-document" if no_document else "") + (f"-{rounds}rounds" if rounds > 1 else "")
@@ -71,20 +71,20 @@ def synth(
     fork_from: ForkFrom = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only print the plan: calls, tokens, hours, cost")] = False,
     like: Annotated[
-        Path | None, typer.Option("--like", help="with --dry-run: lengths and speed as in this run", metavar="DIR")
+        Path | None, typer.Option("--like", help="with --dry-run: take lengths and speed from this run", metavar="DIR")
     ] = None,
     tokens_per_second: Annotated[
         float | None, typer.Option(min=1, help="with --dry-run: generated tokens per second of the server")
     ] = None,
 ) -> None:
-    """Only make preference pairs from documents. Continue with `pop train` or `pop run` on the run directory."""
+    """Make preference pairs from documents, and stop there. Continue with `pop train` or `pop run` on the run directory."""
     if dry_run:
         if out is not None or fork_from is not None:
-            raise UsageError("--dry-run makes no run, and does not look into one: leave out --out and --fork-from")
+            raise UsageError("--dry-run makes no run and reads none: leave out --out and --fork-from")
         print_plan(load(config, set_), like, tokens_per_second)
         return
     if like is not None or tokens_per_second is not None:
-        raise UsageError("--like and --tokens-per-second say what a plan goes by: use them with --dry-run")
+        raise UsageError("--like and --tokens-per-second set the assumptions of a plan: use them with --dry-run")
     play_named(config, out, set_, synthesis_only=True, fork_from=fork_from)
 
 
@@ -103,13 +103,13 @@ def pairs(directory: Directory) -> None:
 @app.command()
 def train(
     directory: Directory,
-    out: Annotated[Path | None, typer.Option("--out", help="train another model on these pairs, to this directory")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="train another model on these pairs, into this directory")] = None,
     set_: Overrides = None,
-    round_: Annotated[int, typer.Option("--round", min=1, help="with --out: on the pairs of this round")] = 1,
+    round_: Annotated[int, typer.Option("--round", min=1, help="with --out: use the pairs of this round")] = 1,
 ) -> None:
-    """Train on the pairs of a run whose synthesis is finished. `accelerate launch` may start this in several processes.
+    """Train on the pairs of a run whose synthesis is finished. `accelerate launch` can start it in several processes.
 
-    With --out the run stays as it is, and --set may change training.* and seed.
+    With --out the run is left as it is, and --set may change training.* and seed.
     """
     from rich.console import Console
 
@@ -127,7 +127,7 @@ def train(
             train_another(directory, out, round_, set_, view)
         return
     if set_ or round_ > 1:
-        raise UsageError(f"{directory} keeps its config: --set and --round need --out, a directory for another model")
+        raise UsageError(f"{directory} keeps its config: --set and --round need --out, the directory of another model")
     session_of_run = open_session(directory, observer=view)
     run = quoted(directory)
     going_on = resumable(directory, f"pop train {run}", raising=f"pop run {run}")
@@ -139,7 +139,7 @@ def train(
 
 
 def train_another(directory: Path, out: Path, round_: int, overrides: list[str] | None, view: "LiveView") -> None:
-    """Train beside the run instead of in it."""
+    """Train outside of the run instead of in it."""
     from pop_selfplay.training import train_again
 
     view.phase(f"training {out}")
@@ -148,7 +148,7 @@ def train_another(directory: Path, out: Path, round_: int, overrides: list[str] 
 
 
 def train_along() -> None:
-    """Be another process of a training; what goes wrong in all of them, the first one says."""
+    """Be another process of a training; an error of all processes is reported by the first one."""
     from pop_selfplay.training import offline
 
     try:
@@ -161,7 +161,7 @@ def train_along() -> None:
 def status(
     directory: Directory, as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False
 ) -> None:
-    """Show the progress of a run, what was kept, what was dropped and why. Safe while it runs."""
+    """Show how far a run is, what was kept, what was dropped and why. Safe while it runs."""
     from rich.console import Console
 
     from pop_selfplay.evaluation.measure import comparison

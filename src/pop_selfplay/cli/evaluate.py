@@ -1,4 +1,4 @@
-"""`pop eval`: public benchmarks on a model, compared with another. `pop duel`: two models, the same prompts, and a judge.
+"""`pop eval`: public benchmarks, one model compared with another. `pop duel`: two models, the same prompts, and a judge.
 `pop audit`: can the training signal of a run be trusted?
 """
 
@@ -13,8 +13,8 @@ from pop_selfplay.errors import GateFailed, UsageError
 if TYPE_CHECKING:
     from rich.console import Group
 
-Judge = Annotated[str | None, typer.Option("--judge", help="the model that judges, named like MODEL", metavar="MODEL")]
-Seed = Annotated[int, typer.Option(help="random seed of samples, subsets and resampling")]
+Judge = Annotated[str | None, typer.Option("--judge", help="the judge, given like MODEL", metavar="MODEL")]
+Seed = Annotated[int, typer.Option(help="random seed of sampling, subsets and resampling")]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 FewShot = Annotated[
     int | None, typer.Option("--few-shot", min=0, help="worked examples before each question, where a benchmark has them")
@@ -64,7 +64,7 @@ def evaluate(
     few_shot: FewShot = None,
     out: EvalOut = None,
     fail_on_regression: Annotated[
-        bool, typer.Option("--fail-on-regression", help="exit with 3 when a benchmark regressed: the interval is below 0")
+        bool, typer.Option("--fail-on-regression", help="exit with 3 when a benchmark regressed: its whole interval is below 0")
     ] = False,
     seed: Seed = 42,
     as_json: AsJson = False,
@@ -75,7 +75,7 @@ def evaluate(
     from pop_selfplay.report.eval_tables import evaluation_tables
 
     if fail_on_regression and against is None and not (Path(model) / "config.yaml").is_file():
-        raise UsageError("--fail-on-regression needs something to fall from: name it by --against")
+        raise UsageError("--fail-on-regression needs a model to compare with: name it with --against")
     place = out or evaluation_place(model, suite)
     console = _Lines(as_json)
     with resumable(place):
@@ -97,7 +97,8 @@ def evaluate(
         typer.echo(result.to_json(), nl=False)
     if fail_on_regression and result.regressed:
         raise GateFailed(
-            f"{', '.join(result.regressed)} fell: the whole 95 % interval of the difference to {result.against} lies below zero"
+            f"{', '.join(result.regressed)} regressed: the whole 95 % interval of the difference from {result.against} is "
+            "below zero"
         )
 
 
@@ -112,20 +113,24 @@ def duel(
     domain: Annotated[
         str | None,
         typer.Option(
-            "--domain", help="domain whose prompts judge by the rubrics of a file", show_default="instruction_following"
+            "--domain",
+            help="with --prompts: domain whose judge prompts are used with rubrics",
+            show_default="instruction_following",
         ),
     ] = None,
     samples: Annotated[int, typer.Option("--samples", min=1, help="answers of each model to each prompt")] = 1,
-    temperature: Annotated[float, typer.Option("--temperature", min=0, help="of the answers; 0 is greedy")] = 0.0,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0, help="sampling temperature of the answers; 0 is greedy")
+    ] = 0.0,
     max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", min=1, help="of an answer to a prompt of a file", show_default="6144")
+        int | None, typer.Option("--max-tokens", min=1, help="with --prompts: limit of each answer", show_default="6144")
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="number of prompts, drawn by the seed")] = None,
     out: Annotated[Path, typer.Option("--out", help="directory for journal, answers and results")] = Path("duel"),
     seed: Seed = 42,
     as_json: AsJson = False,
 ) -> None:
-    """Let two models answer the same prompts and a judge say which answers are better."""
+    """Have two models answer the same prompts and a judge decide which answers are better."""
     from pop_selfplay.api import duel as play
     from pop_selfplay.report.eval_tables import duel_tables
 
@@ -168,7 +173,7 @@ def audit(
     ] = None,
     no_play: Annotated[bool, typer.Option("--no-play", help="use only the journal: call no model")] = False,
     threshold: Annotated[
-        list[str] | None, typer.Option("--threshold", help="set the limit of a figure", metavar="NAME=VALUE")
+        list[str] | None, typer.Option("--threshold", help="change the limit of a figure", metavar="NAME=VALUE")
     ] = None,
     fail_on_warning: Annotated[bool, typer.Option("--fail-on-warning", help="exit with 3 when a figure warns")] = False,
     as_json: AsJson = False,
@@ -199,4 +204,4 @@ def audit(
     if as_json:
         typer.echo(result.to_json(), nl=False)
     if fail_on_warning and result.warnings:
-        raise GateFailed(f"{len(result.warnings)} figures are beyond their limits: {', '.join(result.warnings)}")
+        raise GateFailed(f"{len(result.warnings)} figures crossed their limits: {', '.join(result.warnings)}")

@@ -13,7 +13,7 @@ from pop_selfplay.cli.app import app
 
 
 class Described(enum.StrEnum):
-    """What has a schema."""
+    """The files that have a schema."""
 
     RESULT = "result"
     EVAL = "eval"

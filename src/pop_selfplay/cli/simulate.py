@@ -1,4 +1,4 @@
-"""The command `pop simulate`: the shipped simulated server, to size a run and to try what happens when a server misbehaves."""
+"""The command `pop simulate`: the shipped simulated server, to size a run and to see what happens when a server misbehaves."""
 
 import json
 import signal
@@ -21,31 +21,31 @@ _FAULTS = {"rich_help_panel": "Faults, all drawn from the seed"}
 _SHARE = {"min": 0.0, "max": 1.0, **_FAULTS}
 
 Host = Annotated[str, typer.Option(help="the address to listen on")]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")]
-Name = Annotated[str, typer.Option("--model", help="the name it serves under")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one")]
+Name = Annotated[str, typer.Option("--model", help="the name the model is served under")]
 Stats = Annotated[Path | None, typer.Option(help="write the statistics to this file at the end", metavar="FILE")]
-Speedup = Annotated[float, typer.Option(min=0.01, help="times as fast as the machine; beyond 10, watch server_cpu_share")]
-StepMs = Annotated[float, typer.Option(min=0.001, help="time of a step", **_MACHINE)]
-SequenceMs = Annotated[float, typer.Option(min=0, help="more, for each decoding sequence", **_MACHINE)]
-Slots = Annotated[int, typer.Option(min=1, help="sequences at once; others wait", **_MACHINE)]
+Speedup = Annotated[float, typer.Option(min=0.01, help="times as fast as the machine; above 10, watch server_cpu_share")]
+StepMs = Annotated[float, typer.Option(min=0.001, help="time of a decoding step", **_MACHINE)]
+SequenceMs = Annotated[float, typer.Option(min=0, help="additional time for each decoding sequence", **_MACHINE)]
+Slots = Annotated[int, typer.Option(min=1, help="sequences decoded at once; the others wait", **_MACHINE)]
 Prefill = Annotated[float, typer.Option(min=1, help="prompt tokens read per second", **_MACHINE)]
-Chunk = Annotated[int, typer.Option(min=64, help="most tokens of a step", **_MACHINE)]
+Chunk = Annotated[int, typer.Option(min=64, help="most tokens in one step", **_MACHINE)]
 CacheBlocks = Annotated[int, typer.Option(min=0, help="prefix cache, in blocks of 16 tokens", **_MACHINE)]
-Seed = Annotated[int, typer.Option(help="another one writes other texts, and has other faults", **_MODEL)]
-Brief = Annotated[bool, typer.Option("--brief", help="short texts, for quick tries", **_MODEL)]
+Seed = Annotated[int, typer.Option(help="random seed of texts and faults", **_MODEL)]
+Brief = Annotated[bool, typer.Option("--brief", help="short texts, for quick trials", **_MODEL)]
 AnswerWords = Annotated[float | None, typer.Option(min=3, help="median words of an answer", show_default="280", **_MODEL)]
-ThinkingWords = Annotated[float | None, typer.Option(min=0, help="median words before it", show_default="60", **_MODEL)]
+ThinkingWords = Annotated[float | None, typer.Option(min=0, help="median words of its thinking", show_default="60", **_MODEL)]
 MalformedRate = Annotated[float, typer.Option(help="share of completions that do not parse", **_SHARE)]
 Mistakes = Annotated[
     list[str] | None,
-    typer.Option("--mistake", help="share of one mistake alone; may be repeated", metavar="NAME=SHARE", **_FAULTS),
+    typer.Option("--mistake", help="share with one mistake; repeatable", metavar="NAME=SHARE", **_FAULTS),
 ]
 RunawayRate = Annotated[float, typer.Option(help="share of answers that never end", **_SHARE)]
 ErrorRate = Annotated[float, typer.Option(help="share of requests answered with HTTP 500", **_SHARE)]
-LimitRate = Annotated[float, typer.Option(help="share answered with 429 and Retry-After", **_SHARE)]
-RetryAfter = Annotated[int, typer.Option(min=0, help="the seconds it asks for", **_FAULTS)]
+LimitRate = Annotated[float, typer.Option(help="share of requests answered with 429 and Retry-After", **_SHARE)]
+RetryAfter = Annotated[int, typer.Option(min=0, help="the seconds that Retry-After asks for", **_FAULTS)]
 DropRate = Annotated[float, typer.Option(help="share of connections that drop", **_SHARE)]
-CrashAfter = Annotated[int | None, typer.Option(min=0, help="end at once after so many requests", **_FAULTS)]
+CrashAfter = Annotated[int | None, typer.Option(min=0, help="crash after this many requests", **_FAULTS)]
 
 
 @app.command()
@@ -74,7 +74,7 @@ def simulate(
     drop_rate: DropRate = 0.0,
     crash_after: CrashAfter = None,
 ) -> None:
-    """Serve a simulated model that takes as long as a real server: size a run, or see how it stands faults. Ctrl-C ends it."""
+    """Serve a simulated model at the speed of a real server, to size a run or to test it against faults. Ctrl-C stops it."""
     import asyncio
 
     from pop_selfplay.models.simulated import SimulatedChatModel, lengths_of
@@ -116,7 +116,7 @@ def _config(*, seed: int, lengths: str, malformed_rate: float, mistakes: list[st
 def _named_share(text: str) -> tuple[str, str]:
     name, equals, share = text.partition("=")
     if not equals:
-        raise UsageError(f"--mistake {text!r}: say which and how often, as duplicate_names=0.1")
+        raise UsageError(f"--mistake {text!r}: give the mistake and its share, as in duplicate_names=0.1")
     return name, share
 
 
@@ -130,10 +130,10 @@ async def _serve(served: "web.Application", host: str, port: int, what: str) -> 
     loop.add_signal_handler(signal.SIGINT, ended.set)
     try:
         async with listening(served, host=host, port=port) as base_url:
-            typer.echo(f"serving {base_url}: {what}; figures at {base_url.removesuffix('/v1')}/stats, Ctrl-C ends")
+            typer.echo(f"serving {base_url}: {what}; figures at {base_url.removesuffix('/v1')}/stats, Ctrl-C stops it")
             await ended.wait()
     except OSError as error:
-        raise UsageError(f"cannot listen on {host}:{port} ({error.strerror}): take another --port, 0 for a free one") from error
+        raise UsageError(f"cannot listen on {host}:{port} ({error.strerror}): use another --port, or 0 for any") from error
 
 
 def _tell(statistics: dict[str, object], file: Path | None) -> None:

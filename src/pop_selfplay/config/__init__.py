@@ -1,16 +1,16 @@
 """The whole configuration of a run, as one tree. Defaults are the paper's values; unions are told apart by `type`.
 
     corpus.py     where documents come from, which are used, and what is measured before and after
-    models.py     which model plays, and where it works
+    models.py     which model plays, and where it runs
     synthesis.py  documents to scored candidates to pairs
     training.py   pairs to a better model
     run.py        RunConfig, the root, with stop rules and budget
     values.py     what names, places and seeds may be
-    validation.py what every node is made of, and what is wrong with plain data, in words
+    validation.py the base of every node, and what is wrong with a file, in words
     files.py      YAML in and out
 
 A field here is a promise to users: one name, one meaning, a one-line description. Nothing in this room imports torch.
-Everybody imports from the room, not from its files.
+Other rooms import from here, not from the files.
 """
 
 from pop_selfplay.config.corpus import (

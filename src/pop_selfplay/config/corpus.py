@@ -50,7 +50,7 @@ class DocumentFilter(Config):
     min_words: int = Field(50, ge=0, le=1_000_000, description="shorter documents are dropped")
     max_words: int = Field(1024, ge=1, le=10_000_000, description="longer documents are cut to their first words")
     near_duplicates: float | None = Field(
-        0.8, gt=0, le=1, description="similarity from which on only one of two documents is used; null keeps both"
+        0.8, gt=0, le=1, description="of two documents at least this similar only one is used; null keeps both"
     )
     benchmarks: list[Place] = Field(
         [], description="benchmark files, folders, globs or URLs; a document that shares 13 words in a row is dropped"

@@ -37,7 +37,7 @@ def parse_config(data: Any, source: str = "config") -> RunConfig:
     """Validate plain data into a RunConfig. Raises ConfigError that names each wrong field, its value and what is allowed."""
     if not isinstance(data, dict):
         found = "nothing" if data is None else f"a {type(data).__name__}"
-        raise ConfigError(f"{source} must hold a mapping of settings; it holds {found}")
+        raise ConfigError(f"{source} must be a mapping of settings, but is {found}")
     _refuse_bottomless(data, source)
     training = data.get("training")
     kind = training.get("type") if isinstance(training, dict) else None
@@ -50,7 +50,7 @@ def parse_config(data: Any, source: str = "config") -> RunConfig:
 
 
 def load_config(path: str | PathLike[str], overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a YAML file and apply `a.b=value` overrides (values are YAML). Relative paths are relative to where you stand.
+    """Read a YAML file and apply `a.b=value` overrides (values are YAML). Relative paths are relative to the current directory.
 
     Raises ConfigError when the file cannot be read or is not a valid config.
     """
@@ -61,7 +61,7 @@ def load_config(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Run
 
 
 def read_yaml(path: Path, what: str) -> Any:
-    """Return the content of a YAML file as plain data. Raises ConfigError, which calls the file `what`, if it cannot be."""
+    """Return the content of a YAML file as plain data. Raises ConfigError, whose message calls the file `what`."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Which model plays, and where it works."""
+"""Which model plays, and where it runs."""
 
 import re
 from typing import Annotated, Any, Final, Literal
@@ -14,11 +14,11 @@ _NOTHINGS: Final = {"None", "none", "NULL", "nil"}
 
 
 class Prices(Config):
-    """What a model's tokens cost, in money per million tokens. Use one currency throughout; pop only adds up."""
+    """What a model's tokens cost, in money per million tokens. Use one currency throughout; pop only adds the amounts up."""
 
-    prompt: float = Field(0.0, ge=0, le=1e9, description="of prompt tokens that the server had to read")
-    cached: float | None = Field(None, ge=0, le=1e9, description="of prompt tokens from the server's cache; null: as `prompt`")
-    generated: float = Field(0.0, ge=0, le=1e9, description="of generated tokens")
+    prompt: float = Field(0.0, ge=0, le=1e9, description="for prompt tokens that the server had to process")
+    cached: float | None = Field(None, ge=0, le=1e9, description="for prompt tokens from the server's cache; null: as `prompt`")
+    generated: float = Field(0.0, ge=0, le=1e9, description="for generated tokens")
 
     def money(self, prompt: int, cached: int, generated: int) -> float:
         """Return what a call costs. `prompt` counts all prompt tokens, `cached` those of them that came from the cache."""
@@ -27,16 +27,16 @@ class Prices(Config):
 
 
 class RoleThinking(Config):
-    """Whether a reasoning model thinks before it answers. null: as the model does by itself."""
+    """Whether a reasoning model thinks before it answers. null: the model's own default."""
 
     enabled: bool | None = Field(None, description="true: it thinks first; false: it answers at once")
     budget: int | None = Field(None, ge=1, le=10_000_000, description="most tokens of thinking, where the server can limit it")
 
 
 class Thinking(RoleThinking):
-    """Thinking of all roles, and of single ones."""
+    """Thinking for all roles, and exceptions for single roles."""
 
-    roles: dict[Role, RoleThinking] = Field({}, description="role → its own")
+    roles: dict[Role, RoleThinking] = Field({}, description="role → its own setting")
 
     def of(self, role: Role) -> RoleThinking:
         """Return what holds for one role."""
@@ -70,22 +70,22 @@ class EndpointModel(Config):
     api_key_env: Name | None = Field(None, description="environment variable that holds the key")
     weights: Place | None = Field(None, description="the same model as a directory or hub name, to train it")
     n: Literal["auto", "never"] = Field("auto", description="ask for all candidates in one call where the server can")
-    max_in_flight: int = Field(512, ge=1, le=100_000, description="completions asked for at once, of each server")
-    requests_per_minute: int | None = Field(None, ge=1, le=100_000_000, description="the provider's limit, of each server")
-    tokens_per_minute: int | None = Field(None, ge=1, le=100_000_000_000, description="the provider's limit, of each server")
+    max_in_flight: int = Field(512, ge=1, le=100_000, description="completions requested at once, for each server")
+    requests_per_minute: int | None = Field(None, ge=1, le=100_000_000, description="the provider's limit, for each server")
+    tokens_per_minute: int | None = Field(None, ge=1, le=100_000_000_000, description="the provider's limit, for each server")
     timeout_s: float = Field(1800, gt=0, le=LONGEST_S, description="longest wait for one answer")
     patience_s: float = Field(
         600, ge=0, le=LONGEST_S, description="how long a server may be down before the run stops (resumable)"
     )
-    prices: Prices | None = Field(None, description="what its tokens cost; null: nothing, or nobody knows")
+    prices: Prices | None = Field(None, description="what its tokens cost; null: nothing, or unknown")
     thinking: Thinking = Thinking()
     extra_body: dict[str, Any] = Field({}, description="further fields of every request, as the server names them")
-    omit: list[Name] = Field([], description="parameters that are not sent, such as seed; found out by itself where it says so")
-    rename: dict[Name, Name] = Field({}, description="our name of a parameter → the server's")
+    omit: list[Name] = Field([], description="parameters that are not sent, such as seed; refused ones are learned")
+    rename: dict[Name, Name] = Field({}, description="our name for a parameter → the server's")
     dialect: Literal["auto", "openai", "anthropic"] = Field(
         "auto", description="the API: OpenAI's chat completions or Anthropic's Messages; auto: by the address"
     )
-    batch: bool = Field(False, description="send calls as batches: cheaper, and answered within a day")
+    batch: bool = Field(False, description="send calls as batches: cheaper, but answered within a day")
     batch_poll_s: float = Field(30, gt=0, le=LONGEST_S, description="how often to ask whether a batch is done")
     max_reply_mb: float = Field(32, gt=0, le=1024, description="longest reply that is read, in MB")
 
@@ -97,13 +97,13 @@ class EndpointModel(Config):
     @model_validator(mode="after")
     def _has_an_address(self) -> "EndpointModel":
         if (self.base_url is None) == (not self.base_urls):
-            raise ValueError("model.type endpoint needs base_url, or base_urls for several replicas, and not both")
+            raise ValueError("model.type endpoint needs either base_url, or base_urls for several replicas")
         if len(set(self.base_urls)) < len(self.base_urls):
             raise ValueError("base_urls names a server twice")
         if any("@" in url.partition("://")[2].partition("/")[0] for url in self.urls):
             raise ValueError(
-                "a server's address holds a user or password: put the key into an environment variable, and that "
-                "one's name into api_key_env"
+                "a server's address contains a user name or password: put the key into an environment "
+                "variable, and the variable's name into api_key_env"
             )
         if self.api_key_env is not None and (self.api_key_env in _NOTHINGS or not _VARIABLE.fullmatch(self.api_key_env)):
             raise ValueError(  # without its value, which may be the key itself
@@ -114,21 +114,21 @@ class EndpointModel(Config):
 
 
 class VllmModel(Config):
-    """A model that the run serves itself, with vLLM from an environment of its own."""
+    """A model that the run serves itself with vLLM, which can be installed in another environment."""
 
     type: Literal["vllm"] = "vllm"
     path: Place = Field(description="model directory or hub name; it is also what is trained")
-    executable: Place = Field("vllm", description="the command, or its path in another environment")
+    executable: Place = Field("vllm", description="the vllm command, or its path in another environment")
     args: list[str] = Field([], description="further arguments of `vllm serve`")
     gpus: list[Annotated[int, Field(ge=0, le=1023)]] | None = Field(
-        None, description="numbers of the GPUs it uses; null: all that it sees"
+        None, description="indices of the GPUs it uses; null: all visible ones"
     )
     tensor_parallel: int = Field(1, ge=1, le=1024, description="GPUs that share one copy of the model")
     data_parallel: int = Field(1, ge=1, le=1024, description="copies of the model")
     thinking: Thinking = Thinking()
     startup_s: float = Field(1800, gt=0, le=LONGEST_S, description="longest wait for the server to be ready")
     n: Literal["auto", "never"] = Field("auto", description="ask for all candidates in one call")
-    max_in_flight: int = Field(512, ge=1, le=100_000, description="completions asked for at once")
+    max_in_flight: int = Field(512, ge=1, le=100_000, description="completions requested at once")
     timeout_s: float = Field(1800, gt=0, le=LONGEST_S, description="longest wait for one answer")
     patience_s: float = Field(
         600, ge=0, le=LONGEST_S, description="how long the server may be down before the run stops (resumable)"
@@ -155,11 +155,11 @@ class SimulatedModel(Config):
     """The shipped fake: seeded, role-aware pseudo-text in process, with faults. For tests and for sizing a run."""
 
     type: Literal["simulated"] = "simulated"
-    seed: Seed = Field(0, description="another one writes other texts")
+    seed: Seed = Field(0, description="random seed of the texts")
     lengths: Literal["brief", "realistic"] = Field("brief", description="how long the texts are")
-    malformed_rate: Share = Field(0.0, description="share of completions that do not parse, by all mistakes alike")
-    mistakes: dict[MistakeName, Share] = Field({}, description="mistake → share of the completions spoiled by just that one")
-    runaway_rate: Share = Field(0.0, description="share of answers that ramble on until the tokens run out")
+    malformed_rate: Share = Field(0.0, description="share of completions that do not parse, spread evenly over all mistakes")
+    mistakes: dict[MistakeName, Share] = Field({}, description="mistake → share of completions with that mistake")
+    runaway_rate: Share = Field(0.0, description="share of answers that never end, up to the token limit")
     seconds_per_call: float = Field(0.0, ge=0, le=LONGEST_S, description="seconds that each call takes")
 
 

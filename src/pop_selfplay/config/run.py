@@ -1,6 +1,6 @@
-"""What may change between rounds: when to end early, and which roles do not follow the policy.
+"""The config of one run: the root of the tree, what ends a run early, and what the parts demand of each other.
 
-The config of one run: the root of the tree, and what its parts demand of each other.
+The next setting of a whole run is a field of `RunConfig`; a demand between two parts is a check in one of its validators.
 """
 
 from typing import Any, Final, Literal
@@ -31,14 +31,14 @@ class StopRules(Config):
         None, description="a round helps when its measured gain over the best model before it is at least this"
     )
     gain_by: Literal["mean", "low", "high"] = Field(
-        "mean", description="what is held against min_gain: the gain's mean, or an end of its 95 % interval"
+        "mean", description="what is compared with min_gain: the gain's mean, or an end of its 95 % interval"
     )
-    patience: int = Field(1, ge=1, le=1000, description="rounds in a row that must fail to help before the run ends")
+    patience: int = Field(1, ge=1, le=1000, description="the run ends after this many rounds in a row that did not help")
     min_diversity: float | None = Field(
-        None, gt=0, le=1, description="end before training when the problems are less diverse than this share of round 1's"
+        None, gt=0, le=1, description="end before training when the problems' diversity falls below this share of round 1's"
     )
     min_agreement: float | None = Field(
-        None, ge=0, le=1, description="end before training when fewer pairs than this share agree with the truth"
+        None, ge=0, le=1, description="end before training when less than this share of the pairs agree with the truth"
     )
 
     @property
@@ -47,13 +47,11 @@ class StopRules(Config):
 
 
 class Budget(Config):
-    """What a run may spend. When a limit is reached no new call is sent; those in flight end, and the run stops, resumable."""
+    """What a run may spend. At a limit no new call is sent, those in flight finish, and the run stops, resumable."""
 
-    tokens: int | None = Field(
-        None, ge=1, le=10**15, description="most prompt and generated tokens together, of all roles and rounds"
-    )
+    tokens: int | None = Field(None, ge=1, le=10**15, description="most prompt and generated tokens, over all roles and rounds")
     money: float | None = Field(None, gt=0, le=1e12, description="most money, by the `prices` of the models")
-    hours: float | None = Field(None, gt=0, le=1e6, description="most hours of work on the run, over all its sessions")
+    hours: float | None = Field(None, gt=0, le=1e6, description="most hours of work on the run, over all sessions")
 
 
 class RunConfig(Config):
@@ -63,10 +61,8 @@ class RunConfig(Config):
     corpus: CorpusConfig = Field(description="where documents come from")
     model: ModelConfig = Field(description="the policy: plays every role that has no teacher, and is trained")
     teachers: dict[Role, ModelConfig] = Field(default_factory=dict, description="a stronger model for single roles")
-    seed: Seed = Field(42, description="decides every sample of the run")
-    rounds: int = Field(
-        1, ge=1, le=1000, description="most rounds of self-play, each with the model that the one before trained"
-    )
+    seed: Seed = Field(42, description="random seed of the whole run")
+    rounds: int = Field(1, ge=1, le=1000, description="most rounds of self-play, each with the model trained in the one before")
     stop: StopRules = StopRules()
     frozen_roles: list[Literal[Role.PROPOSER, Role.RUBRIC_WRITER, Role.JUDGE]] = Field(
         [], description="roles that the starting model plays in every round, instead of the policy"
@@ -97,38 +93,38 @@ class RunConfig(Config):
         if self.pairing.reference_below_median == "drop" and not self.synthesis.score_reference:
             raise ValueError("pairing.reference_below_median drop needs synthesis.score_reference true")
         if isinstance(self.measure, ExamMeasure) and not isinstance(self.corpus, PocketCorpus):
-            raise ValueError("measure.type exam needs corpus.type pocket: only there the truth is known; use self_judged")
+            raise ValueError("measure.type exam needs corpus.type pocket, where the truth is known: use self_judged")
         if not self.training.trains and self.rounds > 1:
-            raise ValueError("rounds above 1 need training: each round plays with the model that the one before trained")
+            raise ValueError("rounds above 1 need training: each round plays with the model trained in the one before")
         if self.training.trains:
             if isinstance(self.model, SimulatedModel):
                 raise ValueError("model.type simulated has no weights to train: set training.type to none")
             if isinstance(self.model, EndpointModel) and self.model.weights is None:
                 raise ValueError("training a served model needs its weights: set model.weights, or training.type none")
             if self.rounds > 1 and not self.training.makes_whole_model:
-                raise ValueError("rounds above 1 need training.lora.merge true: the next round trains a whole model further")
+                raise ValueError("rounds above 1 need training.lora.merge true: the next round continues from a whole model")
         return self
 
     @model_validator(mode="after")
     def _rounds_fit_together(self) -> "RunConfig":
         if self.stop.min_gain is not None and isinstance(self.applied_measure, NoMeasure):
-            raise ValueError("stop.min_gain needs a measure: without one no gain is known")
+            raise ValueError("stop.min_gain needs a measure: without one there is no gain to compare")
         twice = sorted(role for role in self.frozen_roles if role in self.teachers)
         if twice:
-            raise ValueError(f"frozen_roles: a teacher plays the {twice[0]} in every round already; take it out of one of them")
+            raise ValueError(f"frozen_roles: a teacher already plays the {twice[0]} in every round; remove one of them")
         if (self.pairing.frontier or self.pairing.proposer) and self.synthesis.mode.score_range is None:
             raise ValueError(
-                f"pairing.frontier and pairing.proposer need scores that stand by themselves: with scoring "
-                f"{self.synthesis.scoring} those of a group say nothing about its problem; use pointwise, say"
+                f"pairing.frontier and pairing.proposer need absolute scores: with scoring "
+                f"{self.synthesis.scoring} they are relative to the group; use pointwise, for example"
             )
         if self.pairing.proposer is not None and self.training.uses == "problems":
             raise ValueError(
-                f"pairing.proposer makes pairs to train the proposer on, and training.type {self.training.type} uses none: "
+                f"pairing.proposer makes pairs to train the proposer on, but training.type {self.training.type} uses no pairs: "
                 "use dpo"
             )
         if self.pairing.proposer is not None and self.synthesis.problems_per_document == 1:
             raise ValueError(
-                "pairing.proposer pairs problems of the same document, and synthesis.problems_per_document is 1: set it to 2 "
+                "pairing.proposer pairs problems of the same document, but synthesis.problems_per_document is 1: set it to 2 "
                 "or more"
             )
         return self

@@ -13,22 +13,20 @@ from pop_selfplay.records import Role
 
 
 class Sampling(Config):
-    """How one role samples. `attempts` counts tries until a call parses; the solver's group tries together."""
+    """How one role samples. `attempts` limits the tries until a call parses; the solver's group retries as one."""
 
     temperature: float = Field(1.0, ge=0, le=100, description="0 is greedy")
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling: the share of the probability that is kept")
     max_tokens: int = Field(6144, ge=1, le=10_000_000, description="most tokens of a completion")
     first_tokens: int | None = Field(
-        None, ge=1, le=10_000_000, description="max_tokens of the first attempt alone: a run-away costs no more"
+        None, ge=1, le=10_000_000, description="max_tokens of the first attempt: limits what a runaway costs"
     )
-    attempts: int = Field(5, ge=1, le=1000, description="tries until a call parses")
-    retry_temperature: float = Field(
-        0.7, ge=0, le=100, description="used from the second attempt on by a role whose temperature is 0"
-    )
+    attempts: int = Field(5, ge=1, le=1000, description="most tries until a completion parses")
+    retry_temperature: float = Field(0.7, ge=0, le=100, description="temperature of later attempts where `temperature` is 0")
 
 
 class RubricWriterSampling(Sampling):
-    """The rubric writer is greedy, and writes longer than others."""
+    """The rubric writer is greedy and writes the longest texts."""
 
     temperature: float = Field(0.0, ge=0, le=100, description="0 is greedy")
     max_tokens: int = Field(8192, ge=1, le=10_000_000, description="most tokens of a completion")
@@ -42,17 +40,17 @@ class JudgeSampling(Sampling):
 
 
 class EarlyStop(Config):
-    """Score a few candidates; solve more only while best and worst don't stand apart."""
+    """Score a few candidates, and solve more only while best and worst are too close."""
 
-    first_share: float = Field(0.25, gt=0, le=1, description="of n: this many candidates at a time, at least 2")
-    gap: float = Field(1.0, gt=0, le=100, description="no more are solved once best and worst score differ by this much")
+    first_share: float = Field(0.25, gt=0, le=1, description="share of the candidates solved at a time, at least 2")
+    gap: float = Field(1.0, gt=0, le=100, description="stop once the best and the worst score differ by this much")
 
 
 class Logprob(Config):
     """How ratings are read off the probabilities of the judge's tokens (scoring logprob)."""
 
-    top: int = Field(10, ge=3, le=1000, description="most probable tokens asked for at each place; servers allow 5 to 20")
-    min_mass: float = Field(0.5, ge=0, le=1, description="probability that 0, 1 and 2 must have together, else asked again")
+    top: int = Field(10, ge=3, le=1000, description="most probable tokens requested at each position; servers allow 5 to 20")
+    min_mass: float = Field(0.5, ge=0, le=1, description="least probability of 0, 1 and 2 together, else asked again")
 
 
 class Reuse(Config):
@@ -66,7 +64,7 @@ class Reuse(Config):
     @model_validator(mode="after")
     def _whatever_follows_from_a_problem_needs_it(self) -> "Reuse":
         if (self.candidates or self.rubrics) and not self.problems:
-            raise ValueError("reuse: candidates and rubrics belong to their problems: set problems to true, too")
+            raise ValueError("reuse: candidates and rubrics belong to their problems: also set problems to true")
         return self
 
 
@@ -83,14 +81,14 @@ class Synthesis(Config):
     documents: int = Field(4096, ge=1, le=100_000_000, description="documents per round")
     problems_per_document: int = Field(1, ge=1, le=1000, description="problems made from each document")
     candidates: int = Field(32, ge=2, le=10_000, description="answers per problem, n")
-    min_valid_share: float = Field(0.25, ge=0, le=1, description="of n: this many answers must parse and be scored")
+    min_valid_share: float = Field(0.25, ge=0, le=1, description="least share of the candidates that must parse and be scored")
     scoring: Annotated[str, AfterValidator(_known_mode)] = Field(
         DEFAULT, description="how candidates are scored; docs/scoring.md compares the modes", examples=list(MODES)
     )
     logprob: Logprob = Logprob()
     votes: int = Field(1, ge=1, le=1000, description="judgements per candidate or comparison; the score is their mean")
     early_stop: EarlyStop | None = Field(None, description="score a few candidates before solving more")
-    score_reference: bool = Field(False, description="score the reference answer, too; it is never paired")
+    score_reference: bool = Field(False, description="also score the reference answer; it is never paired")
     json_schema: bool = Field(False, description="ask the server to decode rubrics and evaluations by their JSON schema")
     reuse: Reuse | None = Field(None, description="take problems, candidates or rubrics from another run")
     share_identical: bool = Field(False, description="judge identical answers to one problem once")
@@ -129,36 +127,34 @@ class Synthesis(Config):
     @model_validator(mode="after")
     def _rubric_needs_a_written_problem(self) -> "Synthesis":
         if Role.RUBRIC_WRITER in self.document_for and Role.PROPOSER not in self.document_for:
-            raise ValueError("document_for: [rubric_writer] makes no sense: the problem would not be about the document")
+            raise ValueError("document_for: [rubric_writer] makes no sense: the problem would not come from the document")
         return self
 
     @model_validator(mode="after")
     def _scoring_fits_together(self) -> "Synthesis":
         if self.votes > 1 and self.judge.temperature == 0:
-            raise ValueError(f"votes: {self.votes} of a greedy judge would all be alike: set judge.temperature, 0.7 say")
+            raise ValueError(f"votes: {self.votes} of a greedy judge would all agree: set judge.temperature, to 0.7 say")
         if self.votes > 1 and not self.mode.takes_votes:
             raise ValueError(
-                f"votes: {self.votes} make no sense with scoring {self.scoring}: its ratings are means over all votes already"
+                f"votes: {self.votes} make no sense with scoring {self.scoring}: its ratings already are means over all votes"
             )
         if self.early_stop is not None and self.mode.score_range is None:
-            raise ValueError(
-                f"early_stop needs scores that stand by themselves: scoring {self.scoring} compares the whole group"
-            )
+            raise ValueError(f"early_stop needs absolute scores: scoring {self.scoring} compares the whole group")
         if self.score_reference and not self.mode.needs_rubric:
             raise ValueError(
-                f"score_reference makes no sense with scoring {self.scoring}: the reference answer is what is verified against"
+                f"score_reference makes no sense with scoring {self.scoring}: it verifies against the reference answer"
             )
         return self
 
 
 class Frontier(Config):
-    """Problems at the frontier of what the solver can do: neither too easy nor too hard, and telling its answers apart.
+    """Problems at the frontier of what the solver can do: neither too easy nor too hard, and with answers that differ in score.
 
-    Scores are normalised: 0 is the worst that can be scored and 1 the best.
+    Scores are normalised: 0 is the lowest possible score and 1 the highest.
     """
 
-    min_mean: float = Field(0.2, ge=0, le=1, description="problems whose scores have a smaller mean are too hard")
-    max_mean: float = Field(0.8, ge=0, le=1, description="problems whose scores have a larger mean are too easy")
+    min_mean: float = Field(0.2, ge=0, le=1, description="problems whose mean score is lower are too hard")
+    max_mean: float = Field(0.8, ge=0, le=1, description="problems whose mean score is higher are too easy")
     min_std: float = Field(0.1, ge=0, le=0.5, description="problems whose scores vary less are too narrow")
 
     @model_validator(mode="after")
@@ -169,7 +165,7 @@ class Frontier(Config):
 
 
 class ProposerPairs(Config):
-    """Pairs of problems of one document, the one whose scores spread more preferred: the proposer is trained, too."""
+    """Pairs of problems of one document, to train the proposer: the problem whose scores spread more is preferred."""
 
     min_gap: float = Field(
         0.1,
@@ -180,17 +176,17 @@ class ProposerPairs(Config):
 
 
 class Pairing(Config):
-    """Best against worst, and what is dropped (method, "Episodes to preference pairs")."""
+    """Best against worst, and which pairs are dropped (method, "Episodes to preference pairs")."""
 
     min_std: float = Field(0.001, ge=0, le=100, description="problems whose scores vary less are dropped")
     max_word_difference: int | None = Field(
         100, ge=0, le=10_000_000, description="guard against length bias; null switches it off"
     )
     near_duplicate_problems: float | None = Field(
-        0.8, gt=0, le=1, description="similarity from which on only one of two problems gives a pair; null keeps both"
+        0.8, gt=0, le=1, description="of two problems at least this similar only one gives a pair; null keeps both"
     )
     reference_below_median: Literal["keep", "drop"] = Field(
         "keep", description="problems whose reference answer scores below the median candidate"
     )
     frontier: Frontier | None = Field(None, description="keep only problems of middle difficulty; null keeps all")
-    proposer: ProposerPairs | None = Field(None, description="pair problems of one document, too, to train the proposer")
+    proposer: ProposerPairs | None = Field(None, description="also pair problems of one document, to train the proposer")

@@ -1,8 +1,8 @@
 """How a round's pairs, or its problems and rubrics, become a better model: one type of settings per trainer.
 
-What the rest of the house asks about a trainer is declared on its type here (`uses`, `makes_whole_model`), so that nobody has
-to know its name. To add one, write a subclass of `Training`, or of `OfflineTraining` for one that takes fields of TRL's on
-pairs, and add it at the end of this file; a package outside of this one calls `pop_selfplay.training.register` instead.
+What the rest of the house asks about a trainer is declared on its type here (`uses`, `makes_whole_model`), so no other module
+has to know its name. To add one, write a subclass of `Training`, or of `OfflineTraining` for one on pairs that takes fields of
+TRL's config, and add it at the end of this file; another package calls `pop_selfplay.training.register` instead.
 """
 
 import functools
@@ -23,7 +23,7 @@ ENTRY_POINTS: Final = "pop_selfplay.trainers"
 """Group of the entry points of installed packages: each names a module that registers its trainer when it is imported."""
 
 Fields: TypeAlias = dict[str, Any]
-"""Arguments of a class of TRL or transformers, by their names there: what they may hold is for that class to say."""
+"""Arguments of a class of TRL or transformers, by their names there: that class decides which values are valid."""
 
 Kind = type[Variants]
 
@@ -32,15 +32,15 @@ _TYPES: Final[dict[str, Kind]] = {}
 
 
 class LoRA(Config):
-    """Train small matrices beside the weights instead of the weights (LoRA), with PEFT."""
+    """Train small matrices added to the frozen weights (LoRA), with PEFT."""
 
     r: int = Field(16, ge=1, le=65536, description="rank of the matrices")
     alpha: float = Field(32, gt=0, le=1e6, description="their effect is scaled by alpha / r")
-    dropout: float = Field(0.0, ge=0, lt=1, description="share of a matrix's inputs that is dropped while training")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of the inputs dropped during training")
     target_modules: Name | list[Name] = Field("all-linear", description="which layers get matrices: all-linear or their names")
     rslora: bool = Field(False, description="scale by alpha / √r instead, for high ranks")
-    merge: bool = Field(True, description="add the matrices to the weights at the end, so that the result is a plain model")
-    keep_adapter: bool = Field(False, description="keep the matrices of a merged model, too, in its folder adapter/")
+    merge: bool = Field(True, description="merge the matrices into the weights at the end: the result is a plain model")
+    keep_adapter: bool = Field(False, description="also keep the matrices of a merged model, in its folder adapter/")
 
 
 class Training(Variants):
@@ -79,11 +79,11 @@ class OfflineTraining(Training):
 
     uses: ClassVar[Literal["pairs", "problems"] | None] = "pairs"
 
-    batch_size: int = Field(16, ge=1, le=1_000_000, description="pairs per optimiser step, over all devices")
+    batch_size: int = Field(16, ge=1, le=1_000_000, description="pairs per optimiser step, summed over devices")
     held_out_share: float = Field(0.04, ge=0, lt=1, description="share of the pairs kept for evaluation")
-    keep_best: bool = Field(True, description="the result is as good on held-out pairs as the best step was, not just the last")
-    lora: LoRA | None = Field(None, description="train LoRA matrices; without, all weights")
-    quantization: Literal["4bit"] | None = Field(None, description="hold the frozen weights in 4 bits (QLoRA); needs lora")
+    keep_best: bool = Field(True, description="keep the checkpoint that does best on held-out pairs, not the last one")
+    lora: LoRA | None = Field(None, description="train LoRA matrices; null: all weights")
+    quantization: Literal["4bit"] | None = Field(None, description="load the frozen weights in 4 bits (QLoRA); needs lora")
     push_to_hub: Name | None = Field(None, description="upload the finished model to this hub repository, owner/name")
 
     @property
@@ -98,9 +98,7 @@ class OfflineTraining(Training):
     @model_validator(mode="after")
     def _quantized_weights_cannot_be_trained(self) -> "OfflineTraining":
         if self.quantization is not None and self.lora is None:
-            raise ValueError(
-                "training.quantization trains no weights of its own: set training.lora, too (lora: {} for its defaults)"
-            )
+            raise ValueError("training.quantization freezes the weights: also set training.lora (lora: {} for its defaults)")
         return self
 
 
@@ -141,9 +139,9 @@ class GRPOTraining(Training):
     grpo: Fields = Field(default_factory=dict, description="fields of trl.GRPOConfig, over our values")
     batch_size: int = Field(64, ge=2, le=1_000_000, description="sampled answers per optimiser step")
     format_reward: float = Field(0.0, ge=0, le=1000, description="added to the score of every answer that parses")
-    length_penalty: float = Field(0.0, ge=0, le=1000, description="taken off the score for every 100 words of the completion")
-    lora: LoRA | None = Field(None, description="train LoRA matrices; without, all weights")
-    second_judge: ModelConfig | None = Field(None, description="scores the same answers, for the log only")
+    length_penalty: float = Field(0.0, ge=0, le=1000, description="subtracted from the score for every 100 words")
+    lora: LoRA | None = Field(None, description="train LoRA matrices; null: all weights")
+    second_judge: ModelConfig | None = Field(None, description="also scores the answers, for the log only")
 
     @property
     def makes_whole_model(self) -> bool:
@@ -151,7 +149,7 @@ class GRPOTraining(Training):
 
 
 class NoTraining(Training):
-    """Synthesise and pair only."""
+    """Synthesis and pairing only."""
 
     uses: ClassVar[Literal["pairs", "problems"] | None] = None
 
@@ -162,7 +160,7 @@ def add_training(kind: type[Training]) -> None:
     """Let `training.type` be that of `kind`. Raises ValueError when another kind has the name."""
     name = kind.model_fields["type"].default
     if _TYPES.setdefault(name, kind) is not kind:
-        raise ValueError(f"training.type {name} is {_TYPES[name].__qualname__} already: give {kind.__qualname__} another name")
+        raise ValueError(f"training.type {name} already is {_TYPES[name].__qualname__}: give {kind.__qualname__} another name")
 
 
 for _kind in (DPOTraining, SFTTraining, GRPOTraining, NoTraining):
@@ -172,7 +170,7 @@ for _kind in (DPOTraining, SFTTraining, GRPOTraining, NoTraining):
 def load_installed_training(name: str) -> None:
     """Let the installed package that brings the trainer `name`, if any, register it.
 
-    Nothing is imported before a config names it, so that a broken package harms no run but those that use it. Raises
+    Nothing is imported before a config names it, so a broken package only affects runs that use it. Raises
     ConfigError for one that cannot be imported or does not register what it says.
     """
     for found in entry_points(group=ENTRY_POINTS, name=name):

@@ -1,8 +1,6 @@
-"""What is wrong with plain data that became no model of ours, in words for who wrote it: `complaints`.
+"""The base of every node of the config tree, and `complaints`: what is wrong with a file, in words for its author.
 
 A new kind of pydantic error that reads badly gets a branch in `_words`.
-
-What every node of the config tree is made of.
 """
 
 import difflib
@@ -25,7 +23,7 @@ def complaints(error: ValidationError, kind: Any) -> list[str]:
     """Return one line for each fault: where it is, what is wrong, what was found or is allowed.
 
     `kind` is the type that the data was to become: a model, or any annotation made of models, unions, lists and dicts. It
-    tells the names that are allowed and keeps the tags of unions, which nobody wrote, out of the place.
+    gives the names that are allowed, and keeps the tags of unions, which nobody wrote, out of the path.
     """
     return [_line(fault, kind) for fault in error.errors(include_url=False)]
 
@@ -58,9 +56,9 @@ def _words(fault: ErrorDetails, node: Any, parent: Any) -> str:
         case _ if fault["type"] == _OF_A_SETTING:
             return f"{context['why']} (got {context['found']!r:.{_SHOWN}})"
         case "model_type" | "model_attributes_type" | "dict_type":
-            return f"must hold a mapping, as {{name: value}} (got {found!r:.{_SHOWN}})"
+            return f"must be a mapping, as in {{name: value}} (got {found!r:.{_SHOWN}})"
         case "list_type":
-            return f"must hold a list, as [a, b] (got {found!r:.{_SHOWN}})"
+            return f"must be a list, as in [a, b] (got {found!r:.{_SHOWN}})"
     return f"{fault['msg']} (got {found!r:.{_SHOWN}})"
 
 
@@ -68,11 +66,11 @@ def _nearest(written: str, names: list[str]) -> str:
     close = difflib.get_close_matches(written, names, 1)
     if close:
         return f"; did you mean {close[0]}?"
-    return f"; there are {', '.join(names)}" if names else ""
+    return f"; allowed are {', '.join(names)}" if names else ""
 
 
 def _walk(loc: Iterable[int | str], kind: Any) -> tuple[list[str], Any, Any]:
-    """Return the place as one writes it, the type that stands there, and the type that holds it; None for no known type."""
+    """Return the path as one writes it, the type at that path, and the type that contains it; None for an unknown type."""
     place: list[str] = []
     node, parent = kind, None
     for step in loc:
@@ -176,7 +174,7 @@ class Config(BaseModel):
     def changed(self, changes: Mapping[str, object]) -> Self:
         """Return a copy with other settings, as if it had been written so.
 
-        Raises ValidationError where they make no sense together: pydantic's `model_copy` would take anything.
+        Raises ValidationError where they make no sense together; pydantic's `model_copy` would not check.
         """
         return type(self).model_validate({**self.model_dump(), **changes})
 

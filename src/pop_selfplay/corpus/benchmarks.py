@@ -24,7 +24,7 @@ def read_benchmarks(paths: Sequence[str]) -> BenchmarkIndex:
     index = index_benchmarks(text for file in find_files(list(paths), "filter.benchmarks") for text in _texts(file))
     if not index.hashes.size:
         raise CorpusError(
-            f"the benchmarks {list(paths)} hold no text of {CONTAMINATION_WORDS} words or more, so nothing could be found: "
+            f"the benchmarks {list(paths)} hold no text of {CONTAMINATION_WORDS} words or more, so nothing could ever match: "
             "correct filter.benchmarks"
         )
     return index

@@ -95,5 +95,5 @@ def _local(path: Path, id: str, kind: Kind | None) -> File:
 
 def _open_local(path: Path) -> BinaryIO:
     if not os.path.isfile(path):  # a pipe or a socket would be waited on for ever
-        raise OSError(f"{path} is not a plain file")
+        raise OSError(f"{path} is not a regular file")
     return path.open("rb")

@@ -67,7 +67,7 @@ def _rows(config: HuggingFaceCorpus) -> Iterable[Mapping[str, object]]:
     elif (Path(config.path) / "dataset_dict.json").is_file():
         splits = datasets.load_from_disk(config.path)
         if config.split not in splits:
-            raise ValueError(f"it has the splits {sorted(splits)}")
+            raise ValueError(f"its splits are {sorted(splits)}")
         dataset = splits[config.split]
     else:
         dataset = datasets.load_dataset(config.path, config.name, split=config.split, revision=config.revision, streaming=True)
@@ -81,7 +81,7 @@ def _columns(dataset: Any, config: HuggingFaceCorpus) -> Iterable[Mapping[str, o
         missing = [field for field in wanted if field not in known]
         if missing:
             raise CorpusError(
-                f"dataset {config.path!r} has no column {missing[0]!r}; it has {sorted(known)}: "
+                f"dataset {config.path!r} has no column {missing[0]!r}; its columns are {sorted(known)}: "
                 "correct corpus.text_field, title_field or id_field"
             )
         dataset = dataset.select_columns(list(dict.fromkeys(wanted)))

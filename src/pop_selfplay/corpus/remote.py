@@ -34,7 +34,7 @@ def find_remote(url: str, label: str, setting: str) -> Iterator[File]:
     except Exception as error:  # every driver has its own errors
         raise CorpusError(f"cannot look up {url!r}: {_words(error)}\nCorrect {setting}, or check access to it.") from error
     if not found:
-        raise CorpusError(f"URL {url!r} leads to no file, or cannot be reached: correct {setting}, or check access to it")
+        raise CorpusError(f"URL {url!r} matches no file, or cannot be reached: correct {setting}, or check access to it")
     for name, id, kind in found:
         place = without_query(filesystem.unstrip_protocol(name))
         yield File(place, id, kind, partial(_open, filesystem, name, place))

@@ -116,7 +116,7 @@ def load_domain(name_or_path: str) -> Domain:
     settings = folder / "domain.yaml"
     if not settings.is_file():
         known = ", ".join(sorted(path.parent.name for path in BUILT_IN.glob("*/domain.yaml")))
-        raise DomainError(f"no domain {name_or_path!r}: built in are {known}; a path must hold a domain.yaml")
+        raise DomainError(f"no domain {name_or_path!r}: built in are {known}; a path must be a folder with a domain.yaml")
     try:
         values = read_yaml(settings, "domain")
         named = {"name": folder.name, **values} if isinstance(values, dict) else values
@@ -165,7 +165,7 @@ def _prompt(path: Path, text: str, allowed: frozenset[str]) -> Prompt:
     pieces = _PART.split(text)
     parts = {pieces[i]: pieces[i + 1].strip() for i in range(1, len(pieces), 2)}
     if pieces[0].strip() or "user" not in parts or len(pieces) != 1 + 2 * len(parts):
-        raise DomainError(f"{path} must hold an optional '<!-- system -->' part and one '<!-- user -->' part, nothing else")
+        raise DomainError(f"{path} needs one '<!-- user -->' part, after an optional '<!-- system -->' part, and nothing else")
     unknown = {match[1] for match in _PLACE.finditer(text)} - allowed
     if unknown:
         raise DomainError(f"{path} uses {sorted(unknown)}; it may use {sorted(allowed)}")

@@ -1,4 +1,4 @@
-"""What a run needs of its domain: the prompts that its settings use, final answers in a box, a truth to be held against."""
+"""What a run needs of its domain: the prompts that its settings use, final answers in a box, a truth to compare with."""
 
 from pop_selfplay.config import PocketCorpus, RunConfig, Synthesis
 from pop_selfplay.domains import Domain
@@ -15,7 +15,7 @@ def check_domain(config: RunConfig, domain: Domain) -> None:
     if config.stop.min_agreement is not None and not domain.boxed and not isinstance(config.corpus, PocketCorpus):
         raise ConfigError(
             f"stop.min_agreement {config.stop.min_agreement} needs a known truth: corpus.type pocket, or a domain with boxed "
-            f"answers, which {domain.name!r} is not; take the rule out"
+            f"answers, which {domain.name!r} is not; remove the rule"
         )
 
 

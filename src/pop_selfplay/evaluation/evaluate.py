@@ -1,4 +1,4 @@
-"""One evaluation: every benchmark of a suite on the model and on what it is held against, and the table that comes of it.
+"""One evaluation: every benchmark of a suite on the model and on the one it is compared with, and the table of the results.
 
     for the base, then the model:
         for each benchmark:  items → answers → scores        (benchmarks/, run by inspect_ai)
@@ -66,7 +66,7 @@ def evaluate_in(out: Path, plan: EvalSpec, tell: Notice = lambda line: None) -> 
     Raises what `evaluate` raises, UsageError when model and base are the same, and JournalError when `out` cannot be used.
     """
     if plan.against is not None and plan.against.identity == plan.model.identity:
-        raise UsageError(f"{plan.model.label} and {plan.against.label} are the same model: name another one, of a run by RUN#N")
+        raise UsageError(f"{plan.model.label} and {plan.against.label} are the same model: name another, such as RUN#N")
     with open_workplace(out) as place:
         result = asyncio.run(evaluate(plan, place, tell))
         write_atomically(place.path / RESULT, result.to_json())
@@ -93,17 +93,17 @@ async def evaluate(plan: EvalSpec, place: Workplace, tell: Notice) -> EvalResult
 def _prepare(plan: EvalSpec, choice: SuiteEntry) -> _Prepared:
     benchmark = choice.benchmark
     if benchmark.judged and plan.judge is None:
-        raise UsageError(f"benchmark {benchmark.name} needs a judge: name one by --judge")
+        raise UsageError(f"benchmark {benchmark.name} needs a judge: name one with --judge")
     rows = baseline = None
     if plan.data_dir is not None:
         rows = read_rows(plan.data_dir, benchmark.name)
         if rows is None and not benchmark.shipped:
             expected = " or ".join(f"{benchmark.name}{suffix}" for suffix in SUFFIXES)
-            raise ConfigError(f"{plan.data_dir} has no data for benchmark {benchmark.name}: it should be {expected}")
+            raise ConfigError(f"{plan.data_dir} has no data for benchmark {benchmark.name}: expected {expected}")
         baseline = baseline_answers(plan.data_dir, benchmark.name) if benchmark.versus else None
     if benchmark.versus == "needed" and baseline is None and plan.against is None:
         raise UsageError(
-            f"benchmark {benchmark.name} compares answers: name another model by --against, or put its answers into "
+            f"benchmark {benchmark.name} compares answers: name another model with --against, or put its answers into "
             f"{benchmark.name}_baseline.jsonl in the data directory"
         )
     return _Prepared(choice, load_tasks(benchmark), rows, baseline)

@@ -90,8 +90,8 @@ def build_task(tasks: Tasks, setup: Setup) -> Task:
         return tasks.make_task(setup)
     except (OSError, httpx.HTTPError) as error:  # what the loaders of hubs and of files at an address raise
         raise ConfigError(
-            f"the data of benchmark {setup.benchmark.name} cannot be had ({type(error).__name__}: {error}): "
-            "see to the network, or put the file into a directory and name that by --data-dir"
+            f"the data of benchmark {setup.benchmark.name} cannot be loaded ({type(error).__name__}: {error}): "
+            "check the network, or put the file into a directory and name that with --data-dir"
         ) from error
 
 
@@ -157,7 +157,7 @@ def _or(given: Any, default: Any) -> Any:
 
 def _message(message: ChatMessage) -> Message:
     if message.role == "tool":
-        raise RequestRefused("a tool's message cannot be sent to this model: it only speaks")
+        raise RequestRefused("a tool message cannot be sent to this model: it only takes text")
     return Message(role=message.role, content=message.text)
 
 

@@ -89,14 +89,14 @@ def _config(text: str) -> ModelConfig:
     if text.startswith(("http://", "https://")):
         url, marked, name = text.partition("#")
         if not marked or not name:
-            raise UsageError(f"the endpoint {text!r} names no model: write {url}#MODEL, the name the server knows it by")
+            raise UsageError(f"the endpoint {text!r} names no model: write {url}#MODEL, where MODEL is its name on the server")
         return EndpointModel(base_url=url, model=name)
     if text.endswith(_YAML):
         return _read_yaml(Path(text))
     if not Path(text).expanduser().is_dir() and not _may_be_of_the_hub(text):
         raise UsageError(
-            f"the model {text!r} is neither a directory, nor a run, nor a name of the hub (org/name): check the path. A run "
-            "has a config.yaml, and # stands between a run and the number of a round"
+            f"the model {text!r} is neither a directory, nor a run, nor a hub name (org/name): check the path. A run "
+            "has a config.yaml; write RUN#N for the model of its round N"
         )
     return LocalModel(path=text)
 
@@ -113,13 +113,13 @@ def _read_yaml(path: Path) -> ModelConfig:
         return adapter.validate_python(read_yaml(path, "model config"))
     except ValidationError as error:
         lines = "\n  ".join(complaints(error, ModelConfig))
-        raise ConfigError(f"{path} must hold the model part of a run config:\n  {lines}") from error
+        raise ConfigError(f"{path} must be the model part of a run config:\n  {lines}") from error
 
 
 def _of_run(path: Path, number: str) -> tuple[str, ModelConfig]:
     directory = RunDirectory.open(path)
     if number and not number.isdecimal():
-        raise UsageError(f"{path}#{number}: after # stands the number of a round, 0 for the starting model")
+        raise UsageError(f"{path}#{number}: write the number of a round after #, 0 for the starting model")
     with watch_session(path) as session:
         best = best_model(session)
         round_ = int(number) if number else best.round if best else -1
@@ -128,5 +128,5 @@ def _of_run(path: Path, number: str) -> tuple[str, ModelConfig]:
             if not session.config.training.trains:
                 raise UsageError(f"the run {path} trains no model (training.type is none): name its starting model, {path}#0")
             asked = f"no model of round {number}" if number else "no trained model yet"
-            raise UsageError(f"the run {path} has {asked}: go on with `pop run {path}`, or name another round")
+            raise UsageError(f"the run {path} has {asked}: continue with `pop run {path}`, or name another round")
         return f"{path.name}#{round_}", session.casting.policy(round_ + 1)

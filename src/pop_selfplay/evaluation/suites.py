@@ -47,7 +47,7 @@ class SuiteEntry(Config):
     @classmethod
     def _is_known(cls, name: str) -> str:
         if name not in BENCHMARKS:
-            raise ValueError(f"no benchmark {name!r}: there are {', '.join(BENCHMARKS)}")
+            raise ValueError(f"no benchmark {name!r}: available are {', '.join(BENCHMARKS)}")
         return name
 
     @property
@@ -70,9 +70,9 @@ class SuiteEntry(Config):
         known = self.benchmark.options
         for option, value in self.options.items():
             if option not in known:
-                raise ValueError(f"{self.name} has no option {option!r}; it has {sorted(known) or 'none'}")
+                raise ValueError(f"{self.name} has no option {option!r}; its options are {sorted(known) or 'none'}")
             if type(value) is not type(known[option]):
-                raise ValueError(f"option {option} of {self.name} must be like {known[option]!r}, not {value!r}")
+                raise ValueError(f"option {option} of {self.name} must be of the type of {known[option]!r}, not {value!r}")
         return self
 
 
@@ -117,7 +117,7 @@ def load_suite(name_or_file: str) -> list[SuiteEntry]:
     if name_or_file in BENCHMARKS:
         return [SuiteEntry(name=find_benchmark(name_or_file).name)]
     raise UsageError(
-        f"no suite {name_or_file!r}: there are {', '.join(SUITES)}, every benchmark by its name "
+        f"no suite {name_or_file!r}: available are {', '.join(SUITES)}, each benchmark by its name "
         f"({', '.join(BENCHMARKS)}), or a YAML file"
     )
 
@@ -145,5 +145,5 @@ def _read(path: Path) -> list[SuiteEntry]:
         raise ConfigError(f"{path} is not a suite:\n  " + "\n  ".join(complaints(error, SuiteFile))) from error
     names = [choice.name for choice in choices]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ConfigError(f"{path} names {twice[0]} twice: one row of figures for each benchmark")
+        raise ConfigError(f"{path} names {twice[0]} twice: list each benchmark once")
     return choices

@@ -49,7 +49,7 @@ def export_run(directory: Path, out: Path, format_: PairFormat | ProblemFormat) 
     suffix that the format does not know, or its folder cannot be made.
     """
     if out.suffix.lower() not in format_.suffixes:
-        raise UsageError(f"{out.name!r} cannot hold this format: name it with one of {', '.join(format_.suffixes)}")
+        raise UsageError(f"{out.name!r} has the wrong suffix for this format: use one of {', '.join(format_.suffixes)}")
     pairs = RunDirectory.open(directory).pairs_path
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def export_run(directory: Path, out: Path, format_: PairFormat | ProblemFormat) 
 
     def write(session: Session) -> int:
         if not session.journal.tally.episodes:
-            raise UsageError(f"{directory} has no finished episode yet: go on with `pop run {directory}`")
+            raise UsageError(f"{directory} has no finished episode yet: continue with `pop run {directory}`")
         if isinstance(format_, PairFormat):
             return write_rows(
                 map(format_.row, pairs_of(session.journal, session.domain, session.config, session.config.rounds)),

@@ -52,7 +52,7 @@ class RunDirectory:
         try:
             path.mkdir(parents=True, exist_ok=True)
             if any(not _ours(entry) for entry in path.iterdir()):
-                raise ConfigError(f"{path} is not empty and holds no run (no config.yaml): choose an empty or new directory")
+                raise ConfigError(f"{path} is not empty and has no run (no config.yaml): choose an empty or new directory")
         except OSError as error:
             raise explain(error, path, "make the run directory") from error
         write_atomically(path / "versions.json", json.dumps(_versions(), indent=1) + "\n")
@@ -133,7 +133,7 @@ class RunDirectory:
             self._lock = None
 
     def _take_config(self) -> None:
-        """Store the config as it is now. For another work, other documents are to be chosen."""
+        """Store the current config. If it asks for other results, documents will be chosen anew."""
         stored = RunDirectory.open(self.path).config
         if not stored.same_work(self.config):
             with self.journal() as journal:
@@ -145,8 +145,8 @@ class RunDirectory:
         stored = RunDirectory.open(self.path).config
         if not stored.same_work(self.config) and self.begun():
             raise ConfigError(
-                f"{self.path} holds a run with another config; give this one a directory of its own, and "
-                f"--fork-from {self.path} to take over every call that stays the same. "
+                f"{self.path} belongs to a run with another config; give this one its own directory, with "
+                f"--fork-from {self.path} to reuse every call that is unchanged. "
                 f"The difference:\n{_difference(stored, self.config)}"
             )
 

@@ -21,16 +21,16 @@ from pop_selfplay.errors import JournalDamaged, JournalError, JournalStopped
 
 _GLANCE: Final = 0.05
 """Seconds after which a lock that was only looked at (`is_locked`) is free again."""
-_FULL: Final = "the disk is full: free some room, then go on"
-_FAILING: Final = "the disk is full, over a quota or failing: see to it, then go on"
-_LOCKED: Final = "another program holds it locked: close it (a database shell left open, say), then go on"
+_FULL: Final = "the disk is full: free some space, then resume"
+_FAILING: Final = "the disk is full, over its quota or failing: fix that, then resume"
+_LOCKED: Final = "another program has locked it: close that program (an open database shell, for example), then resume"
 _READ_ONLY: Final = (
-    "nothing can be written there; `pop status` and `pop export` need no writing, and to go on "
+    "nothing can be written there; `pop status` and `pop export` still work; to resume, "
     "copy the run directory to a writable place"
 )
 _DAMAGED: Final = (
     "it is damaged. `pop export {run} --out pairs.jsonl` saves the pairs that can still be read; "
-    "`pop run {run}/config.yaml --fork-from {run} --out NEW` goes on with every call that can still be read"
+    "`pop run {run}/config.yaml --fork-from {run} --out NEW` resumes with every call that can still be read"
 )
 _SQLITE_STOPS: Final = {
     sqlite3.SQLITE_FULL: _FULL,
@@ -52,7 +52,7 @@ _OS_IN_THE_WAY: Final = {errno.EEXIST, errno.ENOTDIR}
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes the place of `path` when the block ends well; readers see the old file or the whole new one.
+    """Open a file that replaces `path` when the block ends well; readers see the old file or the whole new one.
 
     Raises JournalError when it cannot be written; whatever was at `path` before then stays as it was.
     """
@@ -96,7 +96,7 @@ def take_lock(path: Path) -> IO[str]:
 
 
 def is_locked(path: Path) -> bool:
-    """Tell whether a process holds the lock at `path`. Works on a read-only disk, too."""
+    """Tell whether a process holds the lock at `path`. Also works on a read-only disk."""
     if not path.is_file():
         return False
     with path.open(encoding="utf-8") as lock:

@@ -29,9 +29,9 @@ def fork(journal: Journal, source: Path) -> None:
     origin = str(source.parent.resolve())
     noted = journal.noted(_SOURCE)
     if noted is None and journal.tally.calls:
-        raise UsageError("this run has begun already, and not as a fork: give the fork a new directory by --out")
+        raise UsageError("this run has already begun, and not as a fork: give the fork a new directory with --out")
     if noted not in (None, origin):
-        raise UsageError(f"this run is a fork of {noted}, not of {origin}: give the fork a new directory by --out")
+        raise UsageError(f"this run is a fork of {noted}, not of {origin}: give the fork a new directory with --out")
     journal.note(_SOURCE, origin)
     finish_fork(journal)
 
@@ -43,7 +43,7 @@ def finish_fork(journal: Journal) -> None:
         return
     path = Path(origin) / "run.db"
     if not path.is_file():
-        raise UsageError(f"cannot fork from {origin}: its run.db is gone; to begin without it, choose a new run directory")
+        raise UsageError(f"cannot fork from {origin}: its run.db is gone; to start without it, choose a new run directory")
     with closing(connect_to_read(path)) as old:
         for table in ("calls", "inherited_calls"):
             rows = readable_rows(old, table, INHERITED_COLUMNS)

@@ -102,7 +102,7 @@ def _format_of(path: Path) -> Format:
         return SUFFIXES[path.suffix.lower()]
     except KeyError:
         allowed = ", ".join(SUFFIXES)
-        raise UsageError(f"cannot tell the format of {path.name!r} by its suffix: name it with one of {allowed}") from None
+        raise UsageError(f"cannot tell the format of {path.name!r} from its suffix: use one of {allowed}") from None
 
 
 def _write_parquet(rows: Iterator[dict[str, object]], file: IO[bytes], schema: pa.Schema) -> int:
@@ -148,4 +148,4 @@ def _validated(rows: Iterator[Any], path: Path) -> Iterator[PreferencePair]:
         detail = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)[:3])
         raise JournalError(f"row {number} of {path} is no preference pair: {detail}. Needed: {', '.join(COLUMNS)}") from error
     except (pa.ArrowException, ValueError) as error:
-        raise JournalError(f"{path} is damaged or not what its suffix says, after row {number}: {error}") from error
+        raise JournalError(f"{path} is damaged or not in the format of its suffix, after row {number}: {error}") from error

@@ -174,4 +174,4 @@ def _bring_up_to_date(db: sqlite3.Connection) -> None:
 def _check_version(db: sqlite3.Connection, path: Path, *known: int) -> None:
     version = _version(db)
     if version not in known:
-        raise JournalError(f"{path} has schema {version}, this version reads {SCHEMA_VERSION}: use the version that made it")
+        raise JournalError(f"{path} has schema {version}, this pop reads {SCHEMA_VERSION}: use the version that made it")

@@ -66,7 +66,7 @@ def find_mode(name: str) -> ScoringMode:
             names = mode_names()
             close = difflib.get_close_matches(name, names, 1)
             meant = f"; did you mean {close[0]}?" if close else "."
-            raise ConfigError(f"there is no scoring mode {name!r}{meant} There are {', '.join(names)}")
+            raise ConfigError(f"there is no scoring mode {name!r}{meant} Available are {', '.join(names)}")
         register(load_plugin(name))
     return MODES[name]
 
@@ -78,17 +78,17 @@ def register(mode: ScoringMode) -> None:
     that another mode has with other places.
     """
     if mode.name in MODES:
-        raise ConfigError(f"there is a scoring mode {mode.name!r} already: give this one another name")
+        raise ConfigError(f"a scoring mode {mode.name!r} already exists: give this one another name")
     if mode.score_range not in (None, SCORES):
         raise ConfigError(
-            f"scoring mode {mode.name} has the range {mode.score_range}: scores that stand by themselves must be in {SCORES}, "
-            "as rewards, measures and thresholds expect; scale them, or declare None where they belong to their group"
+            f"scoring mode {mode.name} has the range {mode.score_range}: absolute scores must be in {SCORES}, "
+            "as rewards, measures and thresholds expect; scale them, or declare None where they are relative to the group"
         )
     taken = {prompt.name: prompt for other in MODES.values() for prompt in other.prompts}
     for prompt in mode.prompts:
         if taken.get(prompt.name, prompt).places != prompt.places:
             places = ", ".join(sorted(taken[prompt.name].places))
-            raise ConfigError(f"scoring mode {mode.name}: prompt {prompt.name} has other places already ({places}): rename it")
+            raise ConfigError(f"scoring mode {mode.name}: prompt {prompt.name} already has other places ({places}): rename it")
     MODES[mode.name] = mode
 
 

@@ -29,7 +29,7 @@ def load_plugin(name: str) -> ScoringMode:
     found = {_package(entry): entry for entry in entry_points(group=GROUP, name=name)}
     if len(found) > 1:
         packages = ", ".join(sorted(found))
-        raise ConfigError(f"scoring mode {name} comes with {len(found)} packages, {packages}: uninstall all but one")
+        raise ConfigError(f"scoring mode {name} is provided by {len(found)} packages, {packages}: uninstall all but one")
     ((package, entry),) = found.items()
     where = f"scoring mode {name} of package {package} ({entry.value})"
     try:
@@ -39,9 +39,9 @@ def load_plugin(name: str) -> ScoringMode:
         cause = f"{type(error).__name__}: {error}"
         raise ConfigError(f"{where} cannot be loaded: {cause}. Repair or uninstall {package}") from error
     if not isinstance(mode, ScoringMode):
-        raise ConfigError(f"{where} must be a class that derives from pop_selfplay.judging.ScoringMode, and is {loaded!r:.80}")
+        raise ConfigError(f"{where} must be a subclass of pop_selfplay.judging.ScoringMode, but is {loaded!r:.80}")
     if mode.name != name:
-        raise ConfigError(f"{where} calls itself {mode.name!r}: the entry point must have the mode's own name")
+        raise ConfigError(f"{where} calls itself {mode.name!r}: the entry point must have the same name as the mode")
     return mode
 
 

@@ -1,4 +1,4 @@
-"""How far a run is, in one line: what is finished, whether a process works on it, and the command that goes on."""
+"""How far a run is, in one line: what is finished, whether a process works on it, and the command that resumes it."""
 
 import shlex
 
@@ -17,7 +17,7 @@ def standing(session: Session) -> str:
         return f"{how_far}; a process is working on it"
     if finished:
         return f"{how_far}; the run is finished"
-    return f"{how_far}; no process is working on it, go on with: pop run {shlex.quote(str(path))}"
+    return f"{how_far}; no process is working on it, resume with: pop run {shlex.quote(str(path))}"
 
 
 def _how_far(session: Session) -> tuple[str, bool]:

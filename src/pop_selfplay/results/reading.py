@@ -54,7 +54,7 @@ def read_result(path: str | PathLike[str], kind: type[Result] | None = None) -> 
         raise UsageError(f"{path} does not hold {expected}: name another file")
     version = data.get("schema")
     if isinstance(version, int) and version > _SCHEMA:
-        raise UsageError(f"{path} has schema {version} and this version of pop reads {_SCHEMA}: update pop to read it")
+        raise UsageError(f"{path} has schema {version} but this version of pop reads {_SCHEMA}: update pop to read it")
     try:
         return found.model_validate(data)
     except ValidationError as error:
@@ -76,5 +76,5 @@ def _content(path: Path) -> dict[str, object]:
     except ValueError as error:  # not UTF-8, or not JSON
         raise UsageError(f"{path} is damaged: it is not JSON ({error}); run the command that made it again") from error
     if not isinstance(data, dict):
-        raise UsageError(f"{path} is no result file: it holds no JSON object")
+        raise UsageError(f"{path} is not a result file: it is not a JSON object")
     return data

@@ -59,7 +59,7 @@ def judge_config(judge: ModelConfig | Mapping[str, Any] | str) -> ModelConfig:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"judge {dict(judge)!r:.200} is no model: {where}: {first['msg']}") from error
+        raise ConfigError(f"judge {dict(judge)!r:.200} is not a model config: {where}: {first['msg']}") from error
 
 
 def _served(address: str) -> str:
@@ -72,7 +72,7 @@ def _served(address: str) -> str:
     except httpx2.TransportError as error:
         raise ModelUnavailable(f"no answer from {url}: {error or type(error).__name__}. Is the server up?") from error
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError, TypeError) as error:
-        raise ModelRefused(f"{url} does not tell what it serves: {error}. Give the judge as {_AS_DATA}") from error
+        raise ModelRefused(f"{url} does not list its models: {error}. Give the judge as {_AS_DATA}") from error
     if len(names) != 1:
         raise ConfigError(f"{address} serves {len(names)} models ({', '.join(names)}): give the judge as {_AS_DATA}")
     return names[0]

@@ -101,7 +101,7 @@ def text_of(completion: Any) -> str:
         return content_text(completion[-1]["content"])
     except (TypeError, KeyError, IndexError) as error:
         raise UsageError(
-            f"a completion is a text or a conversation that ends with a message with content, not {completion!r:.120} "
+            f"a completion must be a text, or a conversation whose last message has content, not {completion!r:.120} "
             f"({type(error).__name__}: {error})"
         ) from error
 
@@ -154,7 +154,7 @@ def _of_run(session: Session) -> tuple[list[Graded], Judging]:
     graded = [found.graded for found in sound(made)]
     if not graded:
         raise UsageError(
-            f"{session.directory.path} has no finished episode with a rubric: go on with `pop run {session.directory.path}`"
+            f"{session.directory.path} has no finished episode with a rubric: continue with `pop run {session.directory.path}`"
         )
     judge = config.teachers.get(Role.JUDGE, config.model)
     return graded, Judging(judge, session.domain, config.synthesis, config.seed)
@@ -169,7 +169,7 @@ def _with(
 ) -> Judging:
     """Return the run's way of judging with what was given over it."""
     if judge is None and run is None:
-        raise UsageError("who judges? Give judge: a model config, the address of a server up to /v1, or the path of a model")
+        raise UsageError("judge is missing: give a model config, the address of a server up to /v1, or the path of a model")
     synthesis = _synthesis(Synthesis() if run is None else run.synthesis, scoring, max_tokens)
     judged_by = load_domain(domain or GENERAL_DOMAIN) if run is None or domain is not None else run.domain
     judged_by.require(prompt.name for prompt in by_itself(synthesis.mode).prompts)

@@ -50,7 +50,7 @@ class Rubrics:
             if known is None:
                 raise UsageError(
                     f"no rubric for a sample (problem_id {id_!r}, prompt {_text_of(prompt)!r:.120}): give the dataset a column "
-                    "rubric (pop export --format grpo writes one), or make the reward from the run whose problems it holds"
+                    "rubric (pop export --format grpo writes one), or make the reward from the run that its problems come from"
                 )
             found.append(known)
         return found
@@ -83,7 +83,7 @@ def _given(prompt: Any, rubric: Any, id_: Any, problem: Any, reference: Any) -> 
     except (TypeError, ValueError) as error:
         what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise UsageError(
-            f"column rubric holds no rubric ({what}): {rubric!r:.200}. Needed is JSON like "
+            f"column rubric is not a rubric ({what}): {rubric!r:.200}. Needed is JSON like "
             '{"criteria": [{"name": …, "description": …, "weight": 1, "gold": …}]}'
         ) from error
     text = str(problem) if problem is not None else _text_of(prompt)

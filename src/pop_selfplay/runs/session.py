@@ -73,7 +73,7 @@ def open_session(
         _check_start(config)
     source = None if fork_from is None else RunDirectory.open(fork_from).journal_path
     if fork_from is not None and path.resolve() == fork_from.resolve():
-        raise UsageError(f"a fork of {fork_from} needs a run directory of its own: name a new one by --out")
+        raise UsageError(f"a fork of {fork_from} needs its own run directory: name a new one with --out")
     directory = RunDirectory.open(path) if config is None else RunDirectory.create(path, config)
     with directory, directory.journal() as journal:
         session = Session(directory, journal, _kept_domain(directory, domain), observer or Unwatched())
@@ -126,8 +126,8 @@ def _kept_domain(directory: RunDirectory, now: Domain | None) -> Domain:
         return domain
     if now is not None and now != kept:
         raise ConfigError(
-            f"the prompts of domain {kept.name!r} have changed since the run in {directory.path} began: go on with the old "
-            f"ones by `pop run {directory.path}`, or give the changed ones a run directory of their own"
+            f"the prompts of domain {kept.name!r} have changed since the run in {directory.path} began: continue with the old "
+            f"ones with `pop run {directory.path}`, or use a new run directory for the changed ones"
         )
     return kept
 

@@ -86,7 +86,7 @@ class Refusals:
         if role not in self._answered and not _ever_answered(journal, role):
             if ended or len(self._refused[role]) >= _NEVER_ANSWERED:
                 _forget_broken(journal)
-                raise ModelRefused(f"no call of the {_name(role)} is answered. The last one: {words}")
+                raise ModelRefused(f"no call of the {_name(role)} was ever answered. The last refusal: {words}")
             return
         refused = sum(last.values())
         running_on = refused >= (_FEW_AT_THE_END if ended else _MOST_OF_THE_LAST) and 2 * refused > len(last)
@@ -95,8 +95,8 @@ class Refusals:
             return
         _forget_broken(journal)
         raise ModelUnavailable(
-            f"calls of the {_name(role)} were refused, {refused} of its last {len(last)} episodes. The last one: {words}. "
-            "Refused episodes are asked again when the run is resumed"
+            f"calls of the {_name(role)} were refused, {refused} of its last {len(last)} episodes. The last refusal: {words}. "
+            "Refused episodes are retried when the run is resumed"
         )
 
 

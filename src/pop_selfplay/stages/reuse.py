@@ -51,7 +51,7 @@ def open_earlier(reuse: Reuse | None, own: Journal, rounds: int) -> Iterator[Ear
         )
         if not shared:
             raise ConfigError(
-                f"synthesis.reuse: {reuse.run} has no document in common with this run: give both the same seed, corpus, "
+                f"synthesis.reuse: {reuse.run} shares no document with this run: give both the same seed, corpus, "
                 "filter and number of held-out documents"
             )
         yield Earlier(journal, frozenset(role for role, taken in wanted.items() if taken), shared)

@@ -63,7 +63,7 @@ class Origin(NamedTuple):
 
 
 class TrainerOnPairs(ABC):
-    """A trainer that needs nothing but pairs, so that other models can be trained on the pairs of a finished run, too."""
+    """A trainer that needs nothing but pairs, so that other models can also be trained on the pairs of a finished run."""
 
     @abstractmethod
     def train(
@@ -147,12 +147,12 @@ def train_again(
     def found(session: Session) -> tuple[list[PreferencePair], str, Origin]:
         if session.config.model_copy(update={"training": config.training, "seed": config.seed}) != config:
             raise UsageError(
-                f"--set {' --set '.join(overrides)} changes more than the training: the pairs of {run} are made already, so "
-                "only training.* and seed can be set; for anything else give a new run `--fork-from`"
+                f"--set {' --set '.join(overrides)} changes more than the training: the pairs of {run} already exist, so "
+                "only training.* and seed can be set; for anything else start a new run with `--fork-from`"
             )
         start = weights_of(session.casting.policy(round_))
         if start is None:
-            raise UsageError(f"the model of {run} has no weights that could be trained: its model.type is simulated")
+            raise UsageError(f"the model of {run} has no weights to train: its model.type is simulated")
         return pairs_of_round(session, round_), start, origin_of(session, round_)
 
     pairs, start, origin = read_session(run, found)

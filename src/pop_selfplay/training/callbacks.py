@@ -107,9 +107,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped t
 
 
 def diverged_advice(change: str, metrics: Path) -> str:
-    """Return what to do about a training that ran off, for the end of an error message. `change` is the setting to lower."""
+    """Return what to do about a training that diverged, for the end of an error message. `change` is the setting to lower."""
     return (
-        f"no model was kept. Lower {change}, and check that the starting model answers sensibly; the steps until then are in "
+        f"no model was kept. Lower {change}, and check that the starting model answers sensibly; the steps up to there are in "
         f"{metrics}"
     )
 
@@ -176,7 +176,7 @@ class OnlineWatch(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         if failed.total() == len(made.samples):
             raise TrainingError(
                 f"the judge scored none of the {len(made.samples)} answers of step {made.step} ({_counts(failed)}): they "
-                f"are in {self.directory / SAMPLES}. Look at the judge's refused calls, and raise synthesis.judge.max_tokens "
+                f"are in {self.directory / SAMPLES}. Check why the judge's calls fail, raise synthesis.judge.max_tokens "
                 "or synthesis.judge.attempts, or name a stronger judge under teachers"
             )
         return figures(made, failed, invalid)

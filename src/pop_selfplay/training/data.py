@@ -171,7 +171,7 @@ def choose_pairs(
     """
     if not pairs:
         raise TrainingError(
-            "there are no preference pairs to train on. Play more documents (synthesis.documents), or keep more pairs: "
+            "there are no preference pairs to train on. Use more documents (synthesis.documents), or keep more pairs: "
             "lower pairing.min_std, raise pairing.max_word_difference; `pop status` shows what was dropped and why"
         )
     kept: list[PreferencePair] = []

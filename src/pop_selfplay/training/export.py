@@ -207,7 +207,7 @@ def save_weights(trainer: Any, directory: Path, dtype: Any, advice: str) -> None
         state = {name: weight for name, weight in state.items() if name not in model.all_tied_weights_keys}
     broken = [name for name, weight in state.items() if weight.is_floating_point() and not torch.isfinite(weight).all()]
     if broken:
-        raise TrainingError(f"{len(broken)} weights are no numbers after training ({broken[0]}, …): {advice}")
+        raise TrainingError(f"{len(broken)} weights are not numbers after training ({broken[0]}, …): {advice}")
     if not adapter and dtype is not None:
         state = {name: weight.to("cpu", dtype) if weight.is_floating_point() else weight for name, weight in state.items()}
     model.save_pretrained(directory, state_dict=state)

@@ -124,9 +124,7 @@ def train_grpo(job: OnlineJob, score: Score, observe: Callable[[OnlineStep], Non
 def require_one_process() -> None:
     """Raise UsageError under a launcher of several processes: they would need a judge and a journal each."""
     if distributed.count() > 1:
-        raise UsageError(
-            f"online RL trains in one process, not in {distributed.count()}: start it by `pop train`, without accelerate launch"
-        )
+        raise UsageError(f"online RL trains in one process, not in {distributed.count()}: start it without accelerate launch")
 
 
 def fitting(problems: Sequence[Graded], domain: Domain, tokenizer: Any, limit: int | None) -> OnlineProblems:
@@ -147,7 +145,7 @@ def fitting(problems: Sequence[Graded], domain: Domain, tokenizer: Any, limit: i
     if not kept:
         raise TrainingError(
             f"there is no problem to train on ({dropped.total()} were longer than training.grpo.max_prompt_length {limit}): "
-            "play more documents (synthesis.documents); `pop status` shows what was dropped and why"
+            "use more documents (synthesis.documents); `pop status` shows what was dropped and why"
         )
     return OnlineProblems(kept, prompts, dict(dropped), longest)
 
@@ -195,7 +193,7 @@ def _train(
     trainer.add_callback(SealCheckpoints())
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if not watch.steps:
-        raise TrainingError("not one step was taken: raise training.grpo.num_train_epochs or training.grpo.max_steps")
+        raise TrainingError("no step was taken: raise training.grpo.num_train_epochs or training.grpo.max_steps")
     dtype = load_model_config(job.start, settings.hub).dtype
     save_weights(trainer, watch.directory / LAST, dtype, watch.advice)
 

@@ -85,7 +85,7 @@ class OnlineSettings:
         if fields["temperature"] <= 0:
             raise ConfigError(
                 f"online RL learns from answers that differ: temperature {fields['temperature']} must be above 0 "
-                "(synthesis.solver.temperature, or training.grpo.temperature)"
+                "(synthesis.solver.temperature or training.grpo.temperature)"
             )
         use_cpu = bool(fields.get("use_cpu", False))
         fields.setdefault("bf16", not fields.get("fp16", False) and has_bf16(use_cpu))
@@ -110,7 +110,7 @@ class OnlineSettings:
         if problems < wanted:
             raise ConfigError(
                 f"{problems} problems are fewer than the {wanted} of one step (training.batch_size {self.batch_size} answers, "
-                f"training.grpo.num_generations {self.fields['num_generations']} to each): lower training.batch_size, or play "
+                f"training.grpo.num_generations {self.fields['num_generations']} to each): lower training.batch_size, or use "
                 "more documents"
             )
 

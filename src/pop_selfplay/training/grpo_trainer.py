@@ -147,7 +147,7 @@ def _rows(loaded: Loaded, prompts: Sequence[Any], seeds: Sequence[int], args: An
     rows = []
     for place, (request, prompt) in enumerate(zip(requests, encode(loaded, requests), strict=True)):
         if isinstance(prompt, RequestRefused):
-            raise TrainingError(f"a problem cannot be asked any more: {prompt}")
+            raise TrainingError(f"a problem can no longer be asked: {prompt}")
         rows.append(Row(place, request, prompt, min(request.max_tokens, loaded.context - len(prompt))))
     return rows
 
@@ -166,6 +166,6 @@ class _Finite:
     def note(self, rows: Sequence[int], logits: torch.Tensor) -> None:
         if not torch.isfinite(logits).all():
             raise TrainingError(
-                "the model in training gives tokens a probability that is no number; no model was kept. Lower "
+                "the model in training assigns tokens a probability that is not a number; no model was kept. Lower "
                 "training.grpo.learning_rate, and check that the starting model answers sensibly"
             )

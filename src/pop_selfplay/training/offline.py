@@ -207,9 +207,7 @@ class Offline(TrainerOnPairs, Generic[E, H]):
             trainer.add_callback(KeepBest(directory, self.figures, save, trainer.held_out, as_good))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if not watch.losses:
-            raise TrainingError(
-                f"not one step was taken: raise {settings.where}.num_train_epochs or {settings.where}.max_steps"
-            )
+            raise TrainingError(f"no step was taken: raise {settings.where}.num_train_epochs or {settings.where}.max_steps")
         steps: int = trainer.state.global_step
         best = read_best(directory, self.figures) if self.config.keep_best else None
         if best is not None:

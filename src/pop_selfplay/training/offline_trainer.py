@@ -131,7 +131,7 @@ class OwnPairs(Generic[L, H]):
         """Return `found`. Raises TrainingError when a log-probability is no number: the model diverged, or was broken."""
         if not all(math.isfinite(log_prob) for log_prob in log_probs):
             when = f"after {self.state.global_step} steps" if self.state.global_step else "before training"
-            raise TrainingError(f"the model gives held-out answers a probability that is no number {when}: {self.advice}")
+            raise TrainingError(f"the model assigns held-out answers a probability that is not a number {when}: {self.advice}")
         return found
 
     def held_out(self) -> H | None:
@@ -148,8 +148,8 @@ class OwnPairs(Generic[L, H]):
         gained = self.gains(self.before, self.after)
         if under_chance(gained):
             raise TrainingError(
-                f"after {self.state.global_step} steps {self.under_chance(figures, len(gained))}, fewer than chance would "
-                f"leave: {self.advice}"
+                f"after {self.state.global_step} steps {self.under_chance(figures, len(gained))}, fewer than by "
+                f"chance: {self.advice}"
             )
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.metrics(figures).items()}
         Trainer.log(self, dict(metrics))  # TRL's would add the training metrics gathered so far

@@ -50,7 +50,7 @@ def known_fields(
         if name not in allowed:
             near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
             advice = f"did you mean {near[0]}?" if near else f"see the documentation of trl.{config.__name__}"
-            raise ConfigError(f"{where}.{name} (here {value!r}) is no field of trl.{config.__name__}: {advice}")
+            raise ConfigError(f"{where}.{name} (here {value!r}) is not a field of trl.{config.__name__}: {advice}")
         fields[RENAMED.get(name, name)] = as_number(value, types.get(name))
     return fields
 
@@ -110,13 +110,13 @@ DECIDED_BY_RUN: Final[dict[str, str]] = {
     "seed": "it is the seed of the run: set seed at the top of the config",
     "data_seed": "it is the seed of the run: set seed at the top of the config",
     "gradient_accumulation_steps": "it follows from training.batch_size and per_device_train_batch_size",
-    "auto_find_batch_size": "it would change training.batch_size unseen: set per_device_train_batch_size",
+    "auto_find_batch_size": "it would silently change training.batch_size: set per_device_train_batch_size",
     "resume_from_checkpoint": "an interrupted training resumes by itself from its last checkpoint",
     "save_total_limit": "the last checkpoint is kept until the model is finished",
     "save_only_model": "a checkpoint must hold everything needed to resume",
     "disable_tqdm": "progress is drawn by pop",
     "logging_strategy": "the figures of a training come from its log: set logging_steps",
-    "logging_nan_inf_filter": "a loss that is no number must be seen, because it ends the training",
+    "logging_nan_inf_filter": "a loss that is not a number must be seen, because it ends the training",
 }
 """Fields of every TRL config that are refused, and why."""
 
@@ -223,7 +223,7 @@ class Settings:
         devices = distributed.count()
         share, rest = divmod(self.batch_size, devices)
         if rest:
-            raise ConfigError(f"training.batch_size {self.batch_size} cannot be shared by {devices} devices: use a multiple")
+            raise ConfigError(f"training.batch_size {self.batch_size} does not divide by {devices} devices: use a multiple")
         given = self.fields.get("per_device_train_batch_size")
         if given is None:
             given = per_pass(share, self.defaults.sequences * longest)

@@ -92,7 +92,7 @@ def test_a_run_that_is_killed_takes_up_its_batch_and_pays_for_nothing_twice(tmp_
             server.released.set()
             async with opened(base_url, tmp_path) as told:
                 found = await told.ask()
-                assert told.notices == ["batch batch_0 of 5 calls is taken up again"]
+                assert told.notices == ["batch batch_0 of 5 calls is resumed"]
         assert len(found) == 5 and len(server.batches) == 1 and server.single == 0
         assert list(tmp_path.glob("batch-*")) == []
 

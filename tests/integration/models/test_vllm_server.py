@@ -106,7 +106,7 @@ def test_one_that_dies_in_the_middle_is_started_again_and_no_call_is_lost(tmp_pa
         await model.close()
 
     asyncio.run(run())
-    assert sum("starting it again" in notice for notice in notices) == 1
+    assert sum("restarting it" in notice for notice in notices) == 1
 
 
 def test_one_that_dies_without_an_answer_ends_the_run_resumable(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_a_training_that_diverges_ends_with_advice_and_no_model(tiny_model: str,
 
 def test_weights_that_break_in_the_very_last_step_are_not_saved(tiny_model: str, tmp_path: Path, make_pairs: MakePairs) -> None:
     config = DPOTraining(dpo=FAST | {"learning_rate": math.inf, "warmup_steps": 0}, held_out_share=0)
-    with pytest.raises(TrainingError, match="weights are no numbers after training"):
+    with pytest.raises(TrainingError, match="weights are not numbers after training"):
         train_dpo(make_pairs(4), tiny_model, tmp_path / "out", config, seed=1)
     assert not (tmp_path / "out").exists()
 

@@ -221,7 +221,7 @@ def test_a_judge_that_scores_nothing_ends_the_training(tiny_model: str, tmp_path
 
 def test_a_loss_that_is_no_number_ends_the_training(make_model: Any, make_tokenizer: Any, tmp_path: Path) -> None:
     start = make_model(tmp_path / "poisoned", make_tokenizer(), weight=3e38)
-    with pytest.raises(TrainingError, match="no number"):
+    with pytest.raises(TrainingError, match="not a number"):
         train_grpo(job(start, tmp_path / "out", max_steps=2), pays_for_e)
     assert not (tmp_path / "out").exists()
 

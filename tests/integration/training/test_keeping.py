@@ -128,7 +128,7 @@ def test_held_out_pairs_that_fall_under_chance_end_the_training(
 ) -> None:
     shares(monkeypatch, [8, 0], held_out=16)
     config = DPOTraining(dpo=FAST, batch_size=4, held_out_share=0.5)
-    message = r"after 2 steps only 0% of 16 held-out pairs are in order, fewer than chance.*learning_rate.*metrics\.jsonl"
+    message = r"after 2 steps only 0% of 16 held-out pairs are in order, fewer than by chance.*learning_rate.*metrics\.jsonl"
     with pytest.raises(TrainingError, match=message):
         train_dpo(make_pairs(32), tiny_model, tmp_path / "out", config, seed=1)
     assert not (tmp_path / "out").exists()

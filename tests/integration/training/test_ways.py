@@ -114,5 +114,5 @@ def test_four_bits_without_a_gpu_are_refused_with_what_to_do(tiny_model: str, tm
 
 
 def test_four_bits_without_matrices_are_no_config() -> None:
-    with pytest.raises(ValueError, match=r"set training\.lora, too"):
+    with pytest.raises(ValueError, match=r"also set training\.lora"):
         DPOTraining(quantization="4bit")

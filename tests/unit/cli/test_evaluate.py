@@ -38,7 +38,7 @@ def test_two_served_models_are_compared_and_a_fall_ends_with_3(
         low = 100 * clustered_mean([1.0] * 8, range(8), SHARES).low
         assert f"100.0 [{low:.1f}, 100.0]" in shown and "-62.5" in shown and "regressed" in shown
         assert run([*command, "--out", "out", "--fail-on-regression"]) == 3
-    assert "gsm8k fell" in capfd.readouterr().err
+    assert "gsm8k regressed: the whole" in capfd.readouterr().err
     assert_valid(tmp_path / "out" / "eval.json", "eval")
     result = json.loads((tmp_path / "out" / "eval.json").read_text(encoding="utf-8"))
     assert result["regressed"] == ["gsm8k"] and result["calls"] == {"solver": 16}

@@ -79,11 +79,11 @@ def test_a_name_that_is_neither_a_config_nor_a_run_is_called_so(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "it holds nothing"),
-        (b"- math\n", "it holds a list"),
+        (b"", "but is nothing"),
+        (b"- math\n", "but is a list"),
         (b"domain: \xff\n", "not UTF-8"),
         (b"domain: [\n", "not valid YAML"),
-        (b"domain: math\ncorpus: {type: files, paths: texts}\nmodel: [a]\n", "corpus.paths: must hold a list"),
+        (b"domain: math\ncorpus: {type: files, paths: texts}\nmodel: [a]\n", "corpus.paths: must be a list"),
     ],
 )
 def test_a_file_that_is_no_config_says_why(

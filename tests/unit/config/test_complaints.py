@@ -17,7 +17,7 @@ GOOD = {"domain": "health_care", "corpus": {"type": "pocket"}, "model": SERVED, 
     [
         ({"synthesis": {"candidate": 3}}, "synthesis.candidate: there is no such setting; did you mean candidates?"),
         ({"traning": {}}, "traning: there is no such setting; did you mean training?"),
-        ({"budget": {"xyz": 3}}, "budget.xyz: there is no such setting; there are tokens, money, hours"),
+        ({"budget": {"xyz": 3}}, "budget.xyz: there is no such setting; allowed are tokens, money, hours"),
         ({"corpus": {"paths": ["t"]}}, "corpus: needs a `type`, one of files, hugging_face, pocket"),
         ({"measure": {"questions": 5}}, "measure.questions: there is no such setting; there are type, documents, samples"),
         ({"seed": True}, "seed: must be a number; true and false are none (got True)"),
@@ -46,7 +46,7 @@ GOOD = {"domain": "health_care", "corpus": {"type": "pocket"}, "model": SERVED, 
             {"training": {"type": "dpo", "lora": {"alhpa": 1}}},
             "training.lora.alhpa: there is no such setting; did you mean alpha?",
         ),
-        ({"synthesis": 3}, "synthesis: must hold a mapping, as {name: value} (got 3)"),
+        ({"synthesis": 3}, "synthesis: must be a mapping, as in {name: value} (got 3)"),
         (
             {"teachers": {"judg": SERVED}},
             "teachers.judg: Input should be 'proposer', 'solver', 'rubric_writer' or 'judge' (got 'judg')",
@@ -64,7 +64,7 @@ def test_a_rule_about_several_settings_is_said_without_the_whole_config() -> Non
     with pytest.raises(ConfigError) as caught:
         parse_config({**GOOD, "rounds": 2})
     assert str(caught.value).splitlines()[1:] == [
-        "  rounds above 1 need training: each round plays with the model that the one before trained"
+        "  rounds above 1 need training: each round plays with the model trained in the one before"
     ]
 
 

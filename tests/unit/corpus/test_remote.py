@@ -88,8 +88,8 @@ def test_a_file_that_is_not_what_its_name_says_is_skipped(bucket: str) -> None:
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        ("memory://bucket/nothing", "leads to no file"),
-        ("memory://bucket/*.nothing", "leads to no file"),
+        ("memory://bucket/nothing", "matches no file"),
+        ("memory://bucket/*.nothing", "matches no file"),
         ("nosuch://bucket/a.txt", "Protocol not known: nosuch"),
     ],
 )

@@ -12,8 +12,8 @@ from pop_selfplay.errors import DomainError
 @pytest.mark.parametrize(
     ("file", "content", "words"),
     [
-        ("domain.yaml", b"- a\n", "must hold a mapping"),
-        ("domain.yaml", b"", "must hold a mapping"),
+        ("domain.yaml", b"- a\n", "must be a mapping"),
+        ("domain.yaml", b"", "must be a mapping"),
         ("domain.yaml", b"description: [\n", "not valid YAML"),
         ("domain.yaml", b"description: \xff\n", "not UTF-8"),
         ("domain.yaml", b"description: a\nbocksed: true\n", "bocksed: there is no such setting; did you mean boxed"),

@@ -30,7 +30,7 @@ def test_ids_may_be_zero_and_a_missing_one_is_the_number_of_the_row(tmp_path: Pa
 @pytest.mark.parametrize("difficulty", ["NaN", "Infinity", '"nan"'])
 def test_a_difficulty_that_is_no_number_is_refused_with_its_row(tmp_path: Path, difficulty: str) -> None:
     content = lines({"prompt": "a", "difficulty": 1}) + f'{{"prompt": "b", "difficulty": {difficulty}}}\n'
-    with pytest.raises(ConfigError, match=r"row 2 of .*no finite number"):
+    with pytest.raises(ConfigError, match=r"row 2 of .*not a finite number"):
         prompts(tmp_path / "a.jsonl", content)
 
 

@@ -159,7 +159,7 @@ def test_a_limit_draws_the_same_items_for_both_models(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("rows", "words"),
-    [([{"query": "?"}], "row 1 of the data for gsm8k"), ([], "holds no rows"), ([*SUMS, SUMS[0]], "two items with the id")],
+    [([{"query": "?"}], "row 1 of the data for gsm8k"), ([], "has no rows"), ([*SUMS, SUMS[0]], "two items with the id")],
 )
 def test_data_in_another_format_is_refused_before_any_call(tmp_path: Path, rows: list[dict[str, str]], words: str) -> None:
     player = Player(adds)
@@ -199,7 +199,7 @@ def test_data_that_cannot_be_fetched_is_a_wrong_config_and_not_a_bug(tmp_path: P
         raise ConnectionError("no route to the hub")
 
     monkeypatch.setattr("pop_selfplay.evaluation.benchmarks.gsm8k.published", offline)
-    with pytest.raises(ConfigError, match=r"gsm8k cannot be had.*no route.*--data-dir"):
+    with pytest.raises(ConfigError, match=r"gsm8k cannot be loaded.*no route.*--data-dir"):
         run(tmp_path / "out", None, "gsm8k", model=playing("a", adds))
 
 

@@ -44,8 +44,8 @@ def test_a_file_sets_what_it_names_and_leaves_the_rest(tmp_path: Path) -> None:
         ("benchmarks: [gsm8k, gsm8k]", "twice"),
         ("benchmarks: []", "at least 1"),
         ("benchmarks: [", "YAML"),
-        ("benchmarks: gsm8k", r"must hold a list, as \[a, b\]"),
-        ("[]", "must hold a mapping"),
+        ("benchmarks: gsm8k", r"must be a list, as in \[a, b\]"),
+        ("[]", "must be a mapping"),
     ],
 )
 def test_a_file_that_is_no_suite_is_refused_with_the_reason(tmp_path: Path, text: str, words: str) -> None:

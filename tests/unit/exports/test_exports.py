@@ -43,7 +43,7 @@ def rows_of(run: Path, tmp_path: Path, name: str) -> list[dict[str, Any]]:
 def test_both_kinds_of_file_hold_the_same_rows(run: Path, tmp_path: Path, name: str) -> None:
     rows = rows_of(run, tmp_path, name)
     if ".parquet" not in FORMATS[name].suffixes:
-        with pytest.raises(UsageError, match=r"'out\.parquet' cannot hold this format: name it with one of \.jsonl"):
+        with pytest.raises(UsageError, match=r"'out\.parquet' has the wrong suffix for this format: use one of \.jsonl"):
             pop.export(run, tmp_path / "out.parquet", name)
         return
     pop.export(run, tmp_path / "out.parquet", name)

@@ -20,9 +20,9 @@ def sqlite_error(code: int) -> sqlite3.Error:
 @pytest.mark.parametrize(
     ("error", "kind", "words"),
     [
-        (sqlite_error(sqlite3.SQLITE_FULL), JournalStopped, "the disk is full: free some room"),
-        (sqlite_error(sqlite3.SQLITE_IOERR_WRITE), JournalStopped, "full, over a quota or failing"),
-        (sqlite_error(sqlite3.SQLITE_BUSY), JournalStopped, "another program holds it locked"),
+        (sqlite_error(sqlite3.SQLITE_FULL), JournalStopped, "the disk is full: free some space"),
+        (sqlite_error(sqlite3.SQLITE_IOERR_WRITE), JournalStopped, "full, over its quota or failing"),
+        (sqlite_error(sqlite3.SQLITE_BUSY), JournalStopped, "another program has locked it"),
         (sqlite_error(sqlite3.SQLITE_CORRUPT_INDEX), JournalDamaged, "pop export runs/mine"),
         (sqlite_error(sqlite3.SQLITE_NOTADB), JournalDamaged, "--fork-from runs/mine"),
         (sqlite3.OperationalError("Could not decode to UTF-8 column 'text'"), JournalDamaged, "it is damaged"),
@@ -30,7 +30,7 @@ def sqlite_error(code: int) -> sqlite3.Error:
         (sqlite_error(sqlite3.SQLITE_CANTOPEN), JournalError, "nothing can be written there"),
         (sqlite_error(sqlite3.SQLITE_CONSTRAINT), JournalError, "what SQLite says"),
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), JournalStopped, "the disk is full"),
-        (OSError(errno.EFBIG, os.strerror(errno.EFBIG)), JournalStopped, "full, over a quota or failing"),
+        (OSError(errno.EFBIG, os.strerror(errno.EFBIG)), JournalStopped, "full, over its quota or failing"),
         (OSError(errno.EROFS, os.strerror(errno.EROFS)), JournalError, "Read-only file system; nothing can be written there"),
         (OSError(errno.EEXIST, os.strerror(errno.EEXIST)), JournalError, "a file is in the way: name another place"),
         (OSError(errno.ENOENT, os.strerror(errno.ENOENT)), JournalError, "No such file"),

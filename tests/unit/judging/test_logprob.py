@@ -122,7 +122,7 @@ def test_a_domain_that_asks_for_one_criterion_gets_one_call_for_each() -> None:
 
 
 def test_votes_of_an_expected_value_are_refused() -> None:
-    with pytest.raises(ValidationError, match="means over all votes already"):
+    with pytest.raises(ValidationError, match="already are means over all votes"):
         Synthesis.model_validate({"scoring": "logprob", "votes": 3, "judge": {"temperature": 1}})
 
 

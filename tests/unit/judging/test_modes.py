@@ -104,7 +104,7 @@ def test_writing_a_config_is_no_comparison() -> None:
 def test_an_unknown_mode_is_refused_with_the_one_that_was_meant_and_all_there_are(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"synthesis\.scoring: .*'pontwise'; did you mean pointwise\?.*pairwise.*verify"):
         parse_config(simulated_config(write_texts(tmp_path, 1)).model_dump() | {"synthesis": {"scoring": "pontwise"}})
-    with pytest.raises(ConfigError, match=r"no scoring mode 'x'\. There are pointwise, "):
+    with pytest.raises(ConfigError, match=r"no scoring mode 'x'\. Available are pointwise, "):
         find_mode("x")
 
 
@@ -140,7 +140,7 @@ def test_a_registered_mode_can_be_named_in_a_config() -> None:
     [
         ({"name": "verify"}, "already"),
         ({"score_range": (0.0, 100.0)}, r"range \(0\.0, 100\.0\)"),
-        ({"prompts": (PromptFile("rate", frozenset({"answer"})),)}, "prompt rate has other places already"),
+        ({"prompts": (PromptFile("rate", frozenset({"answer"})),)}, "prompt rate already has other places"),
     ],
 )
 def test_a_mode_that_cannot_work_is_refused_when_it_is_registered(changes: dict[str, object], said: str) -> None:
@@ -230,8 +230,8 @@ def test_a_config_can_name_the_mode_of_an_installed_package(tmp_path: Path, monk
         ("import no_such_module", "cannot be loaded: ModuleNotFoundError: No module named 'no_such_module'"),
         ("1 / 0", "cannot be loaded: ZeroDivisionError"),
         ("Other = 1", "cannot be loaded: AttributeError"),
-        ("class Mode: pass", "must be a class that derives from"),
-        ("Mode = 3", "must be a class that derives from"),
+        ("class Mode: pass", "must be a subclass of"),
+        ("Mode = 3", "must be a subclass of"),
         (BLIND.replace('"installed"', '"other"'), "calls itself 'other'"),
         (BLIND.replace("async def score", "async def scores"), "cannot be loaded: TypeError"),
     ],

@@ -195,7 +195,7 @@ def test_a_call_on_which_a_healthy_server_always_fails_is_refused_alone() -> Non
         while not poisoned.done():
             assert (await model.complete(make_request())).text == "moss"
             await asyncio.sleep(0.01)
-        with pytest.raises(RequestRefused, match=r"answers others but never this request.*cannot tokenise"):
+        with pytest.raises(RequestRefused, match=r"answers other requests but never this one.*cannot tokenise"):
             await poisoned
         await model.close()
 
@@ -204,7 +204,12 @@ def test_a_call_on_which_a_healthy_server_always_fails_is_refused_alone() -> Non
 
 @pytest.mark.parametrize(
     ("status", "words", "advice"),
-    [(401, "bad key", "check the key"), (403, "no access", "may do"), (404, "no such model", "'small'"), (307, "", "base_url")],
+    [
+        (401, "bad key", "check the key"),
+        (403, "no access", "permissions"),
+        (404, "no such model", "'small'"),
+        (307, "", "base_url"),
+    ],
 )
 def test_what_cannot_heal_stops_the_run_at_once_with_the_servers_words(status: int, words: str, advice: str) -> None:
     with pytest.raises(ModelRefused, match=f"HTTP {status}: {words}.*{advice}"):

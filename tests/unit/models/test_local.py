@@ -254,7 +254,7 @@ def test_a_bug_in_a_wave_reaches_every_caller(path: str, monkeypatch: pytest.Mon
     ("settings", "message"),
     [
         ({"path": "/nowhere/model"}, "'/nowhere/model' is not a directory"),
-        ({"path": "{path}", "device": "cuda:99"}, "'cuda:99' is not there"),
+        ({"path": "{path}", "device": "cuda:99"}, "'cuda:99' is not available"),
         ({"path": "{path}", "device": "toaster"}, "'toaster' is not a device"),
     ],
 )

@@ -76,9 +76,9 @@ def test_a_file_of_an_older_version_is_read_without_the_fields_that_came_later(t
     ("text", "said"),
     [
         ("{", "is not JSON"),
-        ("[]", "holds no JSON object"),
+        ("[]", "it is not a JSON object"),
         ("{}", "does not hold a result of pop run, eval, audit or duel"),
-        ('{"schema": 2, "rounds": []}', "has schema 2 and this version of pop reads 1: update pop"),
+        ('{"schema": 2, "rounds": []}', "has schema 2 but this version of pop reads 1: update pop"),
         ('{"schema": 1, "rounds": []}', "is damaged: domain: Field required"),
     ],
 )

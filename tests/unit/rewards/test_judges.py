@@ -46,12 +46,12 @@ def test_a_server_of_several_models_needs_a_name(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("reply", [httpx2.Response(404), httpx2.Response(200, text="hello"), httpx2.Response(200, json=[])])
 def test_a_server_that_does_not_tell_is_refused(monkeypatch: pytest.MonkeyPatch, reply: httpx2.Response) -> None:
     serve(monkeypatch, reply)
-    with pytest.raises(ModelRefused, match="does not tell what it serves"):
+    with pytest.raises(ModelRefused, match="does not list its models"):
         judge_config(ADDRESS)
 
 
 def test_an_address_that_is_none_is_refused() -> None:
-    with pytest.raises(ModelRefused, match="does not tell what it serves"):
+    with pytest.raises(ModelRefused, match="does not list its models"):
         judge_config("http://localhost:port/v1")
 
 

@@ -108,7 +108,7 @@ def test_verdicts_can_be_kept_for_a_later_training(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "said"),
     [
-        ({}, UsageError, "who judges"),
+        ({}, UsageError, "judge is missing"),
         ({"judge": JUDGE, "format_reward": -1.0}, UsageError, r"format_reward -1\.0"),
         ({"judge": JUDGE, "length_penalty": float("nan")}, UsageError, "length_penalty nan"),
         ({"judge": JUDGE, "domain": "no_such_domain"}, DomainError, "no_such_domain"),

@@ -62,7 +62,7 @@ def test_a_completion_is_a_text_or_a_conversation_in_parts(completion: Any, text
 
 @pytest.mark.parametrize("completion", [[], None, 5, [{"role": "assistant"}], [{"content": [{"type": "image"}]}]])
 def test_a_completion_of_another_shape_is_refused(completion: Any) -> None:
-    with pytest.raises(UsageError, match="a completion is a text or a conversation"):
+    with pytest.raises(UsageError, match="a completion must be a text, or a conversation"):
         text_of(completion)
 
 
@@ -97,8 +97,8 @@ def test_what_else_a_trainer_passes_does_not_matter() -> None:
     [
         ({}, "give the dataset a column rubric"),
         ({"problem_id": "9/x/0"}, r"problem_id '9/x/0'"),
-        ({"rubric": "no json"}, "column rubric holds no rubric"),
-        ({"rubric": {"criteria": []}}, "column rubric holds no rubric"),
+        ({"rubric": "no json"}, "column rubric is not a rubric"),
+        ({"rubric": {"criteria": []}}, "column rubric is not a rubric"),
     ],
 )
 def test_a_sample_without_a_rubric_is_refused(columns: dict[str, Any], said: str) -> None:

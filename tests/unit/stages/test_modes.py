@@ -292,7 +292,7 @@ def test_a_run_without_a_document_in_common_is_refused(tmp_path: Path) -> None:
     pop.run(simulated_config(write_texts(tmp_path / "texts", 12)), tmp_path / "first")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "x.txt").write_text("word " * 60, encoding="utf-8")
-    with pytest.raises(ConfigError, match="no document in common"):
+    with pytest.raises(ConfigError, match="shares no document"):
         pop.run(simulated_config(tmp_path / "other", reuse={"run": str(tmp_path / "first")}), tmp_path / "second")
 
 
@@ -304,7 +304,7 @@ def test_a_run_without_a_document_in_common_is_refused(tmp_path: Path) -> None:
     [
         ({"votes": 3}, "greedy judge"),
         ({"scoring": "pairwise", "early_stop": {}}, "compares the whole group"),
-        ({"scoring": "verify", "score_reference": True}, "verified against"),
+        ({"scoring": "verify", "score_reference": True}, "it verifies against"),
     ],
 )
 def test_settings_that_make_no_sense_together_are_refused(settings: dict[str, Any], says: str) -> None:

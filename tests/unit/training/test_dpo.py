@@ -91,7 +91,7 @@ def test_a_pass_that_does_not_divide_the_batch_is_refused(tmp_path: Path) -> Non
 def test_the_batch_is_shared_by_all_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings.of(DPOTraining(batch_size=16), DPO.defaults)
     monkeypatch.setenv("WORLD_SIZE", "3")
-    with pytest.raises(ConfigError, match="batch_size 16 cannot be shared by 3 devices"):
+    with pytest.raises(ConfigError, match="batch_size 16 does not divide by 3 devices"):
         settings.trl_config(tmp_path, 7, 60)
 
 

@@ -38,7 +38,7 @@ def test_what_sft_decides_is_refused_with_the_reason(name: str) -> None:
 
 def test_an_unknown_field_is_refused_with_the_nearest_one_and_the_setting_it_stands_in() -> None:
     with pytest.raises(
-        ConfigError, match=r"training\.sft\.learning_rat .*no field of trl\.SFTConfig: did you mean learning_rate"
+        ConfigError, match=r"training\.sft\.learning_rat .*not a field of trl\.SFTConfig: did you mean learning_rate"
     ):
         Settings.of(SFTTraining(sft={"learning_rat": 1}), SFT.defaults)
 

@@ -51,7 +51,7 @@ def audit_run(path: Path, options: Options, observer: Observer | None = None) ->
                 played = play(material, casting)
                 judged = second_judge(material, casting, list(graded.values())) if options.play else None
             except ModelError as error:
-                error.add_note("what needs no model can be audited without: pop audit … --no-play")
+                error.add_note("to audit without calling models: pop audit … --no-play")
                 raise
             known = truth(material, [*material.scored, *graded.values()])
             casting.observer.phase("audit: figures")

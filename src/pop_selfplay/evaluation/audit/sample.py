@@ -103,7 +103,7 @@ def gather(session: Session, options: Options) -> Material:
         if scored := scored_episodes(session, round_):
             return Material(session, options, round_, scored)
     which = f"round {options.round}" if options.round else "the run"
-    raise UsageError(f"{which} of {session.directory.path} has no scored episode yet: go on with `pop run` first")
+    raise UsageError(f"{which} of {session.directory.path} has no scored episode yet: continue with `pop run` first")
 
 
 def scored_episodes(session: Session, round_: int, *, most: int = MOST_EPISODES) -> tuple[Scored, ...]:

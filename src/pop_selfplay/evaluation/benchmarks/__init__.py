@@ -76,7 +76,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {row.name: row for row in _ROWS}
 def find_benchmark(name: str) -> Benchmark:
     """Return the benchmark of this name. Raises UsageError that lists them all."""
     if name not in BENCHMARKS:
-        raise UsageError(f"no benchmark {name!r}: there are {', '.join(BENCHMARKS)}")
+        raise UsageError(f"no benchmark {name!r}: available are {', '.join(BENCHMARKS)}")
     return BENCHMARKS[name]
 
 

@@ -21,13 +21,13 @@ def read_rows(data_dir: Path, name: str) -> list[Row] | None:
     Raises ConfigError when the folder is missing, the file is not what its name says, or holds no rows.
     """
     if not data_dir.is_dir():
-        raise ConfigError(f"the data directory {data_dir} is not there: check --data-dir")
+        raise ConfigError(f"the data directory {data_dir} does not exist: check --data-dir")
     path = next((path for suffix in SUFFIXES if (path := data_dir / f"{name}{suffix}").is_file()), None)
     if path is None:
         return None
     rows = read_file(path)
     if not rows:
-        raise ConfigError(f"{path} holds no rows")
+        raise ConfigError(f"{path} has no rows")
     return rows
 
 
@@ -41,7 +41,7 @@ def read_file(path: Path) -> list[Row]:
         ".parquet": _parquet,
     }
     if path.suffix not in readers:
-        raise ConfigError(f"{path} ends in none of {', '.join(readers)}: convert it")
+        raise ConfigError(f"{path} has none of the suffixes {', '.join(readers)}: convert it")
     try:
         rows = readers[path.suffix](path)
     except (OSError, ValueError, csv.Error) as error:  # ArrowInvalid, UnicodeDecodeError and JSONDecodeError are ValueErrors

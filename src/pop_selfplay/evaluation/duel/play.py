@@ -120,6 +120,6 @@ def _check(domain: Domain, prompts: Sequence[DuelPrompt]) -> None:
     able = "compare" in domain.prompts or find_rating_mode(domain.prompts) is not None
     if any(prompt.rubric is not None for prompt in prompts) and not able:
         raise DomainError(
-            f"domain {domain.name!r} has neither compare.md nor rate.md, so nobody can judge by the rubrics: "
-            "name another by --domain"
+            f"domain {domain.name!r} has neither compare.md nor rate.md, so its judge cannot use the rubrics: "
+            "name another domain with --domain"
         )

@@ -75,7 +75,7 @@ def read_prompts(path: Path) -> Questions:
         rows = read_file(path)
     prompts = [_prompt(row, number, path) for number, row in enumerate(rows, 1)]
     if not prompts:
-        raise ConfigError(f"{path} holds no prompts")
+        raise ConfigError(f"{path} has no prompts")
     if len({prompt.id for prompt in prompts}) < len(prompts):
         raise ConfigError(f"{path} has two prompts with the same id: ids must differ")
     return Questions(prompts, str(path))
@@ -99,7 +99,7 @@ def problems_of_run(path: Path, round_: int = 0) -> Questions:
     questions = read_session(path, read)
     if not questions.prompts:
         held_out = "held-out problems: those come with measure.type self_judged" if round_ == 0 else "problems in that round"
-        raise UsageError(f"the run {path} has no {held_out}; name a round by --round, or a file by --prompts")
+        raise UsageError(f"the run {path} has no {held_out}; name a round with --round, or a file with --prompts")
     return questions
 
 
@@ -109,10 +109,10 @@ def _prompt(row: Mapping[str, Any], number: int, path: Path) -> DuelPrompt:
         rubric = read_rubric(row.get("rubric"))
         difficulty = None if row.get("difficulty") in (None, "") else float(row["difficulty"])
         if difficulty is not None and not math.isfinite(difficulty):
-            raise ValueError(f"difficulty {difficulty} is no finite number: leave the field out where it is not known")
+            raise ValueError(f"difficulty {difficulty} is not a finite number: leave the field out where it is not known")
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"row {number} of {path} is no prompt: it needs `prompt` (a text or messages), and may have `rubric` "
+            f"row {number} of {path} is not a prompt: it needs `prompt` (a text or messages), and may have `rubric` "
             f"(criteria) and `difficulty` (a number): {_wrong(error)}"
         ) from error
     if not messages or messages[-1].role != "user":

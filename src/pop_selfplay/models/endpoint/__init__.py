@@ -130,7 +130,7 @@ class EndpointChatModel:
         if reply.leaves_reasoning and not self._opened:
             self._notice(
                 f"the prompt of {self._config.model!r} opens its reasoning, and the server does not split it off: stop tags "
-                "are not sent any more, since a draft may hold them, and an answer that never leaves its reasoning is refused"
+                "are no longer sent, since a draft may contain them, and an answer that never leaves its reasoning is refused"
             )
             self._expect_reasoning()
         opened = self._opened or self._parameters.thinks(request.role)
@@ -238,11 +238,11 @@ class EndpointChatModel:
                 except (Transient, Refused, ModelRefused):
                     server.failed()
         if server.answered_at > tried_at:
-            raise RequestBroken(f"the server answers others but never this request. {_tried(server, error, call.patience)}")
-        self._note_absence(server, str(error), unreachable=True, what="answers nobody")
+            raise RequestBroken(f"the server answers other requests but never this one. {_tried(server, error, call.patience)}")
+        self._note_absence(server, str(error), unreachable=True, what="answers no request")
 
     def _note_absence(self, server: Server, why: str, *, unreachable: bool, what: str = "") -> None:
-        """Say once that the server is down, and why: a run that waits must not look hung."""
+        """Say once that the server is down, and why: a waiting run must not look like a hanging one."""
         if server.absent(unreachable=unreachable):
             what = what or ("cannot be reached" if unreachable else "is not ready")
             others = self._servers.others_up(server)

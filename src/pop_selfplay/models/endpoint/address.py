@@ -41,7 +41,7 @@ def read_key(variable: str | None) -> str | None:
         return None
     key = os.environ.get(variable, "").strip()
     if not key:
-        raise ModelRefused(f"the environment variable {variable} (model.api_key_env) is not set: export the key in it")
+        raise ModelRefused(f"the environment variable {variable} (model.api_key_env) is not set: export it with the key")
     if not key.isascii() or not key.isprintable():
         raise ModelRefused(
             f"the key in the environment variable {variable} (model.api_key_env) holds a line break or another character "

@@ -105,7 +105,7 @@ def _checked(url: str, response: Response) -> bytes:
         raise Transient.of(error)
     said = f"{url} answered HTTP {error.status}: {error.words}"
     if error.kind in (Kind.BAD_KEY, Kind.NO_MONEY):
-        raise ModelRefused(f"{said}; check the key and what it may do")
+        raise ModelRefused(f"{said}; check the key and its permissions")
     raise _NoBatches(said)
 
 
@@ -196,7 +196,7 @@ class BatchChatModel:
                 opened, stopped = self._parameters.thinks(request.role), self._parameters.stops(request.role)
                 return read.completions(request, opened=opened, stopped=stopped)[0]
             except Unreadable as error:
-                self._notice(f"a batch holds an answer that cannot be read; it is asked by itself: {error}")
+                self._notice(f"an answer in a batch cannot be read and is asked for again by a single call: {error}")
         return await self._single.complete(request)
 
     async def close(self) -> None:
@@ -212,7 +212,7 @@ class BatchChatModel:
         if not self._begun:
             self._begun = True
             for batch, ids in self._kept.batches().items():
-                self._notice(f"batch {batch} of {len(ids)} calls is taken up again")
+                self._notice(f"batch {batch} of {len(ids)} calls is resumed")
                 for id_ in ids:
                     self._replies[id_] = asyncio.get_running_loop().create_future()
                 self._follow(batch, ids)
@@ -251,13 +251,13 @@ class BatchChatModel:
             batch = await self._api.submit(calls)
         except (_NoBatches, Unreadable, KeyError, TypeError) as error:
             self._without = True
-            self._notice(f"no batches: {error}; calls are asked one by one from now on, at the full price")
+            self._notice(f"no batches: {error}; from now on calls are sent one by one, at the full price")
             self._settle(calls, {})
         except (ModelRefused, ModelUnavailable) as error:
             self._fail(calls, error)
         else:
             self._kept.keep(batch, list(calls))
-            self._notice(f"batch {batch} of {len(calls)} calls is on its way")
+            self._notice(f"batch {batch} of {len(calls)} calls is sent")
             self._follow(batch, list(calls))
 
     def _follow(self, batch: str, ids: Sequence[str]) -> None:
@@ -278,7 +278,7 @@ class BatchChatModel:
             return
         missing = sum(id_ not in found for id_ in ids)
         if missing:
-            self._notice(f"batch {batch} left {missing} of {len(ids)} calls unanswered: they are asked one by one")
+            self._notice(f"batch {batch} left {missing} of {len(ids)} calls unanswered: they are sent one by one")
         self._kept.done(batch)
         self._settle(ids, found)
 

@@ -62,9 +62,7 @@ class Several:
     def _end(self, n: int, words: str) -> None:
         if self._honoured:
             self._honoured = False
-            self._notice(
-                f"the server does not answer n = {n} ({words[:200]}): every candidate is asked for by itself from now on"
-            )
+            self._notice(f"the server does not answer n = {n} ({words[:200]}): from now on each candidate gets its own call")
 
 
 async def _probe(ask: Callable[[Sequence[ChatRequest]], Awaitable[Reply]]) -> bool:

@@ -19,16 +19,16 @@ from pop_selfplay.records import Role
 _OTHER_NAME: Final = {"max_tokens": "max_completion_tokens"}
 _MAY_BE_LEFT_OUT: Final = {
     "temperature": "it samples at its own temperature",
-    "top_p": "it samples by its own top_p",
+    "top_p": "it samples with its own top_p",
     "seed": "its samples cannot be repeated",
     "stop": "it is cut off here",
     "stop_sequences": "it is cut off here",
 }
 _NEEDED_BY: Final = {
-    "logprobs": "synthesis.scoring logprob needs it: lower synthesis.logprob.top if that many are too many, use a server that "
+    "logprobs": "synthesis.scoring logprob needs it: lower synthesis.logprob.top if it asks for too many, use a server that "
     "returns them (vLLM, SGLang, llama.cpp), or score pointwise",
     "response_format": "synthesis.json_schema needs it: set it to false, or use a server that decodes by a JSON schema",
-    "max_tokens": "name it as the server does in model.rename, or leave it out by model.omit",
+    "max_tokens": "give the server's name in model.rename, or leave it out with model.omit",
 }
 
 
@@ -90,7 +90,7 @@ class Parameters:
         if name in self._config.extra_body:
             return f"model.extra_body sets {name}: change it"
         if name in _OF_THINKING:
-            return f"model.thinking sets {name}: leave that out, or say it as the server wants it in model.extra_body"
+            return f"model.thinking sets {name}: leave that out, or set it in the server's own form in model.extra_body"
         return self.why_needed(name.removeprefix("top_") if name == "top_logprobs" else name)
 
     def why_needed(self, name: str) -> str:

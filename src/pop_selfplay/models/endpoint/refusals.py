@@ -20,29 +20,29 @@ def as_error(refused: Refused, config: EndpointModel, *, has_answered: bool, nee
     match error.kind:
         case Kind.TOO_LONG:
             return RequestRefused(
-                f"{said}; it is longer than the server takes: lower synthesis.*.max_tokens or filter.max_words, or serve the "
+                f"{said}; it is longer than the server accepts: lower synthesis.*.max_tokens or filter.max_words, or serve the "
                 "model with a longer context"
             )
         case Kind.CONTENT:
             return RequestRefused(f"{said}; the server refuses the content of this request")
         case Kind.NO_MONEY:
             what = ModelUnavailable if has_answered or error.status == 429 else ModelRefused
-            return what(f"{said}; pay for more, then resume with `pop run DIR`")
+            return what(f"{said}; add credit, then resume with `pop run DIR`")
         case Kind.PARAMETER if needs:
             return RequestRefused(f"{said}; {needs}", about_request=False)
         case Kind.PARAMETER | Kind.SYSTEM_ROLE | Kind.UNKNOWN:
-            settings = "if it is about a parameter, see model.omit, model.rename and model.extra_body"
+            settings = "if this is about a parameter, see model.omit, model.rename and model.extra_body"
             return RequestRefused(f"{said}; {settings}", about_request=False)
     return ModelRefused(f"{said}; {_advice(refused.url, error, config)}")
 
 
 def _advice(url: str, error: ServerError, config: EndpointModel) -> str:
     if error.kind is Kind.BAD_KEY:
-        what = "check what the key may do" if error.status == 403 else "check the key"
+        what = "check the permissions of the key" if error.status == 403 else "check the key"
         if config.api_key_env is None:
-            return f"{what}: model.api_key_env names no environment variable that holds one"
+            return f"{what}: model.api_key_env names no environment variable with a key"
         return f"{what} in the environment variable {config.api_key_env}"
     if error.kind is Kind.WRONG_MODEL:
         v1 = "" if "/v1/" in url else ", which for most servers ends in /v1,"
-        return f"check model.base_url{v1} and that the server knows the model {config.model!r}"
+        return f"check model.base_url{v1} and that the server has the model {config.model!r}"
     return "check model.base_url and model.model"

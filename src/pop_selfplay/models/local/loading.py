@@ -107,7 +107,7 @@ def _device(wanted: str) -> torch.device:
         raise ModelRefused(f"model.device {wanted!r} is not a device: use auto, cpu, cuda, cuda:1 or mps") from error
     usable = {"cpu": True, "cuda": torch.cuda.device_count() > (device.index or 0), "mps": torch.backends.mps.is_available()}
     if not usable.get(device.type, False):
-        raise ModelRefused(f"model.device {wanted!r} is not there on this machine: use auto or cpu")
+        raise ModelRefused(f"model.device {wanted!r} is not available on this machine: use auto or cpu")
     return device
 
 

@@ -108,17 +108,17 @@ class VllmChatModel:
             return self._watching
 
     async def _watch(self) -> None:
-        """Start the server again whenever it dies. Raises ModelUnavailable when that makes no sense any more."""
+        """Start the server again whenever it dies. Raises ModelUnavailable when that no longer makes sense."""
         while True:
             before = self._answered
             code = await self._process.ended()
             if self._answered == before:
                 raise ModelUnavailable(f"vLLM ended with code {code} without an answer; {self._process.last_words()}")
-            self._notice(f"vLLM ended with code {code}; starting it again; {self._process.last_words()}")
+            self._notice(f"vLLM ended with code {code}; restarting it; {self._process.last_words()}")
             try:
                 await self._process.start()
             except ModelError as error:
-                raise ModelUnavailable(f"vLLM ended with code {code} and does not start again: {error}") from error
+                raise ModelUnavailable(f"vLLM ended with code {code} and could not be restarted: {error}") from error
 
     async def _stop(self) -> None:
         if self._watching is not None:

@@ -33,8 +33,8 @@ class VllmProcess:
         """Nothing is started yet. Raises ModelRefused when there is no such executable."""
         if shutil.which(config.executable) is None:
             raise ModelRefused(
-                f"model.executable {config.executable!r} cannot be found: install vLLM into an environment of its own, and "
-                "give the path of its `vllm`, /opt/vllm/bin/vllm say"
+                f"model.executable {config.executable!r} cannot be found: install vLLM in its own environment, and "
+                "give the path of its `vllm`, such as /opt/vllm/bin/vllm"
             )
         self._config, self._name = config, name
         self.log, self._state = folder / f"{name}.log", folder / f"{name}.json"
