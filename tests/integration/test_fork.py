@@ -126,7 +126,7 @@ def test_a_fork_into_a_run_of_another_origin_or_into_itself_is_refused(tmp_path:
         pop.run(config, tmp_path / name)
     with pytest.raises(UsageError, match="already begun"):
         pop.run(config, tmp_path / "other", fork_from=tmp_path / "old")
-    with pytest.raises(UsageError, match="its own directory"):
+    with pytest.raises(UsageError, match="its own run directory"):
         pop.run(config, tmp_path / "old", fork_from=tmp_path / "old")
     with pytest.raises(ConfigError, match="no run directory"):
         pop.run(config, tmp_path / "new", fork_from=tmp_path / "nowhere")

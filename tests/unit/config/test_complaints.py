@@ -19,7 +19,7 @@ GOOD = {"domain": "health_care", "corpus": {"type": "pocket"}, "model": SERVED, 
         ({"traning": {}}, "traning: there is no such setting; did you mean training?"),
         ({"budget": {"xyz": 3}}, "budget.xyz: there is no such setting; allowed are tokens, money, hours"),
         ({"corpus": {"paths": ["t"]}}, "corpus: needs a `type`, one of files, hugging_face, pocket"),
-        ({"measure": {"questions": 5}}, "measure.questions: there is no such setting; there are type, documents, samples"),
+        ({"measure": {"questions": 5}}, "measure.questions: there is no such setting; allowed are type, documents, samples"),
         ({"seed": True}, "seed: must be a number; true and false are none (got True)"),
         ({"model": {**SERVED, "timeout_s": False}}, "model.timeout_s: must be a number; true and false are none (got False)"),
         (

@@ -49,7 +49,7 @@ def test_an_id_field_names_the_documents(folder: Path) -> None:
 
 
 def test_a_missing_column_is_an_error_that_lists_the_columns(folder: Path) -> None:
-    with pytest.raises(CorpusError, match=r"no column 'body'; it has \['name', 'text'\]"):
+    with pytest.raises(CorpusError, match=r"no column 'body'; its columns are \['name', 'text'\]"):
         read(folder, text_field="body")
 
 
