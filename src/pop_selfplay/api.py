@@ -13,7 +13,7 @@ from pop_selfplay.evaluation.duel.play import Duel
 from pop_selfplay.evaluation.duel.prompts import problems_of_run, read_prompts, some_of
 from pop_selfplay.evaluation.duel.result import duel_in
 from pop_selfplay.evaluation.evaluate import EVALUATION, evaluate_in
-from pop_selfplay.evaluation.model_spec import Contestant, find_contestant, named_model, start_of_run
+from pop_selfplay.evaluation.model_spec import ModelSpec, find_model, named_model, start_of_run
 from pop_selfplay.evaluation.suites import EvalSpec, load_suite, with_examples
 from pop_selfplay.exports import export_run, named
 from pop_selfplay.observer import Observer
@@ -108,9 +108,9 @@ def evaluate(
     plan = EvalSpec(
         suite=suite,
         choices=load_suite(suite) if few_shot is None else with_examples(load_suite(suite), few_shot),
-        model=find_contestant(model),
-        against=start if against is None else find_contestant(against),
-        judge=None if judge is None else find_contestant(judge),
+        model=find_model(model),
+        against=start if against is None else find_model(against),
+        judge=None if judge is None else find_model(judge),
         data_dir=None if data_dir is None else Path(data_dir),
         limit=limit,
         seed=seed,
@@ -123,7 +123,7 @@ def evaluate(
     return result
 
 
-def _same(a: Contestant, b: Contestant, run: Path | None = None) -> str:
+def _same(a: ModelSpec, b: ModelSpec, run: Path | None = None) -> str:
     if run is not None and b.identity == start_of_run(run).identity:
         return f"no round of {run} made a better model than the one it started from: name the model of a round, as {run}#1"
     return f"{a.label} and {b.label} are the same model: name another one (where a model is served makes it no other one)"
@@ -172,9 +172,9 @@ def duel(
         raise UsageError(f"{given} goes with --prompts; the config of the run {run} decides it with --run: leave it out")
     questions = problems_of_run(Path(run), round) if run is not None else read_prompts(Path(prompts or ""))
     plan = Duel(
-        a=find_contestant(a),
-        b=find_contestant(b),
-        judge=find_contestant(judge),
+        a=find_model(a),
+        b=find_model(b),
+        judge=find_model(judge),
         questions=some_of(questions, limit, seed),
         domain=domain or "instruction_following",
         samples=samples,
@@ -190,8 +190,8 @@ def duel(
 def export(directory: str | PathLike[str], out: str | PathLike[str], format: str = "trl") -> int:
     """Write what a run made to `out` (.jsonl or .parquet) in the format of another trainer; return how many rows there are.
 
-    `format` is one of `pop_selfplay.exports.FORMATS`: trl and openai hold preference pairs, grpo, verl and verifiers problems
-    with their rubrics. Of a run that was stopped, the finished episodes are written; of a damaged journal those that can still
-    be read. Nothing is written to the run directory. Raises UsageError when no episode is finished or the format is unknown.
+    `format` is trl or openai, which hold preference pairs, or grpo, verl or verifiers, which hold problems with their rubrics.
+    Of a run that was stopped, the finished episodes are written; of a damaged journal those that can still be read. Nothing is
+    written to the run directory. Raises UsageError when no episode is finished or the format is unknown.
     """
     return export_run(Path(directory), Path(out), named(format))

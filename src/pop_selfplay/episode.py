@@ -11,31 +11,24 @@ An episode is pure but for its model calls, and every call is in the journal: pl
 To follow one that is scored pointwise, from the main loop to its pair:
 
     selfplay.py             synthesise, pair
-    episode.py              play_all, play
+    episode.py              play_all, play, rate
     stages/propose.py       propose
     stages/solve.py         solve
     stages/write_rubric.py  write_rubric
-    stages/rate.py          rate
     judging/rating.py       Pointwise
     pairing.py              pairs_of, pair_of
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pop_selfplay.journal import Journal
-from pop_selfplay.records import (
-    Candidate,
-    Document,
-    Episode,
-    Evaluation,
-    Failure,
-    Problem,
-    Rubric,
-)
+from pop_selfplay.method.answers import same_final_answer
+from pop_selfplay.records import REFERENCE, Candidate, Document, Episode, Evaluation, Failure, Problem, Role, Rubric
 from pop_selfplay.stages.calls import Cast
+from pop_selfplay.stages.judge import judge_of
 from pop_selfplay.stages.propose import propose
-from pop_selfplay.stages.rate import rate, rate_reference
+from pop_selfplay.stages.refusals import server_failure
 from pop_selfplay.stages.solve import solve
 from pop_selfplay.stages.write_rubric import write_rubric
 from pop_selfplay.tasks import together
@@ -100,6 +93,64 @@ async def _until_apart(
         rated = await rate(cast, problem, rubric, candidates, round_, asked=len(candidates))
         evaluations = evaluations if isinstance(rated, Failure) else rated
     return candidates, evaluations
+
+
+async def rate(
+    cast: Cast,
+    problem: Problem,
+    rubric: Rubric | None,
+    candidates: Sequence[Candidate],
+    round_: int,
+    *,
+    asked: int | None = None,
+) -> tuple[Evaluation, ...] | Failure:
+    """Return an evaluation for every candidate that the judge managed to score. `rubric` is None where the mode needs none.
+
+    Fewer than `min_valid_share` of the candidates `asked` for (by default `synthesis.candidates`), or fewer than 2, make a
+    Failure.
+    """
+    outcomes = await rate_each(cast, problem, rubric, candidates, candidates, round_)
+    evaluations = tuple(outcome for outcome in outcomes if isinstance(outcome, Evaluation))
+    wanted = cast.synthesis.candidates if asked is None else asked
+    least = max(2, cast.synthesis.min_valid_share * wanted)
+    if len(evaluations) < least:
+        if refused := server_failure(Role.JUDGE, outcomes, least - len(evaluations)):
+            return refused
+        last = next((outcome for outcome in reversed(outcomes) if isinstance(outcome, Failure)), None)
+        detail = f"{len(evaluations)} of {len(candidates)} candidates scored; the last failure: {last}"
+        return Failure(stage=Role.JUDGE.value, reason="too_few_scored", detail=detail)
+    if not cast.domain.boxed:
+        return evaluations
+    answers = {candidate.index: candidate.answer for candidate in candidates}
+    return tuple(
+        evaluation.model_copy(update={"verified": same_final_answer(answers[evaluation.candidate], problem.reference_answer)})
+        for evaluation in evaluations
+    )
+
+
+async def rate_reference(
+    cast: Cast, problem: Problem, rubric: Rubric, candidates: Sequence[Candidate], round_: int
+) -> Evaluation | None:
+    """Return the evaluation of the reference answer by the same rubric, as of candidate −1; None where the judge failed.
+
+    In the modes that compare it is compared with the candidates; their own scores do not change by it.
+    """
+    answer = problem.reference_answer
+    reference = Candidate(index=REFERENCE, completion=answer, answer=answer)
+    (outcome,) = await rate_each(cast, problem, rubric, [reference], candidates, round_)
+    return outcome if isinstance(outcome, Evaluation) else None
+
+
+async def rate_each(
+    cast: Cast,
+    problem: Problem,
+    rubric: Rubric | None,
+    judged: Sequence[Candidate],
+    group: Sequence[Candidate],
+    round_: int,
+) -> list[Evaluation | Failure]:
+    """Return for each of `judged` its evaluation, or why it has none. The modes that compare do so with `group`."""
+    return await cast.synthesis.mode.score(judge_of(cast, problem, round_), problem, rubric, judged, group)
 
 
 class ToPlay(NamedTuple):

@@ -9,7 +9,7 @@ from inspect_ai._util import entrypoints
 
 from pop_selfplay.config import SimulatedModel
 from pop_selfplay.evaluation.benchmarks import BENCHMARKS
-from pop_selfplay.evaluation.model_spec import find_contestant
+from pop_selfplay.evaluation.model_spec import find_model
 from pop_selfplay.evaluation.suites import SuiteEntry
 from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.models.simulated.server import serving, simulated_app
@@ -55,7 +55,7 @@ def test_a_served_model_and_a_local_one_sit_it(name: str, tmp_path: Path, monkey
         (data / f"{name}.json").write_text(json.dumps(items.STORIES), encoding="utf-8")
     choice = SuiteEntry(name=name, max_tokens=32, epochs=1)
     with serving(simulated_app(SimulatedChatModel(SimulatedModel()))) as url:
-        served, pocket = find_contestant(f"{url}#simulated"), find_contestant("pocket")
+        served, pocket = find_model(f"{url}#simulated"), find_model("pocket")
         result = run(tmp_path / "out", data, choice, model=served, against=pocket, judge=playing("j", judge))
     (row,) = result["benchmarks"]
     figure = next(iter(row["figures"].values()))

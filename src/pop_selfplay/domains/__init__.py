@@ -14,7 +14,8 @@ in one pass and every filled value is fenced, so nothing inside a document or an
 | rubric_without_document.md | problem, candidates |
 | the judge's | as the scoring modes declare (judging/): rate.md, rate_criterion.md, rate_logprob.md, compare.md, anchor.md |
 
-Besides these, every key under `values:` in domain.yaml can be used in every prompt.
+Besides these, every key under `values:` in domain.yaml can be used in every prompt. `check_domain` says what a run needs of its
+domain: the prompts that its settings use, final answers in a box, a truth to compare with.
 """
 
 import re
@@ -24,10 +25,10 @@ from typing import Final
 
 from pydantic import Field, ValidationError
 
-from pop_selfplay.config import complaints, read_yaml
+from pop_selfplay.config import PocketCorpus, RunConfig, Synthesis, complaints, read_yaml
 from pop_selfplay.errors import ConfigError, DomainError
-from pop_selfplay.judging import MODES, PromptFile
-from pop_selfplay.records import Message, Record
+from pop_selfplay.judging import MODES, PromptFile, ScoringMode, prompts_of
+from pop_selfplay.records import Message, Record, Role
 from pop_selfplay.text.fencing import fence
 
 PLACES: Final[dict[str, frozenset[str]]] = {
@@ -170,3 +171,29 @@ def _prompt(path: Path, text: str, allowed: frozenset[str]) -> Prompt:
     if unknown:
         raise DomainError(f"{path} uses {sorted(unknown)}; it may use {sorted(allowed)}")
     return Prompt(name=path.stem, system=parts.get("system", ""), user=parts["user"])
+
+
+def check_domain(config: RunConfig, domain: Domain) -> None:
+    """Raise DomainError or ConfigError for a config that needs what its domain does not have."""
+    domain.require(prompts_needed(config.synthesis))
+    if lacking := unfit_domain(config.synthesis.mode, domain):
+        raise DomainError(f"{lacking}: use another")
+    if config.stop.min_agreement is not None and not domain.boxed and not isinstance(config.corpus, PocketCorpus):
+        raise ConfigError(
+            f"stop.min_agreement {config.stop.min_agreement} needs a known truth: corpus.type pocket, or a domain with boxed "
+            f"answers, which {domain.name!r} is not; remove the rule"
+        )
+
+
+def prompts_needed(synthesis: Synthesis) -> tuple[str, ...]:
+    """Return the names of the domain's prompts that a run with these settings uses."""
+    propose = "propose" if Role.PROPOSER in synthesis.document_for else "propose_without_document"
+    rubric = "rubric" if Role.RUBRIC_WRITER in synthesis.document_for else "rubric_without_document"
+    return propose, "solve", *((rubric,) if synthesis.mode.needs_rubric else ()), *prompts_of(synthesis.mode)
+
+
+def unfit_domain(mode: ScoringMode, domain: Domain) -> str:
+    """Return why candidates cannot be scored by `mode` in this domain, prompts aside; "" where they can."""
+    if mode.needs_boxed and not domain.boxed:
+        return f"scoring {mode.name} needs final answers in a box, and domain {domain.name!r} asks for none"
+    return ""

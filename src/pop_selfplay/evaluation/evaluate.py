@@ -4,7 +4,7 @@
         for each benchmark:  items → answers → scores        (benchmarks/, run by inspect_ai)
     paired differences with bootstrap intervals               (result.py)
 
-What is finished is in the journal of the workplace: a benchmark as a whole under the settings it ran with, and before that
+What is finished is in the journal of the directory: a benchmark as a whole under the settings it ran with, and before that
 every single call. So a killed evaluation goes on where it stopped.
 """
 
@@ -20,9 +20,8 @@ from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.evaluation.benchmarks import load_tasks
 from pop_selfplay.evaluation.benchmarks.base import Item, Row, Setup, Tasks
 from pop_selfplay.evaluation.benchmarks.data import SUFFIXES, baseline_answers, read_rows
-from pop_selfplay.evaluation.cached_model import RecordedModel
-from pop_selfplay.evaluation.eval_dir import Workplace, open_workplace, reporting
-from pop_selfplay.evaluation.model_spec import Contestant
+from pop_selfplay.evaluation.eval_dir import CachedModel, EvalDir, open_eval_dir, reporting
+from pop_selfplay.evaluation.model_spec import ModelSpec
 from pop_selfplay.evaluation.result import BenchmarkOutcome, evaluation_result
 from pop_selfplay.evaluation.suites import EvalSpec, SuiteEntry
 from pop_selfplay.journal.files import write_atomically
@@ -55,8 +54,8 @@ class _Work:
     """What every part of one evaluation needs."""
 
     plan: EvalSpec
-    place: Workplace
-    judge: RecordedModel | None
+    place: EvalDir
+    judge: CachedModel | None
     tell: Notice
 
 
@@ -67,19 +66,19 @@ def evaluate_in(out: Path, plan: EvalSpec, tell: Notice = lambda line: None) -> 
     """
     if plan.against is not None and plan.against.identity == plan.model.identity:
         raise UsageError(f"{plan.model.label} and {plan.against.label} are the same model: name another, such as RUN#N")
-    with open_workplace(out) as place:
+    with open_eval_dir(out) as place:
         result = asyncio.run(evaluate(plan, place, tell))
         write_atomically(place.path / RESULT, result.to_json())
     return result
 
 
-async def evaluate(plan: EvalSpec, place: Workplace, tell: Notice) -> EvalResult:
+async def evaluate(plan: EvalSpec, place: EvalDir, tell: Notice) -> EvalResult:
     """Run `plan` in `place` and return its result, the content of eval.json. `tell` hears what begins and how far it is.
 
     Raises UsageError or ConfigError before the first call when a judge, a package or a data file is missing.
     """
     prepared = [_prepare(plan, choice) for choice in plan.choices]
-    judge = None if plan.judge is None else RecordedModel(plan.judge, Role.JUDGE, place.journal, plan.seed, tell)
+    judge = None if plan.judge is None else CachedModel(plan.judge, Role.JUDGE, place.journal, plan.seed, tell)
     work = _Work(plan, place, judge, tell)
     try:
         base = None if plan.against is None else await _measure_all(work, prepared, plan.against, None)
@@ -110,21 +109,21 @@ def _prepare(plan: EvalSpec, choice: SuiteEntry) -> _Prepared:
 
 
 async def _measure_all(
-    work: _Work, prepared: Sequence[_Prepared], contestant: Contestant, base: dict[str, BenchmarkOutcome] | None
+    work: _Work, prepared: Sequence[_Prepared], spec: ModelSpec, base: dict[str, BenchmarkOutcome] | None
 ) -> dict[str, BenchmarkOutcome]:
-    """Return benchmark → what `contestant` came to. The model is opened only if something is left to run, and closed."""
+    """Return benchmark → what `spec` came to. The model is opened only if something is left to run, and closed."""
     done: dict[str, BenchmarkOutcome] = {}
-    model = RecordedModel(contestant, Role.SOLVER, work.place.journal, work.plan.seed, work.tell)
+    model = CachedModel(spec, Role.SOLVER, work.place.journal, work.plan.seed, work.tell)
     try:
         for ready in prepared:
             name = ready.choice.name
             baseline = ready.baseline
             if baseline is None and ready.choice.benchmark.versus and base is not None:
                 baseline = base[name].answers
-            key = (name, f"{_settings_of(work.plan, ready, contestant, baseline):016x}")
+            key = (name, f"{_settings_of(work.plan, ready, spec, baseline):016x}")
             measured = BENCHMARK.read(work.place.journal, *key)
             if measured is None:
-                work.tell(f"{name}: {contestant.label} …")
+                work.tell(f"{name}: {spec.label} …")
                 measured = await _measure(work, ready, model, baseline)
                 BENCHMARK.write(work.place.journal, measured, *key)
             done[name] = measured
@@ -133,14 +132,14 @@ async def _measure_all(
     return done
 
 
-async def _measure(work: _Work, ready: _Prepared, model: RecordedModel, baseline: dict[str, str] | None) -> BenchmarkOutcome:
+async def _measure(work: _Work, ready: _Prepared, model: CachedModel, baseline: dict[str, str] | None) -> BenchmarkOutcome:
     from pop_selfplay.evaluation.inspect_adapter import build_task, inspect_model, run_task
 
     plan, choice = work.plan, ready.choice
     model.begin(choice.name)
     judging = None
     if work.judge is not None and choice.benchmark.judged:
-        work.judge.begin(f"{choice.name} {model.contestant.identity}")
+        work.judge.begin(f"{choice.name} {model.spec.identity}")
         judging = inspect_model(work.judge)
     file = partial(read_rows, plan.data_dir) if plan.data_dir is not None else lambda name: None
     setup = Setup(choice.benchmark, ready.rows, file, judging, baseline, choice.all_options)
@@ -161,7 +160,7 @@ async def _measure(work: _Work, ready: _Prepared, model: RecordedModel, baseline
     return BenchmarkOutcome(items, str(log.relative_to(root) if log.is_relative_to(root) else log))
 
 
-def _progress(model: RecordedModel, judge: RecordedModel | None) -> str:
+def _progress(model: CachedModel, judge: CachedModel | None) -> str:
     judged = "" if judge is None else f", {judge.answered:,} by the judge"
     return f"{model.answered:,} answers{judged}"
 
@@ -178,15 +177,15 @@ def _item(tasks: Tasks, sample: Any, *, keep_answer: bool) -> Item:
     return Item(id_, sample.epoch, read.figures, detail=detail, cluster=read.cluster)
 
 
-def _settings_of(plan: EvalSpec, ready: _Prepared, contestant: Contestant, baseline: dict[str, str] | None) -> int:
+def _settings_of(plan: EvalSpec, ready: _Prepared, spec: ModelSpec, baseline: dict[str, str] | None) -> int:
     """Return a hash of all that decides what a benchmark comes to: a finished one counts only for the very same settings."""
     choice = ready.choice
     settings = [
         *(choice.name, list(choice.decoding), choice.all_options, plan.limit_of(choice), plan.seed),
-        *(ready.rows, baseline, contestant.identity, _identity(plan.judge) if choice.benchmark.judged else ""),
+        *(ready.rows, baseline, spec.identity, _identity(plan.judge) if choice.benchmark.judged else ""),
     ]
     return derive_seed(json.dumps(settings, sort_keys=True, default=str))
 
 
-def _identity(contestant: Contestant | None) -> str:
-    return "" if contestant is None else contestant.identity
+def _identity(spec: ModelSpec | None) -> str:
+    return "" if spec is None else spec.identity

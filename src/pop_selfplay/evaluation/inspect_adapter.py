@@ -32,15 +32,15 @@ from inspect_ai.util._display import init_display_type
 
 from pop_selfplay.errors import ConfigError, ModelError, PopError, RequestRefused
 from pop_selfplay.evaluation.benchmarks.base import GREEDY, Decoding, Setup, Tasks
-from pop_selfplay.evaluation.cached_model import RecordedModel
+from pop_selfplay.evaluation.eval_dir import CachedModel
 from pop_selfplay.method.parsing import Rejection, cut_reasoning
 from pop_selfplay.records import Completion, Message
 
 
 class PopAPI(ModelAPI):
-    """`pop/<label>` in inspect's logs: a RecordedModel as a model of inspect_ai."""
+    """`pop/<label>` in inspect's logs: a CachedModel as a model of inspect_ai."""
 
-    def __init__(self, model_name: str, recorded: RecordedModel, defaults: Decoding) -> None:
+    def __init__(self, model_name: str, recorded: CachedModel, defaults: Decoding) -> None:
         super().__init__(model_name)
         self._recorded, self._defaults = recorded, defaults
         self.fatal: PopError | None = None
@@ -68,12 +68,12 @@ class PopAPI(ModelAPI):
 
     def max_connections(self) -> int:
         """Return how many calls inspect may have under way here; the model itself bounds what is really sent."""
-        return self._recorded.contestant.in_flight
+        return self._recorded.spec.in_flight
 
 
-def inspect_model(recorded: RecordedModel, defaults: Decoding = GREEDY) -> Model:
+def inspect_model(recorded: CachedModel, defaults: Decoding = GREEDY) -> Model:
     """Return `recorded` as a model of inspect_ai."""
-    made = modelapi(name="pop")(PopAPI)(recorded.contestant.label, recorded=recorded, defaults=defaults)
+    made = modelapi(name="pop")(PopAPI)(recorded.spec.label, recorded=recorded, defaults=defaults)
     return Model(made, GenerateConfig())
 
 

@@ -43,7 +43,7 @@ _YAML: Final = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
-class Contestant:
+class ModelSpec:
     """A model to measure or to judge by. `label` is for people; calls in a journal belong to `identity`, the model's own name.
 
     `open` is called once for each evaluation, in its event loop, with who is told when its server is down or back; whoever
@@ -56,9 +56,9 @@ class Contestant:
     in_flight: int = 256
 
 
-def find_contestant(text: str) -> Contestant:
-    """Return the contestant that `text` names, by the table at the top. Raises UsageError that says what it may be."""
-    return contestant(*named_model(text))
+def find_model(text: str) -> ModelSpec:
+    """Return the model that `text` names, by the table at the top. Raises UsageError that says what it may be."""
+    return spec_of(*named_model(text))
 
 
 def named_model(text: str) -> tuple[str, ModelConfig]:
@@ -71,16 +71,16 @@ def named_model(text: str) -> tuple[str, ModelConfig]:
     return text, _config(text)
 
 
-def contestant(label: str, config: ModelConfig) -> Contestant:
-    """Return the contestant that `config` describes."""
+def spec_of(label: str, config: ModelConfig) -> ModelSpec:
+    """Return the model that `config` describes."""
     identity = settings_name(config) + weights_stamp(config)
     in_flight = config.max_in_flight if isinstance(config, (EndpointModel, VllmModel)) else 256
-    return Contestant(label, identity, lambda notice: open_model(config, name=identity, notice=notice), in_flight)
+    return ModelSpec(label, identity, lambda notice: open_model(config, name=identity, notice=notice), in_flight)
 
 
-def start_of_run(path: Path) -> Contestant:
+def start_of_run(path: Path) -> ModelSpec:
     """Return the model that the run at `path` started from: what its trained model is compared with."""
-    return contestant(*_of_run(path, "0"))
+    return spec_of(*_of_run(path, "0"))
 
 
 def _config(text: str) -> ModelConfig:

@@ -23,7 +23,7 @@ from pop_selfplay.stats.intervals import Estimate, Range, bounded, clustered_mea
 
 @dataclass(frozen=True)
 class BenchmarkOutcome:
-    """What one model came to on one benchmark: every answer, scored or lost, and the log (relative to the workplace)."""
+    """What one model came to on one benchmark: every answer, scored or lost, and the log (relative to the directory)."""
 
     items: Sequence[Item]
     log: str

@@ -18,7 +18,7 @@ from pop_selfplay.config import Config, complaints, read_yaml
 from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.evaluation.benchmarks import BENCHMARKS, find_benchmark
 from pop_selfplay.evaluation.benchmarks.base import Benchmark, Decoding
-from pop_selfplay.evaluation.model_spec import Contestant
+from pop_selfplay.evaluation.model_spec import ModelSpec
 
 SUITES: Final[dict[str, tuple[str, ...]]] = {
     "health": ("healthbench", "medqa"),
@@ -82,9 +82,9 @@ class EvalSpec:
 
     suite: str
     choices: Sequence[SuiteEntry]
-    model: Contestant
-    against: Contestant | None = None
-    judge: Contestant | None = None
+    model: ModelSpec
+    against: ModelSpec | None = None
+    judge: ModelSpec | None = None
     data_dir: Path | None = None
     limit: int | None = None
     seed: int = 42

@@ -1,37 +1,15 @@
-"""What a run made, in the formats that others train on.
-
-| format | rows | file |
-| --- | --- | --- |
-| trl | preference pairs, for trl.DPOTrainer | trl.py |
-| openai | preference pairs, for OpenAI's preference fine-tuning | openai.py |
-| grpo | problems with their rubrics, for trl.GRPOTrainer | grpo.py |
-| verl | problems with their rubrics, for verl's RLHFDataset | verl.py |
-| verifiers | problems with their rubrics, for an environment of verifiers | verifiers.py |
-
-A format is one file with a function from a pair, or from a problem, to a row, and its columns; and a line in `FORMATS`.
-docs/exports.md shows how each is used.
-"""
+"""What a run made, in the formats that others train on: written here, each format in `formats.py`."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 from pop_selfplay.errors import UsageError
-from pop_selfplay.exports import grpo, openai, trl, verifiers, verl
-from pop_selfplay.exports.formats import ExportedProblem, PairFormat, ProblemFormat
+from pop_selfplay.exports.formats import FORMATS, ExportedProblem, PairFormat, ProblemFormat
 from pop_selfplay.journal import RunDirectory
 from pop_selfplay.journal.pairs import read_pairs, write_rows
 from pop_selfplay.pairing import paired, pairs_of
 from pop_selfplay.rewards.rubrics import sound
 from pop_selfplay.runs.session import Session, read_session
-
-FORMATS: Final[dict[str, PairFormat | ProblemFormat]] = {
-    "trl": trl.FORMAT,
-    "grpo": grpo.FORMAT,
-    "verl": verl.FORMAT,
-    "verifiers": verifiers.FORMAT,
-    "openai": openai.FORMAT,
-}
 
 
 def named(name: str) -> PairFormat | ProblemFormat:

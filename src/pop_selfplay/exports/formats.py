@@ -1,4 +1,15 @@
-"""What a format is: a function from one pair, or one problem, to one row of plain data, and the columns of its Parquet."""
+"""Every export format: a function from one pair, or one problem, to one row of plain data, and the columns of its Parquet.
+
+| format | rows | for |
+| --- | --- | --- |
+| trl | preference pairs | trl.DPOTrainer, as pairs.parquet has them |
+| openai | preference pairs | OpenAI's preference fine-tuning, method `dpo` |
+| grpo | problems with their rubrics | trl.GRPOTrainer, scored by `pop_selfplay.reward` |
+| verl | problems with their rubrics | verl's RLHFDataset |
+| verifiers | problems with their rubrics | an environment of verifiers |
+
+A new format is a function, its columns and a line in `FORMATS`, at the end. docs/exports.md shows how each is used.
+"""
 
 import json
 from collections.abc import Callable
@@ -6,7 +17,7 @@ from typing import Final, NamedTuple
 
 import pyarrow as pa
 
-from pop_selfplay.journal.pairs import SUFFIXES, storable
+from pop_selfplay.journal.pairs import MESSAGES, SCHEMA, SUFFIXES, row_of, storable
 from pop_selfplay.records import Message, PreferencePair, Problem, Rubric
 
 BOTH: Final = tuple(SUFFIXES)
@@ -57,3 +68,111 @@ def plain_rubric(rubric: Rubric) -> dict[str, object]:
 def rubric_json(rubric: Rubric | None) -> str:
     """Return a rubric as JSON text, "" where there is none."""
     return "" if rubric is None else json.dumps(plain_rubric(rubric), ensure_ascii=False)
+
+
+OPENAI: Final = pa.schema([("input", pa.null()), ("preferred_output", MESSAGES), ("non_preferred_output", MESSAGES)])
+
+
+def openai_row(pair: PreferencePair) -> dict[str, object]:
+    """Return one line, with nothing beside what OpenAI reads. Reasoning stays in the answers, as in pairs.parquet.
+
+    Source: platform.openai.com/docs/guides/direct-preference-optimization.
+    """
+    return {
+        "input": {"messages": plain(pair.prompt), "tools": [], "parallel_tool_calls": True},
+        "preferred_output": plain(pair.chosen),
+        "non_preferred_output": plain(pair.rejected),
+    }
+
+
+GRPO: Final = pa.schema(
+    [
+        ("prompt", MESSAGES),
+        ("problem", pa.string()),
+        ("rubric", pa.string()),
+        ("reference_answer", pa.string()),
+        ("problem_id", pa.string()),
+        ("document_id", pa.string()),
+        ("domain", pa.string()),
+        ("round", pa.int64()),
+    ]
+)
+
+
+def grpo_row(asked: ExportedProblem) -> dict[str, object]:
+    """Return one row. `rubric` is JSON; the reference answer is for looking at, not for training."""
+    return {
+        "prompt": plain(asked.prompt),
+        "problem": storable(asked.problem.text),
+        "rubric": rubric_json(asked.rubric),
+        "reference_answer": storable(asked.problem.reference_answer),
+        "problem_id": storable(asked.problem.id),
+        "document_id": storable(asked.problem.document_id),
+        "domain": storable(asked.domain),
+        "round": asked.round,
+    }
+
+
+_EXTRA: Final = ("problem_id", "problem", "reference_answer")
+VERL: Final = pa.schema(
+    [
+        ("data_source", pa.string()),
+        ("prompt", MESSAGES),
+        ("ability", pa.string()),
+        ("reward_model", pa.struct([("style", pa.string()), ("ground_truth", pa.string())])),
+        (
+            "extra_info",
+            pa.struct([("split", pa.string()), ("index", pa.int64()), *((name, pa.string()) for name in _EXTRA)]),
+        ),
+    ]
+)
+
+
+def verl_row(asked: ExportedProblem) -> dict[str, object]:
+    """Return one row. Its rubric is the ground truth that verl's reward manager hands to `compute_score`.
+
+    The style says that a function scores the answers, and not one of verl's reward models. Source: verl.readthedocs.io,
+    "Prepare Data for Post-Training".
+    """
+    return {
+        "data_source": storable(f"pop/{asked.domain}"),
+        "prompt": plain(asked.prompt),
+        "ability": storable(asked.domain),
+        "reward_model": {"style": "rule", "ground_truth": rubric_json(asked.rubric)},
+        "extra_info": {
+            "split": "train",
+            "index": asked.place,
+            "problem_id": storable(asked.problem.id),
+            "problem": storable(asked.problem.text),
+            "reference_answer": storable(asked.problem.reference_answer),
+        },
+    }
+
+
+VERIFIERS: Final = pa.schema(
+    [("prompt", MESSAGES), ("answer", pa.string()), ("info", pa.string()), ("task", pa.string())],
+)
+
+
+def verifiers_row(asked: ExportedProblem) -> dict[str, object]:
+    """Return one row. `info` holds problem_id, problem and rubric, the columns that the reward looks for."""
+    info = {
+        "problem_id": storable(asked.problem.id),
+        "problem": storable(asked.problem.text),
+        "rubric": None if asked.rubric is None else plain_rubric(asked.rubric),
+    }
+    return {
+        "prompt": plain(asked.prompt),
+        "answer": storable(asked.problem.reference_answer),
+        "info": json.dumps(info, ensure_ascii=False),
+        "task": storable(f"pop/{asked.domain}"),
+    }
+
+
+FORMATS: Final[dict[str, PairFormat | ProblemFormat]] = {
+    "trl": PairFormat(row_of, SCHEMA),
+    "grpo": ProblemFormat(grpo_row, GRPO),
+    "verl": ProblemFormat(verl_row, VERL),
+    "verifiers": ProblemFormat(verifiers_row, VERIFIERS),
+    "openai": PairFormat(openai_row, OPENAI, JSON_LINES),
+}

@@ -1,8 +1,8 @@
 """The files of a run directory: written whole or not at all, worked on by one process at a time, and what goes wrong with them.
 
-    replacing, write_atomically   a temporary name first, then a rename
-    take_lock, is_locked          flock: released by the system when its process dies, and seen on a read-only disk, too
-    explain, damaged              every sqlite3.Error and OSError of this room in words: what happened, where, what to do
+    atomic_write, write_atomically   a temporary name first, then a rename
+    take_lock, is_locked             flock: released by the system when its process dies, and seen on a read-only disk, too
+    explain, damaged                 every sqlite3.Error and OSError of this room in words: what happened, where, what to do
 
 A new kind of trouble is a line in one of the tables of `explain`.
 """
@@ -51,7 +51,7 @@ _OS_IN_THE_WAY: Final = {errno.EEXIST, errno.ENOTDIR}
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Open a file that replaces `path` when the block ends well; readers see the old file or the whole new one.
 
     Raises JournalError when it cannot be written; whatever was at `path` before then stays as it was.
@@ -71,8 +71,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write `text`, whole or not at all (`replacing`)."""
-    with replacing(path) as file:
+    """Write `text`, whole or not at all (`atomic_write`)."""
+    with atomic_write(path) as file:
         file.write(text.encode("utf-8"))
 
 

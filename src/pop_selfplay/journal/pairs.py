@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from pop_selfplay.errors import JournalError, UsageError
-from pop_selfplay.journal.files import replacing
+from pop_selfplay.journal.files import atomic_write
 from pop_selfplay.records import Message, PreferencePair
 from pop_selfplay.text.characters import valid_unicode
 
@@ -57,7 +57,7 @@ def write_pairs(pairs: Iterable[PreferencePair], path: Path, format: Format | No
 def write_rows(rows: Iterable[dict[str, object]], path: Path, schema: pa.Schema, format: Format | None = None) -> int:
     """Write `rows`, plain data with the columns of `schema` and every text storable, as `write_pairs` does."""
     kind = format or _format_of(path)
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         return _write_parquet(iter(rows), file, schema) if kind == "parquet" else _write_jsonl(iter(rows), file)
 
 

@@ -113,7 +113,7 @@ def find_tag(text: str, tag: str) -> Parsed[str] | Rejection:
 
 
 def _marks(text: str, tag: str) -> list[_Mark]:
-    pattern = rf"<[ \t]*(/?)[ \t]*{re.escape(tag)}[ \t]*>"
+    pattern = rf"<[ \t]*+(/?+)[ \t]*+{re.escape(tag)}[ \t]*+>"  # possessive: no way back into a megabyte of spaces
     return [_Mark(found.start(), found.end(), bool(found[1])) for found in re.finditer(pattern, text, re.IGNORECASE)]
 
 

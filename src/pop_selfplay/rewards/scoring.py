@@ -9,13 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from pop_selfplay.episode import rate_each
 from pop_selfplay.errors import UsageError
 from pop_selfplay.judging import by_itself
 from pop_selfplay.method.parsing import Rejection, parse_answer
 from pop_selfplay.method.rewards import INVALID_SCORE, Sample, Shaping, shaped
 from pop_selfplay.records import Candidate, Evaluation, Failure, Problem, Rubric
 from pop_selfplay.stages.calls import Cast
-from pop_selfplay.stages.rate import rate_each
 from pop_selfplay.tasks import together
 
 

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from pop_selfplay.config import RunConfig
-from pop_selfplay.domains import Domain, load_domain
-from pop_selfplay.domains.requirements import check_domain
+from pop_selfplay.domains import Domain, check_domain, load_domain
 from pop_selfplay.errors import ConfigError, JournalDamaged, UsageError
 from pop_selfplay.journal import Journal, RunDirectory
 from pop_selfplay.journal.files import write_atomically

@@ -1,9 +1,9 @@
-"""The four steps of an episode, one file and one public async function each.
+"""The steps of an episode that write, one file and one public async function each; the fourth one, rating, is `episode.rate`.
 
     propose.py        document → problem with a reference answer
     solve.py          problem → candidates (the solver never sees the document)
     write_rubric.py   document, problem, candidates → rubric
-    rate.py           problem, rubric, candidates → evaluations (the judge never sees the document); how: judging/
+    judge.py          the judge (who never sees the document) as the scoring modes of judging/ ask it
     calls.py          how every stage calls its model: seeds, attempts, parsing, the journal
     reuse.py          calls of another run in the place of a model's
 

@@ -1,4 +1,4 @@
-"""Contestants that answer by a script, data files, and one evaluation around them."""
+"""Models that answer by a script, data files, and one evaluation around them."""
 
 import asyncio
 import json
@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pop_selfplay.evaluation.eval_dir import open_workplace
+from pop_selfplay.evaluation.eval_dir import open_eval_dir
 from pop_selfplay.evaluation.evaluate import evaluate
-from pop_selfplay.evaluation.model_spec import Contestant
+from pop_selfplay.evaluation.model_spec import ModelSpec
 from pop_selfplay.evaluation.suites import EvalSpec, SuiteEntry
 from pop_selfplay.models.base import ChatRequest, Completion
 
@@ -31,9 +31,9 @@ class Player:
         pass
 
 
-def playing(label: str, write: Callable[[str], str] | Player) -> Contestant:
+def playing(label: str, write: Callable[[str], str] | Player) -> ModelSpec:
     player = write if isinstance(write, Player) else Player(write)
-    return Contestant(label, f"scripted-{label}", lambda notice: player)
+    return ModelSpec(label, f"scripted-{label}", lambda notice: player)
 
 
 def write_rows(folder: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
@@ -48,13 +48,13 @@ def run(
     out: Path,
     data: Path | None,
     *choices: str | SuiteEntry,
-    model: Contestant,
-    against: Contestant | None = None,
-    judge: Contestant | None = None,
+    model: ModelSpec,
+    against: ModelSpec | None = None,
+    judge: ModelSpec | None = None,
     limit: int | None = None,
 ) -> dict[str, Any]:
     """Evaluate `model` on `choices` and return the content of eval.json."""
     chosen = [SuiteEntry(name=choice) if isinstance(choice, str) else choice for choice in choices]
     plan = EvalSpec("test", chosen, model, against, judge, data, limit, seed=3)
-    with open_workplace(out) as place:
+    with open_eval_dir(out) as place:
         return asyncio.run(evaluate(plan, place, lambda line: None)).model_dump(mode="json")

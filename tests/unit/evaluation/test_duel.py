@@ -15,8 +15,8 @@ from pop_selfplay.evaluation.duel.play import Duel, play_duel
 from pop_selfplay.evaluation.duel.prompts import problems_of_run, read_prompts
 from pop_selfplay.evaluation.duel.result import duel_result, fight_row
 from pop_selfplay.evaluation.duel.verdict import parse_verdict
-from pop_selfplay.evaluation.eval_dir import open_workplace
-from pop_selfplay.evaluation.model_spec import Contestant
+from pop_selfplay.evaluation.eval_dir import open_eval_dir
+from pop_selfplay.evaluation.model_spec import ModelSpec
 from pop_selfplay.runs.session import open_session
 from pop_selfplay.selfplay import play_synthesis
 from pop_selfplay.stats.intervals import SHARES, clustered_mean
@@ -62,10 +62,10 @@ def fair(a: str, b: str) -> str:
 
 
 def duel(
-    tmp_path: Path, prompts: Path, a: Contestant, b: Contestant, judge: Contestant, **settings: Any
+    tmp_path: Path, prompts: Path, a: ModelSpec, b: ModelSpec, judge: ModelSpec, **settings: Any
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     plan = Duel(a, b, judge, read_prompts(prompts), **settings)
-    with open_workplace(tmp_path / "out") as place:
+    with open_eval_dir(tmp_path / "out") as place:
         fights = asyncio.run(play_duel(plan, place.journal, print))
     return duel_result(plan, fights).model_dump(mode="json"), [fight_row(fight) for fight in fights]
 

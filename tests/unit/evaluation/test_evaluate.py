@@ -12,7 +12,7 @@ from pop_selfplay.config import EndpointModel
 from pop_selfplay.errors import ConfigError, ModelUnavailable, RequestRefused, UsageError
 from pop_selfplay.evaluation.eval_dir import reporting
 from pop_selfplay.evaluation.evaluate import evaluate_in
-from pop_selfplay.evaluation.model_spec import contestant
+from pop_selfplay.evaluation.model_spec import spec_of
 from pop_selfplay.evaluation.suites import EvalSpec, SuiteEntry
 from pop_selfplay.stats.intervals import SHARES, clustered_mean
 from tests.unit.evaluation.makers import Player, playing, run, write_rows
@@ -177,9 +177,9 @@ def test_a_missing_data_file_is_named(tmp_path: Path) -> None:
 
 def test_two_processes_do_not_work_in_one_place(tmp_path: Path) -> None:
     from pop_selfplay.errors import JournalError
-    from pop_selfplay.evaluation.eval_dir import open_workplace
+    from pop_selfplay.evaluation.eval_dir import open_eval_dir
 
-    with open_workplace(tmp_path), pytest.raises(JournalError, match="another process"), open_workplace(tmp_path):
+    with open_eval_dir(tmp_path), pytest.raises(JournalError, match="another process"), open_eval_dir(tmp_path):
         pass
 
 
@@ -243,7 +243,7 @@ def test_a_server_that_is_down_is_told_and_other_peoples_warnings_are_not_silenc
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     data = write_rows(tmp_path / "data", "gsm8k", SUMS)
-    nobody = contestant("nobody", EndpointModel(base_url="http://127.0.0.1:9/v1", model="m", patience_s=0.2))
+    nobody = spec_of("nobody", EndpointModel(base_url="http://127.0.0.1:9/v1", model="m", patience_s=0.2))
     plan, told = EvalSpec("test", [SuiteEntry(name="gsm8k")], nobody, data_dir=data), list[str]()
     with pytest.raises(ModelUnavailable, match="tries in"):
         evaluate_in(tmp_path / "out", plan, told.append)

@@ -10,7 +10,7 @@ import pop_selfplay as pop
 from pop_selfplay.config import parse_config
 from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.evaluation import model_spec
-from pop_selfplay.evaluation.model_spec import find_contestant, start_of_run
+from pop_selfplay.evaluation.model_spec import find_model, start_of_run
 from pop_selfplay.journal import RunDirectory
 from pop_selfplay.models.endpoint import EndpointChatModel
 from pop_selfplay.results.run import BestModel
@@ -31,54 +31,54 @@ def a_run(path: Path, rounds: int = 2, **settings: Any) -> Path:
 
 
 def test_an_endpoint_is_a_url_and_a_name() -> None:
-    found = find_contestant("http://localhost:8000/v1#qwen")
+    found = find_model("http://localhost:8000/v1#qwen")
     assert found.label == "http://localhost:8000/v1#qwen" and isinstance(found.open(print), EndpointChatModel)
     with pytest.raises(UsageError, match="names no model"):
-        find_contestant("http://localhost:8000/v1")
+        find_model("http://localhost:8000/v1")
 
 
 def test_a_yaml_file_holds_any_model_config(tmp_path: Path) -> None:
     path = tmp_path / "judge.yaml"
     path.write_text("{type: endpoint, base_url: 'http://localhost/v1', model: m, max_in_flight: 7}", encoding="utf-8")
-    assert find_contestant(str(path)).in_flight == 7
+    assert find_model(str(path)).in_flight == 7
     path.write_text("{type: endpoint, model: m}", encoding="utf-8")
     with pytest.raises(ConfigError, match="base_url"):
-        find_contestant(str(path))
+        find_model(str(path))
     path.write_text("{type: local, path: x, devise: cpu}", encoding="utf-8")
     with pytest.raises(ConfigError, match="did you mean device") as raised:
-        find_contestant(str(path))
+        find_model(str(path))
     assert "pydantic" not in str(raised.value)
     with pytest.raises(ConfigError, match="No such file"):
-        find_contestant(str(tmp_path / "none.yaml"))
+        find_model(str(tmp_path / "none.yaml"))
 
 
 def test_a_run_stands_for_its_last_model_and_its_start_for_what_it_began_with(tmp_path: Path) -> None:
     run = a_run(tmp_path / "mine")
-    assert [find_contestant(text).label for text in (str(run), f"{run}#1")] == ["mine#1", "mine#1"]
+    assert [find_model(text).label for text in (str(run), f"{run}#1")] == ["mine#1", "mine#1"]
     start = start_of_run(run)
-    assert start.label == "mine#0" and start.identity == find_contestant(f"{run}#0").identity
-    assert start.identity != find_contestant(str(run)).identity
+    assert start.label == "mine#0" and start.identity == find_model(f"{run}#0").identity
+    assert start.identity != find_model(str(run)).identity
     for wrong in ("#2", "#9", "#x"):
         with pytest.raises(UsageError):
-            find_contestant(f"{run}{wrong}")
+            find_model(f"{run}{wrong}")
 
 
 def test_weights_that_change_in_place_are_another_model(tmp_path: Path) -> None:
     weights = tmp_path / "model"
     weights.mkdir()
     (weights / "model.safetensors").write_bytes(b"one")
-    before = find_contestant(str(weights)).identity
-    assert find_contestant(str(weights)).identity == before
+    before = find_model(str(weights)).identity
+    assert find_model(str(weights)).identity == before
     (weights / "model.safetensors").write_bytes(b"two")
     os.utime(weights / "model.safetensors", ns=(1, 1))
-    assert find_contestant(str(weights)).identity != before
+    assert find_model(str(weights)).identity != before
 
 
 def test_a_run_that_trains_nothing_points_to_its_starting_model(tmp_path: Path) -> None:
     run = a_run(tmp_path / "mine", 1, training={"type": "none"})
     with pytest.raises(UsageError, match="mine#0"):
-        find_contestant(str(run))
-    assert find_contestant(f"{run}#0").label == "mine#0"
+        find_model(str(run))
+    assert find_model(f"{run}#0").label == "mine#0"
 
 
 def test_a_run_whose_best_model_is_its_start_has_nothing_to_be_evaluated(
@@ -95,5 +95,5 @@ def test_a_mistyped_path_is_refused_before_the_hub_is_asked(text: str, tmp_path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     with pytest.raises(UsageError, match="neither a directory, nor a run"):
-        find_contestant(text)
-    assert [find_contestant(name).label for name in ("org/name", "gpt2")] == ["org/name", "gpt2"]
+        find_model(text)
+    assert [find_model(name).label for name in ("org/name", "gpt2")] == ["org/name", "gpt2"]

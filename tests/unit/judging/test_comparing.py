@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from pop_selfplay.episode import rate
 from pop_selfplay.models.base import ChatRequest
 from pop_selfplay.records import Candidate, Evaluation, Failure
-from pop_selfplay.stages.rate import rate
 from tests.unit.stages.scripted import PROBLEM, RUBRIC, Scripted, candidates, play
 
 Judge = Callable[[str, str], str]

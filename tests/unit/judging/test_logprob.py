@@ -12,11 +12,11 @@ from pydantic import ValidationError
 from pop_selfplay.config import Synthesis
 from pop_selfplay.domains import load_domain
 from pop_selfplay.episode import play as play_episode
+from pop_selfplay.episode import rate
 from pop_selfplay.errors import DomainError
 from pop_selfplay.method.schemas import ratings_schema
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.records import Evaluation, Failure, Role, Token
-from pop_selfplay.stages.rate import rate
 from tests.unit.stages.scripted import DOCUMENT, PROBLEM, RUBRIC, Scripted, candidates, play
 from tests.unit.stages.test_stages import everything
 

@@ -11,7 +11,7 @@ import pytest
 
 import pop_selfplay
 from pop_selfplay.config import Synthesis, complaints, parse_config
-from pop_selfplay.domains.requirements import prompts_needed
+from pop_selfplay.domains import prompts_needed
 from pop_selfplay.errors import ConfigError
 from pop_selfplay.journal import Journal
 from pop_selfplay.judging import (

@@ -226,7 +226,7 @@ def test_the_probes_few_words_teach_nothing_about_how_long_answers_are() -> None
     async def run() -> None:
         told = Told(moss)
         before = told.model._expected(many(1)[0])
-        await told.model._several.honoured(told.model._reply)
+        await told.model._n_support.honoured(told.model._reply)
         assert len(told.calls) == 1 and told.model._expected(many(1)[0]) == before
         await told.model.complete_many(many(2))
         assert told.model._expected(many(1)[0]) == 2.5

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from pop_selfplay.config import EndpointModel, SimulatedModel, capacity_of
+from pop_selfplay.episode import rate
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.records import Failure
 from pop_selfplay.stages.calls import Cast
-from pop_selfplay.stages.rate import rate
 from pop_selfplay.stages.solve import solve
 from tests.unit.stages.scripted import PROBLEM, RUBRIC, Scripted, candidates, play
 from tests.unit.stages.test_stages import evaluation

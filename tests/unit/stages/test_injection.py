@@ -14,11 +14,11 @@ from typing import Any, Final
 import pytest
 
 from pop_selfplay.episode import play as play_episode
+from pop_selfplay.episode import rate, rate_reference
 from pop_selfplay.models.base import ChatRequest
 from pop_selfplay.records import Document, Episode, Problem, Role, Rubric
 from pop_selfplay.stages.calls import Cast
 from pop_selfplay.stages.propose import propose
-from pop_selfplay.stages.rate import rate, rate_reference
 from pop_selfplay.stages.solve import solve
 from pop_selfplay.stages.write_rubric import write_rubric
 from pop_selfplay.text.fencing import TAGS, fence

@@ -12,6 +12,7 @@ import pop_selfplay as pop
 from pop_selfplay.config import Pairing, Reuse, Synthesis
 from pop_selfplay.domains import load_domain
 from pop_selfplay.episode import play as play_episode
+from pop_selfplay.episode import rate
 from pop_selfplay.errors import ConfigError, DomainError
 from pop_selfplay.journal import Journal
 from pop_selfplay.method.parsing import Parsed, parse_evaluation, parse_rubric
@@ -21,7 +22,6 @@ from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.pairing import pair_of, paired
 from pop_selfplay.records import REFERENCE, Candidate, Completion, Episode, Evaluation, Failure, Problem, Role
 from pop_selfplay.stages.propose import propose
-from pop_selfplay.stages.rate import rate
 from tests.integration.runs import simulated_config, write_texts
 from tests.unit.stages.scripted import DOCUMENT, PROBLEM, RUBRIC, Scripted, candidates, play
 from tests.unit.stages.test_stages import evaluation, everything

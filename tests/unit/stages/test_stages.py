@@ -11,13 +11,13 @@ import pytest
 from pop_selfplay.config import Pairing
 from pop_selfplay.domains import load_domain
 from pop_selfplay.episode import play as play_episode
+from pop_selfplay.episode import rate
 from pop_selfplay.errors import ModelUnavailable, RequestRefused
 from pop_selfplay.models.base import ChatRequest
 from pop_selfplay.pairing import pair_of
 from pop_selfplay.records import Episode, Evaluation, Failure, PreferencePair, Problem, Role, Rubric
 from pop_selfplay.stages.calls import Cast
 from pop_selfplay.stages.propose import propose
-from pop_selfplay.stages.rate import rate
 from pop_selfplay.stages.solve import solve
 from pop_selfplay.stages.write_rubric import write_rubric
 from pop_selfplay.text.overlap import index_benchmarks

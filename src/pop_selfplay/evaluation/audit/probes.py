@@ -16,8 +16,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, TypeVar
 
-from pop_selfplay.domains import Domain
-from pop_selfplay.domains.requirements import unfit_domain
+from pop_selfplay.domains import Domain, unfit_domain
+from pop_selfplay.episode import rate, rate_reference
 from pop_selfplay.evaluation.audit.sample import Material, Scored, scores_of
 from pop_selfplay.judging import DEFAULT, find_mode
 from pop_selfplay.judging.comparing import Pairwise, better_in_both_orders, match_for
@@ -25,8 +25,8 @@ from pop_selfplay.method.parsing import Side
 from pop_selfplay.records import Candidate, Document, Evaluation, Failure, Problem, Role, Rubric
 from pop_selfplay.runs.casting import Casting
 from pop_selfplay.stages.calls import Cast
+from pop_selfplay.stages.judge import judge_of
 from pop_selfplay.stages.propose import propose
-from pop_selfplay.stages.rate import judge_of, rate, rate_reference
 from pop_selfplay.stages.write_rubric import write_rubric
 from pop_selfplay.tasks import together
 from pop_selfplay.text.words import spread

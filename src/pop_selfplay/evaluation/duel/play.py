@@ -9,7 +9,7 @@ from pop_selfplay.domains import Domain, load_domain
 from pop_selfplay.errors import DomainError
 from pop_selfplay.evaluation.duel.prompts import DuelPrompt, Questions
 from pop_selfplay.evaluation.duel.verdict import ROUND, Verdict, judge
-from pop_selfplay.evaluation.model_spec import Contestant
+from pop_selfplay.evaluation.model_spec import ModelSpec
 from pop_selfplay.journal import Journal
 from pop_selfplay.judging import find_rating_mode
 from pop_selfplay.method.parsing import Parsed, Rejection, cut_reasoning, parse_answer
@@ -26,9 +26,9 @@ REFUSED = "refused"
 class Duel:
     """Who fights over what. `samples` answers of each model to each prompt; a temperature of 0 is greedy."""
 
-    a: Contestant
-    b: Contestant
-    judge: Contestant
+    a: ModelSpec
+    b: ModelSpec
+    judge: ModelSpec
     questions: Questions
     domain: str = "instruction_following"
     samples: int = 1
@@ -60,10 +60,10 @@ async def play_duel(duel: Duel, journal: Journal, notice: Notice) -> list[Fight]
     casts: dict[str, Cast] = {}
     opened: dict[str, ChatModel] = {}
     try:
-        for side, contestant in (("a", duel.a), ("b", duel.b), ("judge", duel.judge)):
-            if contestant.identity not in opened:
-                opened[contestant.identity] = contestant.open(notice)
-            model = opened[contestant.identity]
+        for side, spec in (("a", duel.a), ("b", duel.b), ("judge", duel.judge)):
+            if spec.identity not in opened:
+                opened[spec.identity] = spec.open(notice)
+            model = opened[spec.identity]
             role = Role.JUDGE if side == "judge" else Role.SOLVER
             casts[side] = Cast({role: model}, domain, _synthesis(duel), journal, duel.seed)
         return await together(
@@ -76,7 +76,7 @@ async def play_duel(duel: Duel, journal: Journal, notice: Notice) -> list[Fight]
 
 async def _fight(duel: Duel, casts: dict[str, Cast], prompt: DuelPrompt, sample: int) -> Fight:
     a, b = await together(
-        _answer(casts[side], prompt, f"{contestant.identity}/{sample}") for side, contestant in (("a", duel.a), ("b", duel.b))
+        _answer(casts[side], prompt, f"{spec.identity}/{sample}") for side, spec in (("a", duel.a), ("b", duel.b))
     )
     missing = {side: answer.reason for side, answer in (("a", a), ("b", b)) if isinstance(answer, Failure)}
     text_a, text_b = ("" if isinstance(answer, Failure) else answer for answer in (a, b))

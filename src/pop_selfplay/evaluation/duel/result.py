@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from pop_selfplay.evaluation.duel.play import Duel, Fight, play_duel
-from pop_selfplay.evaluation.eval_dir import open_workplace, reporting
+from pop_selfplay.evaluation.eval_dir import open_eval_dir, reporting
 from pop_selfplay.journal import Journal
 from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.models.base import Notice
@@ -64,7 +64,7 @@ def duel_in(out: Path, duel: Duel, tell: Notice = lambda line: None) -> DuelResu
     Called again it makes only the calls that are left. `tell` hears now and then how far it is. Raises the errors of
     the models, and JournalError when `out` cannot be used.
     """
-    with open_workplace(out) as place:
+    with open_eval_dir(out) as place:
         fights = asyncio.run(_played(duel, place.journal, tell))
         result = duel_result(duel, fights)
         lines = "".join(json.dumps(fight_row(fight), ensure_ascii=False) + "\n" for fight in fights)

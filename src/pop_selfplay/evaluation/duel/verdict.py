@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Final, Literal
 
 from pop_selfplay.domains import Prompt, load_prompt
+from pop_selfplay.episode import rate
 from pop_selfplay.evaluation.duel.prompts import DuelPrompt
 from pop_selfplay.judging import find_rating_mode, rubric_json
 from pop_selfplay.method.parsing import Parsed, Rejection, cut_reasoning, extract_tag, parse_better, read_side
 from pop_selfplay.records import Candidate, Failure, Problem, Rating, Role
 from pop_selfplay.stages.calls import Cast, Question, ask
-from pop_selfplay.stages.rate import rate
 from pop_selfplay.tasks import together
 
 Way = Literal["compare", "rate"]

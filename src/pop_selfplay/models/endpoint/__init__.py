@@ -31,7 +31,7 @@ from pop_selfplay.models.endpoint.address import url_of
 from pop_selfplay.models.endpoint.dialects import dialect_of
 from pop_selfplay.models.endpoint.errors import Kind, read_error
 from pop_selfplay.models.endpoint.http import Dropped, HttpClient, Response, Send, Unusable
-from pop_selfplay.models.endpoint.n_support import PROBE, Several
+from pop_selfplay.models.endpoint.n_support import PROBE, NSupport
 from pop_selfplay.models.endpoint.parameters import Parameters
 from pop_selfplay.models.endpoint.refusals import Refused, as_error
 from pop_selfplay.models.endpoint.reply import Reply, Unreadable
@@ -71,7 +71,7 @@ class EndpointChatModel:
         self._places = Places()
         self._parameters = Parameters(config, self._dialect, notice)
         several = self._dialect.several and self._parameters.sends("n")
-        self._several = Several(config.n if several else "never", notice)
+        self._n_support = NSupport(config.n if several else "never", notice)
         self._given = set[str]()
         self._opened = False
         if opens_reasoning:
@@ -111,18 +111,18 @@ class EndpointChatModel:
 
     async def complete_many(self, requests: Sequence[ChatRequest]) -> list[Completion] | None:
         """Answer `requests`, which differ only by their seeds, in one call; None where the server takes one at a time."""
-        if len(requests) < 2 or not await self._several.honoured(self._reply):
+        if len(requests) < 2 or not await self._n_support.honoured(self._reply):
             return None
         try:
             reply = await self._reply(requests)
         except Refused as error:
             # If it was about the prompt and not about the number, the single calls that follow will be told so, too.
-            self._several.refused(len(requests), str(error))
+            self._n_support.refused(len(requests), str(error))
             return None
         if len(reply.choices) != len(requests):
-            self._several.failed(len(requests), f"it gave {len(reply.choices)} answers")
+            self._n_support.failed(len(requests), f"it gave {len(reply.choices)} answers")
             return None
-        self._several.answered()
+        self._n_support.answered()
         self._learn(requests[0], reply)
         return self._completions(reply, requests[0])
 

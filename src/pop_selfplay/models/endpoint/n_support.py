@@ -27,7 +27,7 @@ PROBE: Final = ChatRequest(
 )
 
 
-class Several:
+class NSupport:
     """What is known of the server's `n`."""
 
     def __init__(self, setting: Literal["auto", "never"], notice: Notice) -> None:

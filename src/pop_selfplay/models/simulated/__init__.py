@@ -4,9 +4,8 @@
 | --- | --- |
 | prose.py | pseudo-prose, and how long the parts of a completion are |
 | quality.py | the hidden quality of an answer, and every verdict that follows from it: the truth to measure against |
-| drafts.py | what each role means to write |
+| drafts.py | what each role means to write; the judge that is asked for the probabilities of its ratings |
 | mistakes.py | the ways in which a completion can be malformed |
-| probable_ratings.py | the judge that is asked for the probabilities of its ratings |
 | timing.py, prefix_cache.py | when a server that batches continuously would be done |
 | timed.py | a model that takes this long, and the statistics of its work |
 | faults.py | the HTTP faults a server can be made to show |
@@ -23,10 +22,9 @@ from typing import Final, Literal
 
 from pop_selfplay.config import SimulatedModel
 from pop_selfplay.models.base import ChatRequest, Completion
-from pop_selfplay.models.simulated.drafts import Draft, draft_for
+from pop_selfplay.models.simulated.drafts import Draft, draft_for, probable_ratings
 from pop_selfplay.models.simulated.faults import spoil, spoiled_by
 from pop_selfplay.models.simulated.prefix_cache import CHARACTERS_PER_TOKEN
-from pop_selfplay.models.simulated.probable_ratings import probable_ratings
 from pop_selfplay.models.simulated.prose import LENGTHS, Lengths, prose
 from pop_selfplay.records import Message, Role
 

@@ -26,7 +26,7 @@ from pop_selfplay.models.base import ChatRequest, Completion, Notice
 from pop_selfplay.models.chat_template import template_opens_reasoning
 from pop_selfplay.models.endpoint import EndpointChatModel
 from pop_selfplay.models.model_files import expanded
-from pop_selfplay.models.vllm_server.gpu_sharing import Turn, turns_here
+from pop_selfplay.models.vllm_server.gpu_sharing import GPUClaim, gpu_sharing_here
 from pop_selfplay.models.vllm_server.process import VllmProcess
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ class VllmChatModel:
         )
         opened = template_opens_reasoning(Path(expanded(config.path)))
         self._endpoint = EndpointChatModel(served, notice=notice, opens_reasoning=opened)
-        self._turn = Turn(None if config.gpus is None else frozenset(config.gpus), self._stop)
+        self._claim = GPUClaim(None if config.gpus is None else frozenset(config.gpus), self._stop)
         self._starting = asyncio.Lock()
         self._watching: asyncio.Task[None] | None = None
         self._answered = 0
@@ -84,7 +84,7 @@ class VllmChatModel:
         await self._endpoint.close()
 
     async def _asked(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        async with turns_here().held(self._turn):
+        async with gpu_sharing_here().held(self._claim):
             watching = await self._started()
             call = asyncio.create_task(ask())
             try:
