@@ -27,6 +27,7 @@ from pop_selfplay.config.corpus import (
 from pop_selfplay.config.files import dump_config, load_config, parse_config, read_yaml
 from pop_selfplay.config.models import (
     ADDED,
+    AS_IT_DOES,
     OPERATIONAL,
     EndpointModel,
     LocalModel,
@@ -40,6 +41,7 @@ from pop_selfplay.config.models import (
     VllmModel,
     capacity_of,
     prices_of,
+    thinking_of,
 )
 from pop_selfplay.config.run import Budget, RunConfig, StopRules, register_training
 from pop_selfplay.config.synthesis import (
@@ -68,6 +70,7 @@ from pop_selfplay.config.validation import Config, complaints
 
 __all__ = [
     "ADDED",
+    "AS_IT_DOES",
     "OPERATIONAL",
     "Budget",
     "Config",
@@ -118,4 +121,5 @@ __all__ = [
     "prices_of",
     "read_yaml",
     "register_training",
+    "thinking_of",
 ]

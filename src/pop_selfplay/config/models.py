@@ -33,6 +33,10 @@ class RoleThinking(Config):
     budget: int | None = Field(None, ge=1, le=10_000_000, description="most tokens of thinking, where the server can limit it")
 
 
+AS_IT_DOES: Final = RoleThinking()
+"""Nothing is said about thinking."""
+
+
 class Thinking(RoleThinking):
     """Thinking for all roles, and exceptions for single roles."""
 
@@ -52,6 +56,7 @@ class LocalModel(Config):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="precision of the weights")
     batch_tokens: int = Field(65536, ge=1, le=100_000_000, description="most prompt + generated tokens of one batch")
     revision: Name | None = Field(None, description="branch, tag or commit on the hub; null takes the default branch")
+    thinking: Thinking = Thinking()
 
 
 class PocketModel(Config):
@@ -182,6 +187,11 @@ ADDED: Final = frozenset({"extra_body", "thinking"})
 
 _BATCHED: Final = 50_000
 """Calls of one batch: as many as may be, since every batch takes its time."""
+
+
+def thinking_of(model: ModelConfig, role: Role) -> RoleThinking:
+    """Return what is said about the model's thinking in one role: nothing for models that have no such setting."""
+    return model.thinking.of(role) if isinstance(model, LocalModel | EndpointModel | VllmModel) else AS_IT_DOES
 
 
 def capacity_of(model: ModelConfig) -> int:

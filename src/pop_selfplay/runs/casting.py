@@ -12,9 +12,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from pop_selfplay.config import (
+    EndpointModel,
     LocalModel,
     ModelConfig,
     Prices,
@@ -28,6 +30,7 @@ from pop_selfplay.domains import Domain
 from pop_selfplay.journal import Journal, RunDirectory
 from pop_selfplay.models import open_model
 from pop_selfplay.models.base import ChatModel
+from pop_selfplay.models.chat_template import template_knows
 from pop_selfplay.models.identity import settings_name
 from pop_selfplay.models.metered import Meter, MeteredModel
 from pop_selfplay.observer import Observer, Unwatched
@@ -84,7 +87,11 @@ class Casting:
         if round_ == 1:
             return start
         path = str(self.directory.model_path(round_ - 1))
-        return start.changed({"path": path}) if isinstance(start, (LocalModel, VllmModel)) else LocalModel(path=path)
+        if isinstance(start, LocalModel | VllmModel):
+            return start.changed({"path": path})
+        if isinstance(start, EndpointModel) and template_knows(Path(path), start.thinking):
+            return LocalModel(path=path, thinking=start.thinking)
+        return LocalModel(path=path)  # a server leaves aside what its template has no switch for; so is it here
 
     def policies(self, round_: int) -> dict[Role, int]:
         """Return role → the round whose policy plays it in `round_`: this one's, or the first one's where it is frozen."""

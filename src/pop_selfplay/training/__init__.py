@@ -27,12 +27,21 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from pop_selfplay.config import HuggingFaceCorpus, Training, load_config, register_training
+from pop_selfplay.config import (
+    AS_IT_DOES,
+    HuggingFaceCorpus,
+    ModelConfig,
+    RoleThinking,
+    Training,
+    load_config,
+    register_training,
+    thinking_of,
+)
 from pop_selfplay.errors import UsageError
 from pop_selfplay.journal import RunDirectory
 from pop_selfplay.journal.pairs import read_pairs
 from pop_selfplay.models.identity import weights_of
-from pop_selfplay.records import PreferencePair, Step
+from pop_selfplay.records import PreferencePair, Role, Step
 from pop_selfplay.results.training import TrainingFigures
 from pop_selfplay.runs.session import Session, read_session
 
@@ -63,7 +72,12 @@ class Origin(NamedTuple):
 
 
 class TrainerOnPairs(ABC):
-    """A trainer that needs nothing but pairs, so that other models can also be trained on the pairs of a finished run."""
+    """A trainer that needs nothing but pairs, so that other models can also be trained on the pairs of a finished run.
+
+    `thinking` is what the chat template was told when the answers were asked for: prompts are rendered the same way.
+    """
+
+    thinking: RoleThinking = AS_IT_DOES
 
     @abstractmethod
     def train(
@@ -84,6 +98,7 @@ class TrainerOnPairs(ABC):
     def train_round(self, session: Session, round_: int, start: str, out: Path) -> TrainingFigures:
         """Train on the pairs of the round."""
         pairs = pairs_of_round(session, round_)
+        self.thinking = thinking_of(session.casting.policy(round_), Role.SOLVER)
         session.observer.phase(f"round {round_}: training on {len(pairs)} pairs")
         observe, origin = session.observer.training_step, origin_of(session, round_)
         return self.train(pairs, start, out, session.config.seed, observe, origin=origin)
@@ -144,22 +159,24 @@ def train_again(
         raise UsageError(f"--round {round_} starts from the model of round {round_ - 1}, which the run {run} does not have")
     config = load_config(run / "config.yaml", overrides)
 
-    def found(session: Session) -> tuple[list[PreferencePair], str, Origin]:
+    def found(session: Session) -> tuple[list[PreferencePair], ModelConfig, str, Origin]:
         if session.config.model_copy(update={"training": config.training, "seed": config.seed}) != config:
             raise UsageError(
                 f"--set {' --set '.join(overrides)} changes more than the training: the pairs of {run} already exist, so "
                 "only training.* and seed can be set; for anything else start a new run with `--fork-from`"
             )
-        start = weights_of(session.casting.policy(round_))
+        policy = session.casting.policy(round_)
+        start = weights_of(policy)
         if start is None:
             raise UsageError(f"the model of {run} has no weights to train: its model.type is simulated")
-        return pairs_of_round(session, round_), start, origin_of(session, round_)
+        return pairs_of_round(session, round_), policy, start, origin_of(session, round_)
 
-    pairs, start, origin = read_session(run, found)
+    pairs, policy, start, origin = read_session(run, found)
     trainer = trainer_of(config.training)
     if not isinstance(trainer, TrainerOnPairs):
         raise UsageError(
             f"training.type {config.training.type} cannot be trained again on the pairs of a run: it needs more than pairs; "
             "dpo and sft can"
         )
+    trainer.thinking = thinking_of(policy, Role.SOLVER)
     return trainer.train(pairs, start, out, config.seed, observe, origin=origin)

@@ -21,6 +21,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from datasets import Dataset, load_from_disk
 
+from pop_selfplay.config import AS_IT_DOES, RoleThinking
 from pop_selfplay.errors import RequestRefused, TrainingError
 from pop_selfplay.journal.pairs import storable
 from pop_selfplay.models.chat_template import render_end, render_prompt
@@ -73,32 +74,37 @@ class Encoded(Protocol):
 E = TypeVar("E", bound=Encoded)
 
 
-def encode_pair(pair: PreferencePair, tokenizer: Any) -> TokenPair:
-    """Return the token ids of `pair`. Raises TrainingError when the chat template cannot render its conversation."""
-    prompt, (chosen, rejected) = _encode(pair, (pair.chosen, pair.rejected), tokenizer)
+def encode_pair(pair: PreferencePair, tokenizer: Any, thinking: RoleThinking = AS_IT_DOES) -> TokenPair:
+    """Return the token ids of `pair`, as a model sees it whose `thinking` is switched so.
+
+    Raises TrainingError when the chat template cannot render its conversation.
+    """
+    prompt, (chosen, rejected) = _encode(pair, (pair.chosen, pair.rejected), tokenizer, thinking)
     return TokenPair(prompt, chosen, rejected)
 
 
-def encode_answer(pair: PreferencePair, tokenizer: Any) -> TokenAnswer:
+def encode_answer(pair: PreferencePair, tokenizer: Any, thinking: RoleThinking = AS_IT_DOES) -> TokenAnswer:
     """Return the token ids of the prompt of `pair` and its chosen answer. Raises TrainingError like `encode_pair`."""
-    prompt, (chosen,) = _encode(pair, (pair.chosen,), tokenizer)
+    prompt, (chosen,) = _encode(pair, (pair.chosen,), tokenizer, thinking)
     return TokenAnswer(prompt, chosen)
 
 
-def _encode(pair: PreferencePair, answers: Sequence[tuple[Message, ...]], tokenizer: Any) -> tuple[list[int], list[list[int]]]:
+def _encode(
+    pair: PreferencePair, answers: Sequence[tuple[Message, ...]], tokenizer: Any, thinking: RoleThinking
+) -> tuple[list[int], list[list[int]]]:
     """Return the ids of the prompt, and of each of the `answers` after it."""
     messages = tuple(message.model_copy(update={"content": storable(message.content)}) for message in pair.prompt)
     with _renderable(pair.problem_id, messages):
-        prompt = render_prompt(tokenizer, messages)
-        end = render_end(tokenizer, messages) or tokenizer.eos_token
+        prompt = render_prompt(tokenizer, messages, thinking)
+        end = render_end(tokenizer, messages, thinking) or tokenizer.eos_token
     prompt_ids = _ids(tokenizer, prompt)
     return prompt_ids, [_completion(tokenizer, prompt, prompt_ids, _text(answer) + end) for answer in answers]
 
 
-def encode_prompt(problem_id: str, messages: Sequence[Message], tokenizer: Any) -> list[int]:
+def encode_prompt(problem_id: str, messages: Sequence[Message], tokenizer: Any, thinking: RoleThinking) -> list[int]:
     """Return the token ids of a conversation that asks for an answer. Raises TrainingError like `encode_pair`."""
     with _renderable(problem_id, messages):
-        return _ids(tokenizer, render_prompt(tokenizer, messages))
+        return _ids(tokenizer, render_prompt(tokenizer, messages, thinking))
 
 
 @contextlib.contextmanager

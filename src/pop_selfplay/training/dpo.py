@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from trl import DPOConfig, DPOTrainer
 
-from pop_selfplay.config import Fields
+from pop_selfplay.config import Fields, RoleThinking
 from pop_selfplay.records import PreferencePair, TrainingStep
 from pop_selfplay.results.training import HeldOut, TrainingResult
 from pop_selfplay.training import export
@@ -94,8 +94,8 @@ class DPO(Offline[TokenPair, HeldOut]):
     figures = HeldOut
     result = TrainingResult
 
-    def encode(self, pair: PreferencePair, tokenizer: Any) -> TokenPair:
-        return encode_pair(pair, tokenizer)
+    def encode(self, pair: PreferencePair, tokenizer: Any, thinking: RoleThinking) -> TokenPair:
+        return encode_pair(pair, tokenizer, thinking)
 
     def step(self, logged: Logged) -> TrainingStep:
         return TrainingStep(

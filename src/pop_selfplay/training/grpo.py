@@ -21,12 +21,12 @@ from typing import Any, NamedTuple
 from datasets import Dataset
 from transformers import PrinterCallback
 
-from pop_selfplay.config import GRPOTraining, Sampling
+from pop_selfplay.config import AS_IT_DOES, GRPOTraining, RoleThinking, Sampling, Thinking, thinking_of
 from pop_selfplay.domains import Domain
 from pop_selfplay.errors import ModelRefused, TrainingError, UsageError
-from pop_selfplay.models.chat_template import opens_reasoning, render_prompt
+from pop_selfplay.models.chat_template import opens_reasoning, render_prompt, switches
 from pop_selfplay.pairing import paired
-from pop_selfplay.records import Message, OnlineStep
+from pop_selfplay.records import Message, OnlineStep, Role
 from pop_selfplay.results.training import OnlineResult
 from pop_selfplay.rewards.rubrics import sound
 from pop_selfplay.rewards.scoring import Graded
@@ -46,7 +46,7 @@ from pop_selfplay.training.trl_config import quiet_libraries
 class OnlineJob(NamedTuple):
     """What is to be trained: `problems` in the words of `domain`, from `start` (directory or hub name) to `out`.
 
-    Answers are sampled as `solver` says, unless `config.grpo` says otherwise.
+    Answers are sampled as `solver` says, unless `config.grpo` says otherwise; `thinking` is what the chat template is told.
     """
 
     problems: Sequence[Graded]
@@ -57,6 +57,7 @@ class OnlineJob(NamedTuple):
     solver: Sampling
     seed: int
     origin: Origin | None = None
+    thinking: RoleThinking = AS_IT_DOES
 
 
 class OnlineProblems(NamedTuple):
@@ -87,8 +88,8 @@ class GRPO:
         run = session.config
         made = paired(session.journal, round_, session.domain, run.pairing, run.seed)
         problems = [found.graded for found in sound(made) if found.episode.round == round_]
-        origin = origin_of(session, round_)
-        job = OnlineJob(problems, session.domain, start, out, self.config, run.synthesis.solver, run.seed, origin)
+        origin, thinking = origin_of(session, round_), thinking_of(session.casting.policy(round_), Role.SOLVER)
+        job = OnlineJob(problems, session.domain, start, out, self.config, run.synthesis.solver, run.seed, origin, thinking)
         with judge_of(session, round_, self.config) as score:
             return train_grpo(job, score, session.observer.training_step)
 
@@ -107,7 +108,7 @@ def train_grpo(job: OnlineJob, score: Score, observe: Callable[[OnlineStep], Non
     require_one_process()
     settings = OnlineSettings.of_run(job.config, job.solver)
     tokenizer = load_tokenizer(job.start, settings.hub)
-    asked = fitting(job.problems, job.domain, tokenizer, settings.max_prompt_length)
+    asked = fitting(job, tokenizer, settings.max_prompt_length)
     settings.require_a_step(len(asked.problems))
     directory = take_up(job.out, _request(job, asked))
     watch = OnlineWatch(directory, observe)
@@ -127,15 +128,15 @@ def require_one_process() -> None:
         raise UsageError(f"online RL trains in one process, not in {distributed.count()}: start it without accelerate launch")
 
 
-def fitting(problems: Sequence[Graded], domain: Domain, tokenizer: Any, limit: int | None) -> OnlineProblems:
-    """Return the problems whose conversation has at most `limit` tokens, in the order of their ids.
+def fitting(job: OnlineJob, tokenizer: Any, limit: int | None) -> OnlineProblems:
+    """Return the problems of `job` whose conversation has at most `limit` tokens, in the order of their ids.
 
     Raises TrainingError when none is left, or when the chat template cannot render a conversation.
     """
     kept, prompts, dropped, longest = dict[str, Graded](), dict[str, list[dict[str, str]]](), Counter[str](), 0
-    for graded in sorted(problems, key=lambda graded: graded.problem.id):
-        prompt = domain.render("solve", problem=graded.problem.text)
-        tokens = len(encode_prompt(graded.problem.id, prompt, tokenizer))
+    for graded in sorted(job.problems, key=lambda graded: graded.problem.id):
+        prompt = job.domain.render("solve", problem=graded.problem.text)
+        tokens = len(encode_prompt(graded.problem.id, prompt, tokenizer, job.thinking))
         if limit is not None and tokens > limit:
             dropped[DropReason.PROMPT_TOO_LONG.value] += 1
             continue
@@ -155,6 +156,8 @@ def make_trainer(
 ) -> OnlineTrainer:
     """Return TRL's trainer, ready to train."""
     config = settings.grpo_config(directory, job.seed, asked.longest)
+    told = switches(job.thinking) | (config.chat_template_kwargs or {})
+    config.chat_template_kwargs = told or None
     rows = [{"prompt": prompt, "problem_id": id_} for id_, prompt in asked.prompts.items()]
     try:
         trainer = OnlineTrainer(
@@ -164,7 +167,7 @@ def make_trainer(
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
             peft_config=peft_config(job.config.lora),
-            rollout_func=Rollout(job.seed) if settings.samples_itself else None,
+            rollout_func=Rollout(job.seed, Thinking(roles={Role.SOLVER: job.thinking})) if settings.samples_itself else None,
         )
     except OSError as error:
         raise ModelRefused(f"cannot load the model to train from {job.start!r}: {error}") from error
@@ -174,7 +177,7 @@ def make_trainer(
     rewards.know_ends(
         (*trainer.eos_token_ids, tokenizer.pad_token_id),
         mask_cut_off=config.mask_truncated_completions,
-        in_reasoning=opens_reasoning(render_prompt(tokenizer, (Message(role="user", content="?"),))),
+        in_reasoning=opens_reasoning(render_prompt(tokenizer, (Message(role="user", content="?"),), job.thinking)),
     )
     return trainer
 
@@ -227,7 +230,9 @@ def _facts(job: OnlineJob, result: OnlineResult) -> Facts:
 
 def _request(job: OnlineJob, asked: OnlineProblems) -> dict[str, object]:
     """Return what tells this training from another one: a training that was asked for the same is taken up."""
+    told = switches(job.thinking)
     return {
+        **({"thinking": told} if told else {}),
         "start": job.start,
         "config": job.config.model_dump(mode="json"),
         "solver": job.solver.model_dump(mode="json"),

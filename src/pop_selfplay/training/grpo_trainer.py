@@ -19,6 +19,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
+from pop_selfplay.config import Thinking
 from pop_selfplay.errors import RequestRefused, TrainingError
 from pop_selfplay.models.base import ChatRequest
 from pop_selfplay.models.local.batching import Row, cut_into_batches, encode
@@ -89,10 +90,10 @@ BATCH_TOKENS = 65536
 
 
 class Rollout:
-    """A `rollout_func` of TRL's GRPOTrainer."""
+    """A `rollout_func` of TRL's GRPOTrainer. `thinking` is what the chat template is told."""
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
+    def __init__(self, seed: int, thinking: Thinking) -> None:
+        self._seed, self._thinking = seed, thinking
         self._times: tuple[int, int] = (-1, 0)  # the step that was last sampled for, and how often so far
 
     def __call__(self, prompts: Sequence[Any], trainer: Any) -> dict[str, Any]:
@@ -109,7 +110,7 @@ class Rollout:
             training = model.training
             model.eval()
             try:
-                loaded = ready(model, trainer.processing_class, trainer.accelerator.device)
+                loaded = ready(model, trainer.processing_class, trainer.accelerator.device, self._thinking)
                 rows = _rows(loaded, prompts, seeds, trainer.args)
                 written = _written(loaded, rows)
             finally:

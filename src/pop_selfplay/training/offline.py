@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Generic, NamedTuple
 
 from transformers import PrinterCallback
 
-from pop_selfplay.config import Fields, OfflineTraining
+from pop_selfplay.config import AS_IT_DOES, Fields, OfflineTraining, RoleThinking
 from pop_selfplay.errors import ModelRefused, TrainingError, UsageError
 from pop_selfplay.records import PreferencePair, Step
 from pop_selfplay.results.training import H, TrainingFigures
@@ -51,6 +51,7 @@ class Job(NamedTuple):
     config: OfflineTraining
     seed: int
     origin: Origin | None
+    thinking: RoleThinking = AS_IT_DOES
 
 
 class Trained(NamedTuple, Generic[H]):
@@ -79,8 +80,10 @@ class Offline(TrainerOnPairs, Generic[E, H]):
         self.config = config
 
     @abstractmethod
-    def encode(self, pair: PreferencePair, tokenizer: Any) -> E:
-        """Return the pair as token ids. Raises TrainingError when the chat template cannot render its conversation."""
+    def encode(self, pair: PreferencePair, tokenizer: Any, thinking: RoleThinking) -> E:
+        """Return the pair as token ids, its prompt as a model sees it whose `thinking` is switched so.
+
+        Raises TrainingError when the chat template cannot render its conversation."""
 
     @abstractmethod
     def step(self, logged: Logged) -> Step:
@@ -113,7 +116,7 @@ class Offline(TrainerOnPairs, Generic[E, H]):
         """
         if out.exists():
             raise UsageError(f"{out} exists already: remove it, or train into another directory")
-        job = Job(pairs, start, out, self.config, seed, origin)
+        job = Job(pairs, start, out, self.config, seed, origin, self.thinking)
         distributed.tell(job)
         return self.run(job, observe)
 
@@ -153,7 +156,8 @@ class Offline(TrainerOnPairs, Generic[E, H]):
     def choose(self, job: Job, tokenizer: Any, settings: Settings) -> Chosen[E]:
         """Return the pairs that are trained on and held out, as token ids. Raises TrainingError when none is left."""
         limits = LengthLimits(settings.max_prompt_length, settings.max_length, settings.where)
-        return choose_pairs(job.pairs, partial(self.encode, tokenizer=tokenizer), limits, self.config.held_out_share, job.seed)
+        encode = partial(self.encode, tokenizer=tokenizer, thinking=job.thinking)
+        return choose_pairs(job.pairs, encode, limits, self.config.held_out_share, job.seed)
 
     def make_trainer(self, chosen: Chosen[E], job: Job, tokenizer: Any, settings: Settings, directory: Path) -> Any:
         """Return TRL's trainer, ready to train: model loaded, pairs on disk, and what it computes before training computed."""

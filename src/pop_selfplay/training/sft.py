@@ -12,7 +12,7 @@ from typing import Any, Final
 import torch
 from trl import SFTConfig, SFTTrainer
 
-from pop_selfplay.config import Fields
+from pop_selfplay.config import Fields, RoleThinking
 from pop_selfplay.records import PreferencePair, SFTStep
 from pop_selfplay.results.training import HeldOutAnswers, SFTResult
 from pop_selfplay.training.callbacks import Logged
@@ -98,8 +98,8 @@ class SFT(Offline[TokenAnswer, HeldOutAnswers]):
     figures = HeldOutAnswers
     result = SFTResult
 
-    def encode(self, pair: PreferencePair, tokenizer: Any) -> TokenAnswer:
-        return encode_answer(pair, tokenizer)
+    def encode(self, pair: PreferencePair, tokenizer: Any, thinking: RoleThinking) -> TokenAnswer:
+        return encode_answer(pair, tokenizer, thinking)
 
     def step(self, logged: Logged) -> SFTStep:
         accuracy = logged.figure("mean_token_accuracy")

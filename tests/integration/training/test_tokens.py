@@ -13,11 +13,13 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from trl.trainer.dpo_trainer import DPOTrainer
 
-from pop_selfplay.config import DPOTraining
+from pop_selfplay.config import DPOTraining, RoleThinking, SFTTraining
 from pop_selfplay.models.chat_template import ensure_template, render_prompt
 from pop_selfplay.records import PreferencePair
 from pop_selfplay.training.data import encode_pair
 from pop_selfplay.training.dpo import DPO, PairTrainer
+from pop_selfplay.training.offline import Job, Offline
+from pop_selfplay.training.sft import SFT
 from pop_selfplay.training.trl_config import Settings, quiet_libraries
 
 CHATML = (
@@ -95,6 +97,29 @@ def test_the_log_probability_that_is_trained_is_that_of_the_answer_alone(
             logits = model(torch.tensor([tokens.prompt + completion])).logits[0].log_softmax(-1)
         expected = sum(logits[len(tokens.prompt) - 1 + place, id_].item() for place, id_ in enumerate(completion))
         assert math.isclose(trainer.train_dataset[0][name], expected, rel_tol=1e-4)
+
+
+NEED_NOT_THINK = CHATML.replace(
+    "assistant\n{% endif %}", "assistant\n{% if not (enable_thinking | default(true)) %}<think></think>{% endif %}{% endif %}"
+)
+
+
+@pytest.mark.parametrize("trainer", [DPO(DPOTraining()), SFT(SFTTraining())], ids=["DPO", "SFT"])
+def test_prompts_are_trained_with_the_thinking_that_synthesis_asked_for(
+    tmp_path: Path, make_tokenizer: MakeTokenizer, make_pair: MakePair, trainer: Offline[Any, Any]
+) -> None:
+    tokenizer, pair = make_tokenizer(NEED_NOT_THINK), make_pair(1)
+    settings = Settings.of(trainer.config, trainer.defaults)
+
+    def prompt(thinking: RoleThinking) -> str:
+        asked = Job([pair], "start", tmp_path / "out", trainer.config, 1, None, thinking)
+        text: str = tokenizer.decode(trainer.choose(asked, tokenizer, settings).train[0].prompt)
+        return text
+
+    assert [prompt(thinking) for thinking in (RoleThinking(), RoleThinking(enabled=False))] == [
+        QUESTION,
+        QUESTION + "<think></think>",
+    ]
 
 
 def test_an_ordinary_template_gives_the_tokens_that_trl_would_make(

@@ -1,14 +1,24 @@
 """The default chat template, and what a conversation becomes through anybody's."""
 
 import datetime
+from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from pop_selfplay.config import RoleThinking, Thinking
 from pop_selfplay.errors import ModelRefused, RequestRefused
-from pop_selfplay.models.chat_template import DEFAULT_TEMPLATE, ensure_template, render_end, render_prompt
+from pop_selfplay.models.chat_template import (
+    DEFAULT_TEMPLATE,
+    ensure_template,
+    render_end,
+    render_prompt,
+    require_switches,
+    template_knows,
+)
 from pop_selfplay.records import Message
 from pop_selfplay.text.fencing import fence
 
@@ -36,7 +46,7 @@ class Templated:
         special["strftime_now"] = datetime.datetime.now().strftime
         special = {name: value for name, value in special.items() if value is not None}
         return environment.from_string(given.pop("chat_template", self.chat_template)).render(
-            messages=messages, add_generation_prompt=add_generation_prompt, **special
+            messages=messages, add_generation_prompt=add_generation_prompt, **special, **given
         )
 
 
@@ -138,3 +148,41 @@ def test_special_tokens_of_the_tokenizer_in_a_message_are_made_harmless_and_our_
     vars(tokenizer).update(all_special_tokens=["</s>", "[start]", "word"], added_tokens_decoder=added)
     asked = Message(role="user", content="a</s><odd_mark>[start]▁<MID> word table <answer>")
     assert render_prompt(tokenizer, [asked]) == "[start]a&lt;/s>&lt;odd_mark>&#91;start]▁ <MID> word table <answer></s>"
+
+
+SWITCHED = (
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant: "
+    "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}"
+)
+BUDGETED = SWITCHED + "{% if thinking_budget is defined %}({{ thinking_budget }}){% endif %}"
+
+
+def test_a_template_is_told_whether_the_model_shall_think() -> None:
+    tokenizer = Templated(SWITCHED)
+    assert render_prompt(tokenizer, [QUESTION]) == "user: Why?\nassistant: "
+    assert render_prompt(tokenizer, [QUESTION], RoleThinking(enabled=True)) == "user: Why?\nassistant: "
+    assert render_prompt(tokenizer, [QUESTION], RoleThinking(enabled=False)) == "user: Why?\nassistant: <think></think>"
+    assert render_prompt(Templated(BUDGETED), [QUESTION], RoleThinking(budget=9)) == "user: Why?\nassistant: (9)"
+
+
+@pytest.mark.parametrize(
+    ("template", "thinking", "message"),
+    [
+        (SWITCHED, {}, None),
+        (SWITCHED, {"enabled": True, "roles": {"judge": {"enabled": False}}}, None),
+        (SWITCHED.replace("enable_thinking", "thinking"), {"enabled": False}, None),
+        (BUDGETED, {"enabled": True, "budget": 100}, None),
+        ("{{ messages[0].content }}", {}, None),
+        ("{{ messages[0].content }}", {"enabled": False}, r"thinking\.enabled false .*'odd'.*no switch for thinking"),
+        ("{{ messages[0].content }}", {"roles": {"judge": {"enabled": True}}}, r"thinking\.roles\.judge\.enabled true"),
+        (SWITCHED, {"enabled": True, "budget": 100}, r"thinking\.budget 100 .*thinking_budget"),
+    ],
+)
+def test_a_switch_that_the_template_does_not_have_is_refused_with_the_settings_name(
+    template: str, thinking: dict[str, Any], message: str | None, tmp_path: Path
+) -> None:
+    wanted = Thinking.model_validate(thinking)
+    (tmp_path / "chat_template.jinja").write_text(template, encoding="utf-8")
+    assert template_knows(tmp_path, wanted) == (message is None)
+    with pytest.raises(ModelRefused, match=message) if message else nullcontext():
+        require_switches(Templated(template), wanted, "odd")

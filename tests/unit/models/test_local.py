@@ -14,12 +14,13 @@ from tests.unit.models.makers import make_request
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from pop_selfplay.config import LocalModel
+from pop_selfplay.config import LocalModel, RoleThinking, Thinking
 from pop_selfplay.errors import ModelRefused, ModelUnavailable, RequestRefused
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.models.chat_template import DEFAULT_TEMPLATE
 from pop_selfplay.models.local import LocalChatModel
 from pop_selfplay.models.local.decoding import _through
+from pop_selfplay.records import Role
 
 SPECIAL = ["<|pad|>", "<|begin|>", "<|end|>"]
 TEMPLATE = "<|begin|>{% for m in messages %}{{ m['role'] }}:{{ m['content'] }}\n{% endfor %}assistant:"
@@ -261,6 +262,28 @@ def test_a_bug_in_a_wave_reaches_every_caller(path: str, monkeypatch: pytest.Mon
 def test_what_cannot_be_loaded_is_refused_with_the_reason(path: str, settings: dict[str, str], message: str) -> None:
     with pytest.raises(ModelRefused, match=message):
         LocalChatModel(LocalModel.model_validate({key: value.format(path=path) for key, value in settings.items()}))
+
+
+def test_each_role_is_asked_with_its_own_thinking(tmp_path: Path) -> None:
+    where = save_model(
+        tmp_path / "model", TEMPLATE + "{% if enable_thinking is defined %}{{ enable_thinking | lower }}{% endif %}"
+    )
+    thinking = Thinking(enabled=False, roles={Role.JUDGE: RoleThinking(enabled=True), Role.SOLVER: RoleThinking()})
+
+    async def run() -> list[int]:
+        model = LocalChatModel(LocalModel(path=where, thinking=thinking))
+        roles = (Role.SOLVER, Role.JUDGE, Role.PROPOSER)
+        answers = await asyncio.gather(*(model.complete(make_request(role=role, max_tokens=1)) for role in roles))
+        await model.close()
+        return [answer.prompt_tokens for answer in answers]
+
+    untold, on, off = asyncio.run(run())
+    assert (on - untold, off - untold) == (len("true"), len("false"))
+
+
+def test_thinking_that_the_template_has_no_switch_for_is_refused(path: str) -> None:
+    with pytest.raises(ModelRefused, match=r"thinking\.enabled false .*no switch"):
+        LocalChatModel(LocalModel(path=path, thinking=Thinking(enabled=False)))
 
 
 def test_a_directory_without_a_model_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.unit.runs.makers import make_config
 
+from pop_selfplay.config import LocalModel, Thinking
 from pop_selfplay.journal import Journal, Tally
 from pop_selfplay.models.base import ChatModel
 from pop_selfplay.models.simulated import SimulatedChatModel
@@ -69,3 +70,15 @@ def test_a_copy_plays_the_same_models_by_the_same_names_and_keeps_its_own_accoun
         names = [{player.name for player in one.players(one.policies(1)).values()} for one in (own, copy)]
         assert names[0] == names[1] and copy.journal is journal and copy.directory.path == own.directory.path
         assert (own.account.money(tally), copy.account.money(tally)) == (2.0, 0.0)
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_the_trained_model_of_a_server_thinks_as_it_where_its_template_knows_how(tmp_path: Path, knows: bool) -> None:
+    template = "{{ messages[0].content }}" + "{% if enable_thinking %}<think>{% endif %}" * knows
+    served = {"type": "endpoint", "base_url": "http://server.test/v1", "model": "m", "thinking": {"enabled": False}}
+    with open_session(tmp_path / "run", make_config(model=served)) as session:
+        folder = session.directory.model_path(1)
+        folder.mkdir(parents=True)
+        (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+        trained = session.casting.policy(2)
+    assert trained == LocalModel(path=str(folder), thinking=Thinking(enabled=False) if knows else Thinking())

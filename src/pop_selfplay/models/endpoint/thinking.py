@@ -13,6 +13,7 @@ Another server gets a function here and a case in `thinking_fields`.
 from typing import Final
 
 from pop_selfplay.config import EndpointModel, RoleThinking
+from pop_selfplay.models.chat_template import switches
 from pop_selfplay.models.endpoint.address import host_of
 from pop_selfplay.models.endpoint.wire import Body
 
@@ -36,7 +37,7 @@ def thinking_fields(config: EndpointModel, dialect: str, wanted: RoleThinking) -
         return {"reasoning": {"enabled": enabled, **({"max_tokens": wanted.budget} if wanted.budget else {})}}
     if host.endswith(_BY_EFFORT) or _OLLAMA_PORT in config.urls[0]:
         return {"reasoning_effort": _effort(enabled, wanted.budget)}
-    return _by_template(enabled, wanted.budget)
+    return _by_template(wanted)
 
 
 def hides_reasoning(config: EndpointModel, dialect: str) -> bool:
@@ -56,8 +57,6 @@ def _effort(enabled: bool, budget: int | None) -> str:
     return "medium" if budget is None else "low" if budget <= _LOW else "medium" if budget <= _MEDIUM else "high"
 
 
-def _by_template(enabled: bool, budget: int | None) -> Body:
-    kwargs: Body = {"enable_thinking": enabled, "thinking": enabled}
-    if budget is None:
-        return {"chat_template_kwargs": kwargs}
-    return {"chat_template_kwargs": {**kwargs, "thinking_budget": budget}, "thinking_token_budget": budget}
+def _by_template(wanted: RoleThinking) -> Body:
+    budget: Body = {} if wanted.budget is None else {"thinking_token_budget": wanted.budget}
+    return {"chat_template_kwargs": switches(wanted), **budget}

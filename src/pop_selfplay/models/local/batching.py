@@ -11,7 +11,7 @@ from pop_selfplay.models.base import ChatRequest
 from pop_selfplay.models.chat_template import render_prompt
 from pop_selfplay.models.local.loading import Loaded
 from pop_selfplay.models.model_files import check_ids
-from pop_selfplay.records import Message
+from pop_selfplay.records import Message, Role
 
 
 class Row(NamedTuple):
@@ -45,22 +45,25 @@ def _likeness(row: Row) -> tuple[int, int, list[int], tuple[float, float, int, s
     return row.max_new, len(row.prompt), row.prompt, (request.temperature, request.top_p, request.seed, request.stop)
 
 
+_Asked = tuple[Role, tuple[Message, ...]]
+
+
 def encode(loaded: Loaded, requests: Sequence[ChatRequest]) -> list[list[int] | RequestRefused]:
-    """Return each request's prompt as token ids, or why it cannot be asked. Equal conversations are encoded once."""
-    ids: dict[tuple[Message, ...], list[int] | RequestRefused] = {}
-    texts: dict[tuple[Message, ...], str] = {}
+    """Return each request's prompt as token ids, or why it cannot be asked. What is equal is encoded once."""
+    ids: dict[_Asked, list[int] | RequestRefused] = {}
+    texts: dict[_Asked, str] = {}
     for request in requests:
-        messages = request.messages
-        if messages not in ids and messages not in texts:
+        asked = request.role, request.messages
+        if asked not in ids and asked not in texts:
             try:
-                texts[messages] = render_prompt(loaded.tokenizer, messages)
+                texts[asked] = render_prompt(loaded.tokenizer, request.messages, loaded.thinking.of(request.role))
             except RequestRefused as refused:
-                ids[messages] = refused
+                ids[asked] = refused
     if texts:
         # The template has written all special tokens already.
         encoded = loaded.tokenizer(list(texts.values()), add_special_tokens=False)["input_ids"]
         ids.update(zip(texts, (_fitting(loaded, prompt) for prompt in encoded), strict=True))
-    return [ids[request.messages] for request in requests]
+    return [ids[request.role, request.messages] for request in requests]
 
 
 def _fitting(loaded: Loaded, prompt: list[int]) -> list[int] | RequestRefused:

@@ -10,9 +10,9 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from pop_selfplay.config import LocalModel
+from pop_selfplay.config import LocalModel, Thinking
 from pop_selfplay.errors import ModelRefused
-from pop_selfplay.models.chat_template import ensure_template
+from pop_selfplay.models.chat_template import ensure_template, require_switches
 from pop_selfplay.models.model_files import check_vocabulary, expanded, find_adapter
 
 _MAX_ROWS_ON_CPU: Final = 96  # more make small models slower: keys and values no longer fit the processor's caches
@@ -26,7 +26,8 @@ class Loaded(NamedTuple):
     """A model ready to generate.
 
     `context` is the most tokens of prompt and answer together, `vocabulary` the rows of its embedding, `max_rows` the most rows
-    of a batch, `batches_at_once` how many batches are best generated side by side.
+    of a batch, `batches_at_once` how many batches are best generated side by side,
+    `thinking` what the chat template is told for each role.
     """
 
     model: Any
@@ -37,6 +38,7 @@ class Loaded(NamedTuple):
     vocabulary: int
     max_rows: int
     batches_at_once: int
+    thinking: Thinking
 
 
 def load(config: LocalModel) -> Loaded:
@@ -64,10 +66,11 @@ def load(config: LocalModel) -> Loaded:
         ) from error
     ensure_template(tokenizer, config.path)
     check_vocabulary(tokenizer, _rows(model), config.path)
-    return ready(model, tokenizer, device)
+    require_switches(tokenizer, config.thinking, config.path)
+    return ready(model, tokenizer, device, config.thinking)
 
 
-def ready(model: Any, tokenizer: Any, device: torch.device) -> Loaded:
+def ready(model: Any, tokenizer: Any, device: torch.device, thinking: Thinking) -> Loaded:
     """Return a model in memory, on `device` and switched to inference, as one ready to generate."""
     on_cpu = device.type == "cpu"
     return Loaded(
@@ -79,6 +82,7 @@ def ready(model: Any, tokenizer: Any, device: torch.device) -> Loaded:
         vocabulary=_rows(model),
         max_rows=_MAX_ROWS_ON_CPU if on_cpu else _MAX_ROWS,
         batches_at_once=torch.get_num_threads() if on_cpu and model.num_parameters() < _SMALL else 1,
+        thinking=thinking,
     )
 
 
