@@ -1,16 +1,17 @@
 """Tests talk to nobody but this machine: any other address is an error, not a slow test."""
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from tests.forked import Forking, forking
 from tests.learning import Margins
 
 # A busy machine is no bug, and a test that passed passes again; `pytest --hypothesis-profile explore` looks for new cases.
-settings.register_profile("pop", deadline=None, derandomize=True)
+settings.register_profile("pop", deadline=None, derandomize=True, max_examples=50)
 settings.register_profile("explore", deadline=None, max_examples=2000)
 settings.load_profile("pop")
 
@@ -35,3 +36,10 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 def margins(record_property: Callable[[str, object], None]) -> Margins:
     """Bounds that a learning test keeps, written down."""
     return Margins(record_property)
+
+
+@pytest.fixture(scope="session")
+def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forking]:
+    """Starts processes that have imported torch and TRL already."""
+    with forking(tmp_path_factory.mktemp("forked")) as processes:
+        yield processes

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import pop_selfplay as pop
 from pop_selfplay.config import LocalModel, RunConfig, dump_config
 from pop_selfplay.models import POCKET_WEIGHTS
 from pop_selfplay.pocket.quickstart import quickstart_config
+from tests.forked import POP, Forking
 from tests.learning import Margins, shifted
 from tests.schemas import assert_valid
 
@@ -39,7 +38,7 @@ def small_config(**changes: Any) -> RunConfig:
 def check_yield(round_: dict[str, Any], margins: Margins) -> None:
     """Check that a round on DOCUMENTS documents found enough to train on."""
     assert round_["documents"] == DOCUMENTS
-    shares = {"problems": 0.8, "rubrics": 0.7, "evaluations": 4, "pairs": 0.5}
+    shares = {"problems": 0.9, "rubrics": 0.83, "evaluations": 5, "pairs": 0.5}
     for kind, least in shares.items():
         margins.above(f"{kind} per document", round_[kind] / DOCUMENTS, least)
 
@@ -108,21 +107,20 @@ def test_the_export_loads_as_a_dataset_of_conversations(small_run: Path, tmp_pat
     assert data[0]["chosen"][0]["content"] != data[0]["rejected"][0]["content"]
 
 
-def test_a_run_killed_in_training_and_in_measuring_goes_on_to_the_same_result(small_run: Path, tmp_path: Path) -> None:
+def test_a_run_killed_in_training_and_in_measuring_goes_on_to_the_same_result(
+    small_run: Path, tmp_path: Path, forked: Forking
+) -> None:
     (tmp_path / "c.yaml").write_text(dump_config(small_config()), encoding="utf-8")
-    command = [sys.executable, "-m", "pop_selfplay", "run", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "run")]
+    command = ("run", tmp_path / "c.yaml", "--out", tmp_path / "run")
     for moment in ("training on", "measuring the trained"):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-            assert process.stdout is not None
-            said = ""
-            for line in process.stdout:
-                said += line
-                if moment in line:
-                    time.sleep(1.0)
-                    os.kill(process.pid, signal.SIGKILL)
-                    break
-            assert moment in said, said
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+        process = forked.start(POP, *command)
+        while moment not in process.said():
+            assert process.runs(), process.said()
+            time.sleep(0.02)
+        time.sleep(1.0)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait().returncode == -signal.SIGKILL
+    done = forked.run(POP, *command)
     assert done.returncode == 0, done.stderr
     assert "synthesis  0.0 s" in done.stdout, "a finished synthesis was played again"
     first = json.loads((small_run / "result.json").read_text(encoding="utf-8"))

@@ -10,6 +10,7 @@ characters that cannot be seen, full-width, mathematical, circled and look-alike
 anywhere between the brackets and the name. Every pattern takes time linear in the text.
 """
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -137,9 +138,11 @@ def quote_lines(answer: str) -> str:
     return _replaced(answer, [(place, place, "> ") for place in lines])
 
 
+@functools.lru_cache(maxsize=128)
 def fence(text: str) -> str:
     """Return `text` with every tag, role marker, control character and lone surrogate made harmless.
 
+    The last texts are remembered: a judge who compares is shown each answer beside every other.
     Ordinary prose, markup and code pass unchanged: only the names in TAGS and chat role markers are touched.
     """
     text = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)

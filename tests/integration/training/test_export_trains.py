@@ -1,13 +1,11 @@
 """An exported file is what others' tools want: it loads with `datasets` and trains with TRL as it is."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from datasets import load_dataset
+from tests.forked import Forking
 from trl import DPOConfig, DPOTrainer
 
 from pop_selfplay.journal.pairs import COLUMNS, SUFFIXES, write_pairs
@@ -39,8 +37,8 @@ def test_an_export_loads_with_datasets_and_trains_with_trl(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)  # a second Python that imports TRL; minutes on a busy machine
-def test_an_export_trains_with_the_trl_command(tiny_model: str, tmp_path: Path, make_pairs: MakePairs) -> None:
+@pytest.mark.timeout(300)  # the command starts a second Python that imports TRL; minutes on a busy machine
+def test_an_export_trains_with_the_trl_command(tiny_model: str, tmp_path: Path, make_pairs: MakePairs, forked: Forking) -> None:
     (tmp_path / "data").mkdir()
     write_pairs(make_pairs(4), tmp_path / "data" / "pairs.parquet")
     arguments = {
@@ -52,12 +50,11 @@ def test_an_export_trains_with_the_trl_command(tiny_model: str, tmp_path: Path, 
         "bf16": "false",
         "use_cpu": "true",
     }
-    run = subprocess.run(
-        [Path(sys.executable).with_name("trl"), "dpo", *(part for k, v in arguments.items() for part in (f"--{k}", str(v)))],
-        env=os.environ | {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
+    run = forked.run(
+        "import sys; from trl.cli import main; sys.exit(main())",
+        "dpo",
+        *(part for k, v in arguments.items() for part in (f"--{k}", str(v))),
+        environment={"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"},
     )
     assert run.returncode == 0, run.stderr[-2000:]
     assert (tmp_path / "out" / "model.safetensors").is_file()

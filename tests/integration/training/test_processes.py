@@ -1,17 +1,15 @@
 """`pop train` in two processes: what one process would train, and only the first one writes."""
 
 import json
-import os
 import shutil
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.forked import POP, Ended, Forking
 from tests.integration.runs import write_texts
 
 import pop_selfplay as pop
@@ -56,24 +54,17 @@ def synthesised(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> Pa
     return folder / "run"
 
 
-def train_in_two(run: Path, *options: str) -> list[subprocess.CompletedProcess[str]]:
+def train_in_two(forked: Forking, run: Path, *options: str) -> list[Ended]:
     """Start `pop train` as a launcher would, in two processes on this machine's processor, and wait for both."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
     started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "pop_selfplay", "train", str(run), *options],
-            env=os.environ | world | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        forked.start(POP, "train", run, *options, environment={**world, "RANK": str(rank), "LOCAL_RANK": str(rank)})
         for rank in range(2)
     ]
-    said = [process.communicate(timeout=500) for process in started]
-    return [subprocess.CompletedProcess(p.args, p.returncode, *s) for p, s in zip(started, said, strict=True)]
+    return [process.wait() for process in started]
 
 
 def losses(model: Path) -> list[float]:
@@ -82,11 +73,11 @@ def losses(model: Path) -> list[float]:
 
 
 def test_two_processes_train_what_one_does_and_only_the_first_one_writes(
-    synthesised: Path, tmp_path: Path, weights: Callable[[Path], dict[str, Any]]
+    synthesised: Path, tmp_path: Path, weights: Callable[[Path], dict[str, Any]], forked: Forking
 ) -> None:
     one, two = (shutil.copytree(synthesised, tmp_path / name) for name in ("one", "two"))
     assert run_command(["train", str(one)]) == 0
-    first, second = train_in_two(two)
+    first, second = train_in_two(forked, two)
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert "trained model in" in first.stdout
     assert (second.stdout, second.stderr) == ("", "")
@@ -103,23 +94,23 @@ def test_two_processes_train_what_one_does_and_only_the_first_one_writes(
 
 
 def test_two_processes_fine_tune_as_one_does(
-    synthesised: Path, tmp_path: Path, weights: Callable[[Path], dict[str, Any]]
+    synthesised: Path, tmp_path: Path, weights: Callable[[Path], dict[str, Any]], forked: Forking
 ) -> None:
     fields = "{learning_rate: 1e-3, max_prompt_length: null, warmup_steps: 0, max_steps: 3}"
     options = ["--set", "training.type=sft", "--set", f"training.sft={fields}", "--set", "training.batch_size=2"]
     one, two = tmp_path / "one", tmp_path / "two"
     assert run_command(["train", str(synthesised), "--out", str(one), *options]) == 0
-    first, second = train_in_two(synthesised, "--out", str(two), *options)
+    first, second = train_in_two(forked, synthesised, "--out", str(two), *options)
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert len(losses(one)) == 3 and losses(two) == pytest.approx(losses(one), abs=1e-5)
     a, b = weights(one), weights(two)
     assert a.keys() == b.keys() and all(torch.allclose(a[name], b[name], atol=1e-4) for name in a)
 
 
-def test_when_the_first_has_nothing_to_train_the_others_go_home(synthesised: Path, tmp_path: Path) -> None:
+def test_when_the_first_has_nothing_to_train_the_others_go_home(synthesised: Path, tmp_path: Path, forked: Forking) -> None:
     run = shutil.copytree(synthesised, tmp_path / "run")
     (run / "models" / "round-1").mkdir(parents=True)
-    first, second = train_in_two(run)
+    first, second = train_in_two(forked, run)
     assert first.returncode == 2 and "every round" in first.stderr
     assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
 

@@ -1,17 +1,15 @@
 """Metrics where `report_to` sends them, besides metrics.jsonl: TensorBoard and Trackio, for real."""
 
 import json
-import os
 import pickle
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tests.forked import Forking
 
 from pop_selfplay.config import DPOTraining
 from pop_selfplay.records import PreferencePair
@@ -27,18 +25,17 @@ train_dpo(*pickle.loads(sys.stdin.buffer.read()))
 
 @pytest.mark.slow
 def test_tensorboard_and_trackio_get_the_losses_of_metrics_jsonl(
-    tiny_model: str, tmp_path: Path, make_pairs: MakePairs
+    tiny_model: str, tmp_path: Path, make_pairs: MakePairs, forked: Forking
 ) -> None:
     # In a process of its own: Trackio reads where its files go when it is imported, and leaves threads behind.
     config = DPOTraining(dpo={"report_to": ["tensorboard", "trackio"], "learning_rate": 1e-3}, batch_size=4, held_out_share=0.2)
     out = tmp_path / "run" / "models" / "round-1"
-    subprocess.run(
-        [sys.executable, "-c", TRAIN],
-        input=pickle.dumps((make_pairs(15), tiny_model, out, config, 1)),
-        env=os.environ | {"TRACKIO_DIR": str(tmp_path / "trackio"), "OMP_NUM_THREADS": "1", "HF_HOME": str(tmp_path / "hf")},
-        check=True,
-        timeout=200,
+    trained = forked.run(
+        TRAIN,
+        stdin=pickle.dumps((make_pairs(15), tiny_model, out, config, 1)),
+        environment={"TRACKIO_DIR": str(tmp_path / "trackio")},
     )
+    assert trained.returncode == 0, trained.stderr
     entries = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     losses = [entry["loss"] for entry in entries if "loss" in entry]
     accuracies = [entry["eval_rewards/accuracies"] for entry in entries if "eval_rewards/accuracies" in entry]

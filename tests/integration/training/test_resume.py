@@ -1,16 +1,14 @@
 """A training that is killed goes on from its last checkpoint, to the very bits of one that was left alone."""
 
 import json
-import os
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import torch
+from tests.forked import Forking
 from tests.integration.training.trainings import train_dpo
 
 from pop_selfplay.config import DPOTraining, LoRA
@@ -49,7 +47,12 @@ for kill in (lambda: die_at(4), lambda: die_in_the_middle_of_a_checkpoint(), lam
 @pytest.mark.slow
 @pytest.mark.parametrize("lora", [None, LoRA(r=2, dropout=0.5)], ids=["all weights", "LoRA with dropout"])
 def test_a_killed_training_ends_with_the_bits_of_an_undisturbed_one(
-    tiny_model: str, tmp_path: Path, make_pairs: MakePairs, weights: Callable[[Path], dict[str, Any]], lora: LoRA | None
+    tiny_model: str,
+    tmp_path: Path,
+    make_pairs: MakePairs,
+    weights: Callable[[Path], dict[str, Any]],
+    forked: Forking,
+    lora: LoRA | None,
 ) -> None:
     fields = {"learning_rate": 3e-3, "beta": 0.1, "num_train_epochs": 2, "save_steps": 3, "per_device_train_batch_size": 2}
     config = DPOTraining(dpo=fields, batch_size=4, held_out_share=0.2, lora=lora)
@@ -60,14 +63,8 @@ def test_a_killed_training_ends_with_the_bits_of_an_undisturbed_one(
 
     undisturbed = train_dpo(*arguments("undisturbed"))
     assert undisturbed.steps == 12
-    killed = subprocess.run(
-        [sys.executable, "-c", _KILLED_TWICE],
-        input=pickle.dumps(arguments("killed")),
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        check=True,
-    )
-    assert killed.stdout.split() == [b"-9", b"-9", b"-9"], killed.stderr.decode()
+    killed = forked.run(_KILLED_TWICE, stdin=pickle.dumps(arguments("killed")))
+    assert (killed.returncode, killed.stdout.split()) == (0, ["-9", "-9", "-9"]), killed.stderr
     steps = list[int]()
     resumed = train_dpo(*arguments("killed"), lambda step: steps.append(step.step))
 

@@ -1,6 +1,7 @@
 """A model that answers by a script, and a cast around it."""
 
 import asyncio
+import functools
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from pop_selfplay.records import Candidate, Criterion, Document, Problem, Role, 
 from pop_selfplay.stages.calls import Cast
 
 T = TypeVar("T")
+domain_named = functools.cache(load_domain)
 
 DOCUMENT = Document(id="d1", text="Two drops of valerian calm the heart.", title="Valerian")
 PROBLEM = Problem(id="1/d1/0", document_id="d1", text="How much valerian?", reference_answer="Two drops, the book says.")
@@ -60,7 +62,7 @@ def play(
     """Run `work` with `model` in every role."""
     settings = Synthesis.model_validate({"candidates": 4, **synthesis})
     with Journal.open(Path(journal)) as opened:
-        cast = Cast(dict.fromkeys(Role, model), load_domain(domain), settings, opened, seed=7)
+        cast = Cast(dict.fromkeys(Role, model), domain_named(domain), settings, opened, seed=7)
         return asyncio.run(work(cast))
 
 

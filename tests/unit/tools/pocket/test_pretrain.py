@@ -2,23 +2,26 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tools.pocket import pretrain
 from tools.pocket.muon import Muon, orthogonalised
 from tools.pocket.pretrain import Recipe
-from tools.pocket.tokenizer import build_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
-
-from pop_selfplay.pocket.world import World
 
 TINY = Recipe(steps=3, hidden=32, layers=1, heads=2, feed_forward=32, comparator_share=0.4, gate_cases=0)
 
 
-def test_the_same_seed_gives_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tokenizer = build_tokenizer(World())  # slow to make, and always the same: see test_tokenizer.py
+@pytest.fixture
+def made(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let trainings take the tokenizer that is made already; it is always the same: see test_tokenizer.py."""
     monkeypatch.setattr(pretrain, "build_tokenizer", lambda world: tokenizer)
+
+
+@pytest.mark.usefixtures("made")
+def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
     for out in ("a", "b"):
         pretrain.train(TINY, tmp_path / out)
     first, second = (AutoModelForCausalLM.from_pretrained(tmp_path / out) for out in ("a", "b"))
@@ -26,6 +29,7 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path, monkeypatch: pytes
     assert "<|assistant|>" in AutoTokenizer.from_pretrained(tmp_path / "a").chat_template
 
 
+@pytest.mark.usefixtures("made")
 def test_the_command_writes_a_model_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         sys, "argv", ["pretrain", "--out", str(tmp_path), "--steps", "1", "--processes", "1", "--gate-cases", "0"]

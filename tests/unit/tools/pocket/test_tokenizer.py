@@ -14,11 +14,6 @@ from pop_selfplay.pocket.world import World
 WORLD = World()
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return build_tokenizer(WORLD)
-
-
 def pieces(tokenizer: Any, text: str) -> list[str]:
     return [tokenizer.decode([i]) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
 
