@@ -13,6 +13,9 @@ from pop_selfplay.errors import GateFailed, UsageError
 if TYPE_CHECKING:
     from rich.console import Group
 
+    from pop_selfplay.results.duel import DuelResult
+    from pop_selfplay.results.evaluation import EvalResult
+
 Judge = Annotated[str | None, typer.Option("--judge", help="the judge, given like MODEL", metavar="MODEL")]
 Seed = Annotated[int, typer.Option(help="random seed of sampling, subsets and resampling")]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
@@ -28,7 +31,7 @@ class _Lines:
     def __init__(self, as_json: bool) -> None:
         from rich.console import Console
 
-        self._console = Console(stderr=as_json)
+        self._as_json, self._console = as_json, Console(stderr=as_json)
 
     def tell(self, line: str) -> None:
         """Print a line that may quote a server or a file."""
@@ -38,14 +41,14 @@ class _Lines:
 
         self._console.print(Text(printable(line)))
 
-    def show(self, tables: "Group") -> None:
-        self._console.print(tables)
-
-    def place(self, lines: str) -> None:
-        """Print where something lies, a path never broken into lines."""
+    def done(self, tables: "Group", places: str, result: "EvalResult | DuelResult") -> None:
+        """Print the tables and where things lie, a path never broken into lines, and the result where JSON is wanted."""
         from rich.text import Text
 
-        self._console.print(Text(lines), soft_wrap=True)
+        self._console.print(tables)
+        self._console.print(Text(places), soft_wrap=True)
+        if self._as_json:
+            typer.echo(result.to_json(), nl=False)
 
 
 @app.command(name="eval")
@@ -91,10 +94,7 @@ def evaluate(
             seed=seed,
             tell=console.tell,
         )
-    console.show(evaluation_tables(result))
-    console.place(f"figures {place}/eval.json\nlogs    inspect view --log-dir {place}/logs")
-    if as_json:
-        typer.echo(result.to_json(), nl=False)
+    console.done(evaluation_tables(result), f"figures {place}/eval.json\nlogs    inspect view --log-dir {place}/logs", result)
     if fail_on_regression and result.regressed:
         raise GateFailed(
             f"{', '.join(result.regressed)} regressed: the whole 95 % interval of the difference from {result.against} is "
@@ -152,10 +152,7 @@ def duel(
             seed=seed,
             tell=console.tell,
         )
-    console.show(duel_tables(result))
-    console.place(f"figures {out}/duel.json\nanswers {out}/items.jsonl")
-    if as_json:
-        typer.echo(result.to_json(), nl=False)
+    console.done(duel_tables(result), f"figures {out}/duel.json\nanswers {out}/items.jsonl", result)
 
 
 @app.command()
