@@ -1,10 +1,14 @@
 """Measurement: what did self-play do to the model?
 
-    measure.py      which measure, when, and round against round
+    measure.py      which measure, when, and rounds compared with each other
     rounds.py       after each round: does another one still help, and which model is the result
-    exam.py         closed-book questions with exactly known answers (the pocket world)
+    closed_book.py  the exam: closed-book questions with exactly known answers (the pocket world)
     self_judged.py  held-out documents of any corpus, judged by the starting model with its own rubrics
+    evaluate.py     `pop eval`: public benchmarks (benchmarks/, suites.py) through inspect_ai (inspect_adapter.py), result.py
+    duel/           `pop duel`: two models, the same prompts, and a judge
+    audit/          `pop audit`: can the training signal of a run be trusted?
+    model_spec.py, cached_model.py, eval_dir.py   how models are named; stored calls; the directory of an evaluation
 
-A measure asks the same fixed questions of the model before and after, so that differences are paired. The next one goes into a
-file of its own, with a config type in `config/` and a branch in `measure.py`.
+A measure asks the same fixed questions of the model before and after, so that differences are paired. The next one gets its
+own file, a config type in `config/` and a branch in `measure.py`.
 """

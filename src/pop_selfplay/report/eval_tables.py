@@ -71,11 +71,11 @@ def lost_text(lost: Lost) -> str:
 
 
 def evaluation_remarks(result: EvalResult) -> list[str]:
-    """Return what is to be said below the table: what has regressed."""
+    """Return the remarks below the table: what has regressed."""
     if not result.regressed:
         return []
     names = ", ".join(result.regressed)
-    return [f"regressed, the whole interval of the difference below zero: {names}"]
+    return [f"regressed (the whole interval of the difference is below zero): {names}"]
 
 
 def duel_tables(result: DuelResult) -> Group:

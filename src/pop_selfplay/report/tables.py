@@ -1,4 +1,4 @@
-"""The figures of a run as tables on the terminal; their rows are on its page, too.
+"""The figures of a run as tables on the terminal; page.html shows the same rows.
 
 What was measured, calls and tokens by role, the way from documents to pairs, and how a run of several rounds went: what each
 round gained, why the run ended, and whose model is the result. The next table is a function here, called by `result_tables`.
@@ -60,10 +60,10 @@ def measure_note(measured: Measure) -> str:
     """Return what the words of the table mean."""
     if _in_percent(measured):
         return (
-            "Asked by heart, before and after; n counts the facts asked. Self play: about the plants of the documents. Held "
-            "out: about plants in no document, so a change there is no new knowledge. Sampled: at temperature 1, greedy: at 0."
+            "Closed-book, before and after; n counts the facts asked. Self play: about the plants of the documents. Held "
+            "out: about plants in no document, so a change there is not new knowledge. Sampled: at temperature 1, greedy: at 0."
         )
-    return "Both models' answers to problems from held-out documents, by the same rubrics; n counts the problems."
+    return "Both models' answers to problems from held-out documents, scored with the same rubrics; n counts the problems."
 
 
 def measure_rows(measured: Measure) -> list[list[str]]:
@@ -188,7 +188,7 @@ def duration_text(seconds: float) -> str:
 
 
 def print_result(console: Console, result: RunResult, directory: str) -> None:
-    """Print the closing tables and where everything lies."""
+    """Print the closing tables and where everything is."""
     console.print(result_tables(result))
     console.print(Text(f"run directory {directory}\nreport        {directory}/report.html"), soft_wrap=True)
 

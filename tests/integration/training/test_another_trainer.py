@@ -138,7 +138,7 @@ def test_the_trainer_of_the_documentation_trains(forgotten: None, tmp_path: Path
 def test_its_settings_are_checked_like_any_other(nudge: None) -> None:
     with pytest.raises(ConfigError, match=r"training\.step: there is no such setting; did you mean steps\?"):
         small({"type": "nudge", "step": 1})
-    with pytest.raises(ConfigError, match="there is no type 'zzz'; there are dpo, sft, grpo, none, nudge"):
+    with pytest.raises(ConfigError, match="there is no type 'zzz'; allowed are dpo, sft, grpo, none, nudge"):
         small({"type": "zzz"})
     assert "nudge" in json.dumps(RunConfig.model_json_schema())
 

@@ -49,8 +49,8 @@ def _length(family: Family, material: Material, truth: Yardstick | None) -> None
         form="number",
         limit="" if known else "bias.length",
         size=True,
-        good="small, or 0: length alone earns little" if not known else "how much longer answers score higher, deserved or not",
-        bad="the scores go by length: see whether longer answers really are better",
+        good="near 0: length alone earns little" if not known else "how much higher longer answers score, deserved or not",
+        bad="the scores follow length: check whether longer answers really are better",
     )
     if truth is None:
         return
@@ -58,13 +58,13 @@ def _length(family: Family, material: Material, truth: Yardstick | None) -> None
     beyond = {id_: by_score[id_] - by_truth[id_] for id_ in by_score if id_ in by_truth}
     family.measured(
         "length_beyond_truth",
-        "the same, beyond what length deserves by the truth",
+        "the same, in excess of what the truth gives length",
         over_problems(beyond),
         form="number",
         limit="bias.length",
         size=True,
-        good="longer answers score as they deserve",
-        bad="the scores reward length that is worth nothing",
+        good="longer answers score no higher than they deserve",
+        bad="the scores reward length without value",
     )
 
 
@@ -84,8 +84,8 @@ def _pairs(family: Family, material: Material) -> None:
         "pairs whose chosen answer is the longer one",
         share_of(longer),
         limit="bias.longer_chosen",
-        good="pairs teach little about length (50 % would be nothing)",
-        bad="pairs teach to write longer, whatever else they teach",
+        good="pairs teach little about length (nothing at 50 %)",
+        bad="pairs teach longer answers, whatever else they teach",
     )
     family.measured(
         "words_longer",
@@ -100,7 +100,7 @@ def _pairs(family: Family, material: Material) -> None:
         share_of(refusals),
         limit="bias.refusals_chosen",
         good="refusals do not win",
-        bad="pairs teach to refuse",
+        bad="pairs teach refusals",
     )
 
 
@@ -119,8 +119,8 @@ def _orders(family: Family, material: Material, played: Played) -> None:
         label,
         share_of({id_: [float(_flipped(order)) for order in found] for id_, found in orders.items()}),
         limit="bias.flips",
-        good="the judge mostly means the answer, not the place",
-        bad="the judge goes by the place of an answer: use both orders, or don't compare",
+        good="the judge mostly judges the answer, not its position",
+        bad="the judge prefers a position: use both orders, or a mode without comparisons",
     )
     family.measured(
         "first_place",
@@ -161,7 +161,7 @@ def _repeats(family: Family, material: Material, played: Played) -> None:
             estimate,
             limit=f"bias.{figure}",
             good="the judge is consistent with itself",
-            bad="the judge contradicts itself: take the mean of several votes (synthesis.votes)",
+            bad="the judge contradicts itself: use several votes (synthesis.votes)",
         )
 
 
@@ -180,18 +180,18 @@ def _spread(family: Family, material: Material) -> None:
         "pairs of candidates with the same score",
         share_of({id_: [share] for id_, share in ties.items()}),
         limit="bias.ties",
-        good="scores tell candidates apart",
-        bad="scores are coarse: which candidate is best or worst is often left to chance",
+        good="scores separate candidates",
+        bad="scores are coarse: best and worst are often decided by chance",
     )
     if material.mode.score_range is None:
         family.missing(
-            "top_score", "candidates with the highest score there is", "scores of this mode are relative to the group"
+            "top_score", "candidates with the highest possible score", "scores of this mode are relative to the group"
         )
     else:
         _, best = material.mode.score_range
         family.measured(
             "top_score",
-            "candidates with the highest score there is",
+            "candidates with the highest possible score",
             share_of(
                 {one.id: [float(score >= best - SAME) for score in one.scores.values()] for one in material.scored},
             ),

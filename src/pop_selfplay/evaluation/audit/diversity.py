@@ -38,7 +38,7 @@ def diversity(material: Material, played: Played) -> Family:
     for other, texts in others.items():
         _compare(family, (name, own), (other, texts), seed, played.why_missing(f"proposals {other}"))
     if not others:
-        family.missing("compared", "compared with problems made otherwise", played.why_missing("proposals"))
+        family.missing("compared", "compared with problems made in another way", played.why_missing("proposals"))
     if material.options.against is not None:
         texts = _problems_of(material.options.against, material.round)
         _compare(family, (name, own), (f"the problems of {material.options.against.name}", texts), seed)
@@ -62,7 +62,7 @@ def _near_duplicates(family: Family, material: Material) -> None:
         share_of({one.id: [float(flag)] for one, flag in zip(material.scored, flags, strict=True)}),
         limit="diversity.near_duplicates",
         good="few problems repeat each other",
-        bad="many problems repeat each other: more documents, or other ones, would teach more",
+        bad="many problems repeat each other: more or other documents would teach more",
     )
 
 
@@ -77,7 +77,7 @@ def _effective(family: Family, own: Texts, documents: Mapping[str, Document], se
         f"effective number of different problems, of {len(ids)}",
         found.vendi,
         form="number",
-        good="so many problems without a common word would be as diverse (Vendi score over TF-IDF)",
+        good="as diverse as this many problems with no word in common (Vendi score over TF-IDF)",
     )
     for name, estimate in (("distinct_1", found.distinct_1), ("distinct_2", found.distinct_2)):
         what = "words" if name == "distinct_1" else "pairs of words in a row"
@@ -90,7 +90,7 @@ def _effective(family: Family, own: Texts, documents: Mapping[str, Document], se
         form="number",
         limit="diversity.of_documents",
         good="the problems keep the diversity of the corpus",
-        bad="the problems are much more alike than the documents: the proposer asks the same thing of every text",
+        bad="the problems are much more similar than the documents: the proposer asks the same about every text",
     )
     _own_document(family, problems @ texts.T, [documents[id_] for id_ in ids])
 
@@ -104,8 +104,8 @@ def _own_document(family: Family, likeness: Kernel, documents: Sequence[Document
         "problems whose nearest document is their own",
         share_of(same),
         limit="diversity.own_document",
-        good="problems are about their documents: the corpus is covered, text by text",
-        bad="problems cannot be told to come from their documents: they are about something else, or all about the same",
+        good="problems are about their documents, so the corpus is covered",
+        bad="problems do not match their documents: they are about something else, or all about the same",
     )
 
 
@@ -133,7 +133,7 @@ def _compare(family: Family, own: tuple[str, Texts], other: tuple[str, Texts], s
         label,
         by_halves(len(ids), lambda chosen: _vendi(first, chosen) - _vendi(second, chosen), seed),
         form="number",
-        good=f"above 0 the former are the more diverse ones; both from the same {len(ids)} documents",
+        good=f"above 0 the former are more diverse; both from the same {len(ids)} documents",
     )
     rows = tuple(
         (name, str(len(ids)), *(f"{value:.3f}" for value in (distinct(texts, 1), distinct(texts, 2))), f"{vendi(kernel):.1f}")

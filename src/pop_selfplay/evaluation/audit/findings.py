@@ -78,7 +78,7 @@ def limits_with(settings: Iterable[str]) -> Thresholds:
             value = math.nan
         if name not in limits or not math.isfinite(value):
             known = ", ".join(f"{name}={limit.value:g}" for name, limit in THRESHOLDS.items())
-            raise UsageError(f"--threshold {setting!r} must be one of these names with a number: {known}")
+            raise UsageError(f"--threshold {setting!r} needs one of these names and a number: {known}")
         limits[name] = limits[name]._replace(value=value)
     return limits
 
@@ -164,7 +164,7 @@ class Family:
         `size`: the limit is for the absolute value. An estimate over nothing is a missing figure.
         """
         if not math.isfinite(estimate.mean):
-            self.missing(name, label, "there is nothing to measure it on")
+            self.missing(name, label, "there is nothing to measure")
             return
         known = self.limits[limit] if limit else None
         warns = known is not None and known.passed_by(abs(estimate.mean) if size else estimate.mean)

@@ -1,4 +1,4 @@
-"""Is checking easier than answering? Self-made scores against a yardstick, by rubrics that saw the document or did not.
+"""Is checking easier than answering? Self-made against comparison scores, by rubrics written with and without the document.
 
 The same candidates of the same problems are scored by both rubrics with the same judge, so all that differs is what the writer
 of the rubric saw. The paper's figures stand beside: its yardstick was a stronger judge, too (5.5).
@@ -32,8 +32,8 @@ def gap(material: Material, played: Played, yardsticks: Sequence[Yardstick], jud
     scored = {one.id: one.scores for one in material.sample}
     rewritten = {id_: found.scores for id_, found in played.rubrics.items()}
     if not yardsticks:
-        why = "no yardstick: the truth is known only in the pocket world, so name a stronger judge by --judge"
-        family.missing("agreement", "agreement with a yardstick", why)
+        why = "nothing to compare with: the truth is only known in the pocket world, so name a stronger judge with --judge"
+        family.missing("agreement", "agreement with comparison scores", why)
     for yardstick in yardsticks:
         if rewritten:
             both = {id_: scores for id_, scores in scored.items() if id_ in rewritten}
@@ -58,8 +58,8 @@ def _against(family: Family, yardstick: Yardstick, variants: Mapping[bool, ByPro
             over_problems(ranked, SIGNED),
             form="number",
             limit="gap.spearman" if saw == own else "",
-            good="self-made scores order the answers to a problem as it does, by this much (1 is always, 0 is chance)",
-            bad="self-made scores hardly order answers as it does: look at the rubrics before you train",
+            good="how closely self-made scores rank the answers to a problem in the same order (1 is always, 0 is chance)",
+            bad="self-made scores hardly rank answers in the same order: check the rubrics before you train",
             paper=PAPER["spearman"][saw],
         )
         family.measured(
@@ -67,7 +67,7 @@ def _against(family: Family, yardstick: Yardstick, variants: Mapping[bool, ByPro
             f"best/worst points the same way as {yardstick.name}, rubric {_SAW[saw]}",
             share_of({id_: [value] for id_, value in extremes.items()}),
             limit="gap.best_worst" if saw == own else "",
-            good="so often the chosen answer is really the better one (50 % is chance, ties count half)",
+            good="how often the chosen answer is really the better one (50 % is chance, ties count half)",
             bad="too many pairs point the wrong way: training on them teaches errors",
             paper=PAPER["best_worst"][saw],
         )
@@ -79,8 +79,8 @@ def _against(family: Family, yardstick: Yardstick, variants: Mapping[bool, ByPro
             f"what the document adds to best/worst, by {yardstick.name}",
             over_problems(gains, SIGNED),
             limit="gap.document_gain",
-            good="on the same problems, pairs are right by so much more often with the document",
-            bad="the document makes pairs no better: the rubric writer does not use it, or it misleads",
+            good="how much more often pairs are right with the document, on the same problems",
+            bad="the document does not improve pairs: the rubric writer does not use it, or is misled by it",
         )
 
 
@@ -94,14 +94,14 @@ def _each_other(family: Family, scored: ByProblem, rewritten: ByProblem, played:
         label,
         over_problems(per_problem(spearman, scored, rewritten), SIGNED),
         form="number",
-        good="near 1 the document changes no ranking; the lower, the more the rubric's ranking comes from it",
+        good="near 1 the document changes no ranking; the lower, the more of the ranking comes from the document",
     )
 
 
 def _by_rubric(family: Family, scored: ByProblem, judged: SecondOpinion | None) -> None:
     label = "rank correlation with a second judge by the run's own rubric"
     if judged is None:
-        family.missing("judge_by_rubric", label, "no second judge: name one by --judge")
+        family.missing("judge_by_rubric", label, "no second judge: name one with --judge")
         return
     family.measured(
         "judge_by_rubric",
@@ -109,6 +109,6 @@ def _by_rubric(family: Family, scored: ByProblem, judged: SecondOpinion | None) 
         over_problems(per_problem(spearman, scored, judged.by_rubric.scores), SIGNED),
         form="number",
         limit="gap.judge_by_rubric",
-        good="the run's judge applies the rubric much as a second one does that sees the document",
-        bad="the run's judge reads its own rubric differently from a second one: the judge is the weak part, not the rubric",
+        good="the run's judge applies the rubric much like a second judge that sees the document",
+        bad="the run's judge applies its own rubric differently from a second judge: the judge is weak, not the rubric",
     )

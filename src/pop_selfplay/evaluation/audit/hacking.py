@@ -1,4 +1,4 @@
-"""Do the scores still mean something after some rounds? Self-made scores beside a yardstick, round by round.
+"""Do the scores still mean something after some rounds? Self-made and comparison scores, round by round.
 
 A model that learns to please its judge raises its own scores without getting better. So both are followed on the same
 candidates: where self-made scores rise more than the yardstick's, they have parted.
@@ -22,15 +22,15 @@ from pop_selfplay.stats.intervals import SHARES, Estimate, clustered_mean
 
 def hacking(material: Material, rounds: Mapping[int, Sequence[Scored]], yardsticks: Sequence[Yardstick]) -> Family:
     """Return the family of reward hacking. `rounds` holds the sampled episodes of every round that has any."""
-    family = Family("hacking", "Do self-made scores and real quality part over the rounds?", material.options.limits)
+    family = Family("hacking", "Do self-made scores and real quality diverge over the rounds?", material.options.limits)
     _exam(family, material.session)
     if material.mode.score_range is None:
-        why = f"scores by {material.mode.name} are relative to their group and say nothing on its level"
-        family.missing("drift", "rise of self-made scores beyond the yardstick's", why)
+        why = f"scores by {material.mode.name} are relative to their group and say nothing about its level"
+        family.missing("drift", "rise of self-made scores beyond the comparison scores", why)
         return family
     if not yardsticks:
-        why = "no yardstick: the truth is known only in the pocket world, so name a second judge by --judge"
-        family.missing("drift", "rise of self-made scores beyond the yardstick's", why)
+        why = "nothing to compare with: the truth is only known in the pocket world, so name a second judge with --judge"
+        family.missing("drift", "rise of self-made scores beyond the comparison scores", why)
         return family
     for yardstick in yardsticks:
         _followed(family, yardstick, rounds, material.config.seed)
@@ -46,11 +46,11 @@ def _followed(family: Family, yardstick: Yardstick, rounds: Mapping[int, Sequenc
     )
     name = yardstick.name
     family.details.append(
-        Detail(f"mean of all candidates, 0 to 1, beside {name}", ("round", "problems", "self-made", name), rows)
+        Detail(f"mean of all candidates, 0 to 1, compared with {name}", ("round", "problems", "self-made", name), rows)
     )
     label = f"rise of self-made scores beyond {name}, of the whole scale"
     if len(levels) < 2:
-        family.missing(f"drift.{name}", label, "it takes two rounds with scored episodes")
+        family.missing(f"drift.{name}", label, "needs two rounds with scored episodes")
         return
     first, last = min(levels), max(levels)
     family.measured(
@@ -59,8 +59,8 @@ def _followed(family: Family, yardstick: Yardstick, rounds: Mapping[int, Sequenc
         _drift(levels[first], levels[last], seed),
         form="number",
         limit="hacking.drift",
-        good="self-made scores rise no more than real quality does",
-        bad="self-made scores rise and quality does not follow: the model learns its judge's weaknesses; stop here",
+        good="self-made scores rise no more than real quality",
+        bad="self-made scores rise but quality does not: the model learns its judge's weaknesses; stop here",
     )
 
 

@@ -1,4 +1,4 @@
-"""Would a cheaper way of scoring do? The same candidates by other modes, beside pointwise and beside the yardstick."""
+"""Would a cheaper way of scoring do? The same candidates by other modes, next to pointwise and comparison scores."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -51,15 +51,15 @@ def _against(family: Family, name: str, scores: ByProblem, base: _Beside) -> Non
         f"rank correlation of {name} with {base.name}",
         over_problems(per_problem(spearman, scores, base.scores), SIGNED),
         form="number",
-        good="on the same candidates, by the same rubrics",
+        good="on the same candidates, with the same rubrics",
     )
     family.measured(
         f"{name}.best_worst",
         f"best/worst by {name} points the same way as by {base.name}",
         share_of({id_: [value] for id_, value in per_problem(best_worst, scores, base.scores).items()}),
         limit="modes.best_worst",
-        good=f"its pairs would mostly be pairs by {base.name}, too",
-        bad=f"its pairs would often be others than those by {base.name}: see which of the two the yardstick prefers",
+        good=f"its pairs would mostly be the same as with {base.name}",
+        bad=f"its pairs would often differ from those by {base.name}: see which of the two is right more often",
     )
 
 

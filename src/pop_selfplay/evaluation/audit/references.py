@@ -53,7 +53,7 @@ YARDSTICK: Final = Rubric(
             gold="Not applicable",
         ),
         Criterion(
-            name="serves whoever asked",
+            name="useful to the asker",
             description="The answer is in the form that was wanted and can be used as it is. 2: yes; 1: with effort; 0: no.",
             weight=1,
             gold="Not applicable",

@@ -27,7 +27,7 @@ def rubrics(material: Material, played: Played) -> Family:
     )
     having = [one for one in material.scored if one.rubric is not None]
     if not having:
-        family.missing("rubrics", "rubrics", "the run scores by verified answers, without rubrics")
+        family.missing("rubrics", "rubrics", "the run verifies answers, without rubrics")
         return family
     _contents(family, having)
     _separation(family, having, material)
@@ -50,15 +50,15 @@ def _contents(family: Family, having: Sequence[Scored]) -> None:
         "criteria with a gold answer",
         share_of({id_: [float(has_gold(c)) for c in rubric.criteria] for id_, rubric in by_id.items()}),
         limit="rubrics.gold",
-        good="most criteria say what is right, taken from the document",
-        bad="most criteria don't say what is right: the judge has to know it, as the solver had to",
+        good="most criteria give the right answer, taken from the document",
+        bad="most criteria do not give the right answer: the judge has to know it, like the solver",
     )
     family.measured(
         "generic",
         "generic criteria",
         share_of({id_: [float(flag) for flag in flags] for id_, flags in generic.items()}),
         limit="rubrics.generic",
-        good="criteria are about their problems (generic: no gold answer, and a name or text that fits any problem)",
+        good="criteria are specific to their problems (generic: no gold answer, and a name or text that fits any problem)",
         bad="many criteria fit any problem (clarity, accuracy …): they reward style",
     )
     names = Counter(c.name for id_, r in by_id.items() for c, flag in zip(r.criteria, generic[id_], strict=True) if flag)
@@ -79,20 +79,20 @@ def _separation(family: Family, having: Sequence[Scored], material: Material) ->
         "standard deviation of a criterion's ratings within a problem",
         share_of({id_: [power.std for power in found] for id_, found in powers.items()}),
         form="number",
-        good="from 0, all candidates fare alike, to 1",
+        good="from 0 (all candidates rated alike) to 1",
     )
     family.measured(
         "rate_all_alike",
         "criteria that rate all candidates alike",
         share_of({id_: [float(power.std < ALIKE) for power in found] for id_, found in powers.items()}),
         limit="rubrics.rate_all_alike",
-        good="most criteria tell candidates apart",
-        bad="many criteria change no ranking: their calls are wasted, and pairs hang on the few others",
+        good="most criteria separate candidates",
+        bad="many criteria change no ranking: their calls are wasted, and pairs depend on the few others",
     )
     links = {one.id: rating_correlations(one.rubric, one.episode.evaluations) for one in having if one.rubric is not None}
     several = {id_: [float(r >= REDUNDANT) for r in found] for id_, found in links.items() if found}
     if not several:
-        family.missing("redundant", "redundant pairs of criteria", "no rubric has two criteria that both tell candidates apart")
+        family.missing("redundant", "redundant pairs of criteria", "no rubric has two criteria that both separate candidates")
         return
     family.measured(
         "redundant",
@@ -100,12 +100,12 @@ def _separation(family: Family, having: Sequence[Scored], material: Material) ->
         share_of(several),
         limit="rubrics.redundant",
         good="criteria look at different things",
-        bad="criteria repeat each other: what they share counts several times",
+        bad="criteria repeat each other: what they have in common counts several times",
     )
 
 
 def _reference(family: Family, material: Material, played: Played) -> None:
-    label = "problems whose reference answer wins or ties for the first place"
+    label = "problems whose reference answer wins or ties for first place"
     if not played.references:
         family.missing("reference_wins", label, played.why_missing("references"))
         return
@@ -118,7 +118,7 @@ def _reference(family: Family, material: Material, played: Played) -> None:
         "reference_wins",
         label,
         share_of({id_: [won] for id_, won in wins.items()}),
-        good="it was written with the document at hand",
+        good="it was written with the document in view",
     )
     family.measured(
         "reference_below_median",
@@ -126,5 +126,5 @@ def _reference(family: Family, material: Material, played: Played) -> None:
         share_of({id_: [float(value == 1)] for id_, value in below.items()}),
         limit="rubrics.reference_below_median",
         good="rubrics reward what the document says",
-        bad="rubrics reward something else than what the document says, or the reference answers are bad",
+        bad="rubrics reward something other than what the document says, or the reference answers are bad",
     )

@@ -33,7 +33,7 @@ def yields(material: Material, audit_journal: Journal) -> Family:
         share_of({id_: [value] for id_, value in kept.items()}),
         limit="yield.kept",
         good="most of what is paid for is used",
-        bad="most of what is paid for is thrown away: see where below",
+        bad="most of what is paid for is lost: see below where",
     )
     _cost(family, material, kept, clusters)
     _calls(family, material)
@@ -99,7 +99,7 @@ def _calls(family: Family, material: Material) -> None:
             share,
             limit="yield.refused",
             good="few calls are wasted",
-            bad="many calls are wasted: see the reasons, and docs/run-directory.md for what helps",
+            bad="many calls are wasted: docs/run-directory.md says what helps for each reason",
         )
         tokens = [tally.tokens[material.round, role.value, kind] for kind in ("prompt", "cached", "generated")]
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(refused.items(), key=lambda item: -item[1]))

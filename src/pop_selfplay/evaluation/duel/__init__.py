@@ -2,9 +2,9 @@
 
     prompts.py   what is asked: a file, or the held-out problems of a run with their rubrics
     verdict.py   which answer of two is better: both orders, and criterion by criterion where there is a rubric
-    playing.py   the duel itself, resumable call by call
+    play.py      the duel itself, resumable call by call
     result.py    win rate, ties, flips, length control, criteria, each with its interval
-    compare.md   what the judge is asked where no rubric is
+    compare.md   what the judge is asked without a rubric
 
 A new way to judge goes into verdict.py and gets its name in `Way`.
 """

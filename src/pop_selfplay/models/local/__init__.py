@@ -3,12 +3,9 @@
 | file | what |
 | --- | --- |
 | loading.py | weights, tokenizer, device and dtype from the config |
-| prompts.py | conversations to token ids, through the chat template |
-| waves.py | which requests are generated together |
-| decoding.py | one batch, from prompts to tokens |
-| sampling.py | one token per row, each row from its own seed |
-| probabilities.py | the alternatives of each token, for requests that ask for them |
-| cache.py | keys and values that grow in place |
+| batching.py | requests as prompts of token ids, and which are generated together |
+| decoding.py | one batch, from prompts to tokens, with keys and values that grow in place |
+| sampling.py | one token per row, each row from its own seed, and the alternatives where they are asked for |
 
 Requests are answered in waves: once no caller has anything more to ask, all that wait are sorted by content, cut into batches,
 generated in worker threads and answered together. So the same requests make the same batches, and on one machine the same

@@ -1,14 +1,14 @@
-"""A model that the run serves itself: a ChatModel with a `vllm serve` of its own behind it.
+"""A model that the run serves itself: a ChatModel with its own `vllm serve`.
 
 | file | what |
 | --- | --- |
 | process.py | the server process: command, log, start, stop, leftovers |
-| guard.py | the process in between, which ends the server when we die |
-| turns.py | servers that share a GPU take turns |
+| watchdog.py | the process in between, which ends the server when the run is gone |
+| gpu_sharing.py | servers that share a GPU take turns |
 
-The server starts with the first call and stops with `close`. When it dies in between, it is started again, as long as it has
-answered anything since the last start; calls wait for it as for any server that is down. No real vLLM ran in the tests of this
-package, only an executable that stands in for it.
+The server starts with the first call and stops with `close`. If it dies in between, it is restarted, provided that it has
+answered something since the last start; calls wait for it as for any server that is down. No real vLLM was run in the tests,
+only a stand-in executable.
 """
 
 import asyncio

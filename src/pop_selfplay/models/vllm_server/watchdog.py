@@ -1,6 +1,6 @@
 """Runs one server in a process group of its own, and ends that group when whoever asked for it is gone, however it went.
 
-    python guard.py STATE COMMAND…
+    python watchdog.py STATE COMMAND…
 
 Standard input is a pipe that only the owner holds open: when it ends, by closing it or by dying, even of SIGKILL, the group
 gets SIGTERM and, ten seconds later, SIGKILL. On Linux the server also gets SIGTERM should the guard itself be killed. While the
