@@ -28,7 +28,7 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if (key.tag, key.value) in seen:
-                    raise yaml.composer.ComposerError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
+                    raise yaml.composer.ComposerError(None, None, f"the key {key.value!r} occurs twice", key.start_mark)
                 seen.add((key.tag, key.value))
         return node
 
@@ -98,7 +98,7 @@ def _refuse_bottomless(data: Any, source: str) -> None:
     try:
         refuse_bottomless(data)
     except ValueError as error:
-        raise ConfigError(f"{source} {error}: no config is so") from error
+        raise ConfigError(f"{source} {error}: this is not a config") from error
 
 
 def _replaced(node: Any, keys: list[str], value: Any) -> Any:

@@ -21,9 +21,9 @@ _LONGEST_PART: Final = 255
 def _place(text: str) -> str:
     size, longest = len(text.encode()), max(len(part.encode()) for part in text.split("/"))
     if size > _LONGEST_PATH:
-        raise ValueError(f"is {size} bytes long, and no path has more than {_LONGEST_PATH}")
+        raise ValueError(f"is {size} bytes long, but a path has at most {_LONGEST_PATH}")
     if longest > _LONGEST_PART and "://" not in text:
-        raise ValueError(f"holds a name of {longest} bytes, and no file has one of more than {_LONGEST_PART}")
+        raise ValueError(f"has a name of {longest} bytes, but a file name has at most {_LONGEST_PART}")
     return text
 
 
@@ -42,7 +42,7 @@ def refuse_bottomless(data: object) -> None:
         if depth > _DEEPEST:
             raise ValueError(f"is nested more than {_DEEPEST} deep")
         if nodes > _MOST_NODES:
-            raise ValueError(f"holds more than {_MOST_NODES:,} values")
+            raise ValueError(f"has more than {_MOST_NODES:,} values")
         level = list(islice(chain.from_iterable(map(_inside, level)), _MOST_NODES + 1))
 
 

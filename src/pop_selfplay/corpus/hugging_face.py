@@ -34,14 +34,14 @@ def read_hugging_face(config: HuggingFaceCorpus) -> Iterator[Entry]:
 _ADVICE: Final = (
     (
         r"^Couldn't cast|column names don't match|changed from .* to|cannot mix|The features can't be aligned",
-        "Its files, or parts of them, differ in columns or types, and the library takes a dataset of one type only. Name the "
-        "files themselves by corpus.type files (JSON and Parquet are read row by row, and what has no text is counted), or "
-        "choose by corpus.name the files that are alike.",
+        "Its files, or parts of them, differ in columns or types, but the library only takes datasets of one type. Name the "
+        "files themselves with corpus.type files (JSON and Parquet are read row by row, rows without a text are counted), or "
+        "select files of one type with corpus.name.",
     ),
     (
         "scripts are no longer supported",
-        "It is made by a program of its own, which is not run. Name a copy of it as Parquet: corpus.revision "
-        "refs/convert/parquet where the hub has one, or files that the program wrote, by corpus.type files.",
+        "It needs its own loading script, which is not run. Use a Parquet copy of it: corpus.revision "
+        "refs/convert/parquet if the hub has one, or files that the script wrote, with corpus.type files.",
     ),
     (
         "JSON parse error|Failed to parse string|CSV parse error|Parquet magic bytes",

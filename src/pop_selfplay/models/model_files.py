@@ -75,7 +75,7 @@ def refuse_adapter(path: str) -> None:
     adapter = find_adapter(path)
     if adapter is not None:
         raise ModelRefused(
-            f"{path!r} is a LoRA adapter of {adapter.base!r}, and training starts from whole weights: merge the two "
+            f"{path!r} is a LoRA adapter of {adapter.base!r}, but training starts from whole weights: merge the two "
             "(PEFT's merge_and_unload, then save_pretrained) and name that directory, or train its base"
         )
 

@@ -148,7 +148,7 @@ def test_two_trainers_cannot_have_one_name(nudge: None) -> None:
         uses: ClassVar[Literal["pairs", "problems"] | None] = "pairs"
         type: Literal["nudge"] = "nudge"
 
-    with pytest.raises(ValueError, match=r"training\.type nudge is NudgeTraining already"):
+    with pytest.raises(ValueError, match=r"training\.type nudge already is NudgeTraining"):
         register(Other, lambda settings: Nudge(NudgeTraining()))
 
 
