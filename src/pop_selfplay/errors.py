@@ -14,6 +14,7 @@
     │   │   └── RequestBroken       4   the server answers others, but fails on this one every time
     │   └── ModelUnavailable        4   it may later: the server is down and patience_s is over
     ├── TrainingError               3   training ended without a usable model
+    ├── NothingMade                 3   a run that only synthesises ended without a pair
     ├── GateFailed                  3   a quality gate was measured and missed
     └── Stopped                     4   stopped on request; everything finished is in the journal
         └── BudgetSpent             4   a limit of `budget` is reached
@@ -86,6 +87,10 @@ class ModelUnavailable(ModelError):
 
 
 class TrainingError(PopError):
+    exit_code = 3
+
+
+class NothingMade(PopError):
     exit_code = 3
 
 

@@ -15,9 +15,12 @@ round used and from the model that the round before it trained, for as long as t
 round's model is the result.
 """
 
+from collections import Counter
+from typing import Final
+
 from pop_selfplay.corpus import split_documents
 from pop_selfplay.episode import ToPlay, play_all, unfinished
-from pop_selfplay.errors import TrainingError, UsageError
+from pop_selfplay.errors import NothingMade, TrainingError, UsageError
 from pop_selfplay.evaluation.measure import comparison, measure
 from pop_selfplay.evaluation.rounds import still_helps, stopped, worth_training
 from pop_selfplay.journal.notes import TRAINING
@@ -47,7 +50,7 @@ def play_rounds(session: Session) -> RunResult:
         if not still_helps(session, round_):
             break
     session.observer.phase("report")
-    return write_result(session, comparison(session))
+    return _not_empty(session, write_result(session, comparison(session)))
 
 
 def play_synthesis(session: Session) -> RunResult:
@@ -55,7 +58,7 @@ def play_synthesis(session: Session) -> RunResult:
     choose_documents(session)
     synthesise(session, 1)
     pair(session, 1)
-    return write_result(session, comparison(session))
+    return _not_empty(session, write_result(session, comparison(session)))
 
 
 def choose_documents(session: Session) -> None:
@@ -120,6 +123,53 @@ def _without_pairs(session: Session, round_: int) -> str:
     most = ", ".join(f"{why} {n}" for why, n in sorted(ended.items(), key=lambda item: -item[1])[:3])
     words = "".join(f"; the server's answer to the {role}: {said}" for role, said in last_words(session.journal).items())
     return f"{said} ({most}){words}. `pop status` shows why calls were refused"
+
+
+_ADVICE: Final = {
+    "cut_off": "raise synthesis.{role}.max_tokens",
+    "unclosed_tag": "raise synthesis.{role}.max_tokens",
+    "unclosed_reasoning": "raise synthesis.{role}.max_tokens, or set model.thinking.enabled to false",
+    "only_reasoning": "start the server with the --reasoning-parser of the model",
+    "refused": "change what the server names",
+    "no_spread": "lower pairing.min_std, or raise synthesis.candidates",
+    "identical": "raise synthesis.solver.temperature",
+    "length_gap": "raise pairing.max_word_difference",
+    "reference_below_median": "set pairing.reference_below_median to keep",
+}
+"""Reason of a loss → the setting to change. Other reasons of a role are a model's that does not keep to the form asked for."""
+
+
+def _not_empty(session: Session, result: RunResult) -> RunResult:
+    """Return `result`. Raises NothingMade where it holds nothing to train on although documents were played.
+
+    That is a pair, or a scored answer for a training that works on problems.
+    """
+    scored, pairs = sum(round_.evaluations for round_ in result.rounds), sum(round_.pairs for round_ in result.rounds)
+    if pairs or (scored and session.config.training.uses == "problems"):
+        return result
+    lost = Counter[str]()
+    for round_ in result.rounds:
+        lost.update({reason: count for reason, count in round_.dropped.items() if not reason.startswith("corpus.")})
+    calls = {f"{role}.{why}": n for role, found in result.roles.items() for why, n in found.items()}
+    failed = Counter({reason: n for reason, n in calls.items() if not reason.endswith((".valid", ".repaired"))})
+    said = [", ".join(f"{reason} {count}" for reason, count in counts.most_common(3)) for counts in (lost, failed)]
+    words = "".join(f"; the server's answer to the {role}: {said}" for role, said in result.refusals.items())
+    advice = dict.fromkeys(_advice(reason) for reason, _ in lost.most_common(3) + failed.most_common(3))
+    raise NothingMade(
+        f"the run made no preference pairs, and {scored} scored answers. Lost: {said[0] or 'nothing'}; calls that failed: "
+        f"{said[1] or 'none'}{words}. To change that, {'; or '.join(filter(None, advice)) or 'raise synthesis.documents'}. "
+        f"`pop status {session.directory.path}` shows all reasons"
+    )
+
+
+def _advice(reason: str) -> str:
+    """Return what to do about a reason, "" where it only follows from others."""
+    stage, _, why = reason.partition(".")
+    if why in _ADVICE:
+        return _ADVICE[why].format(role=stage)
+    return (
+        "" if stage == "pair" or why.startswith("too_few") else f"play the {stage} by a model that keeps to its prompt's form"
+    )
 
 
 def next_to_train(session: Session) -> int:

@@ -221,3 +221,26 @@ def test_a_training_without_pairs_names_what_the_episodes_were_lost_to(
         f"{DOCUMENTS} of {DOCUMENTS} episodes ended without scores (proposer.no_tag {DOCUMENTS})" in said
         and "min_std" not in said
     )
+
+
+@pytest.mark.parametrize(
+    ("answer", "settings", "words"),
+    [
+        ("I would rather not.", [], [f"proposer.no_tag {DOCUMENTS}", "play the proposer by a model"]),
+        ("<think>Hm", [], ["proposer.unclosed_reasoning", "synthesis.proposer.max_tokens"]),
+        (None, ["--set", "pairing.min_std=50"], ["pair.no_spread", "lower pairing.min_std"]),
+    ],
+    ids=["nothing parsed", "open reasoning", "scores, but no pairs"],
+)
+def test_a_synthesis_without_pairs_ends_with_3_and_the_cause_at_every_resume(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], answer: str | None, settings: list[str], words: list[str]
+) -> None:
+    reply = {"choices": [{"message": {"content": answer}, "finish_reason": "stop"}]}
+    with faulty(lambda body: None if answer is None else (200, reply)) as base_url:
+        assert play(tmp_path, base_url, *settings) == 3
+        said = capsys.readouterr().err
+        assert "no preference pairs" in said and all(word in said for word in words), said
+        for command in ("run", "synth"):
+            assert run_command([command, str(tmp_path / "run")]) == 3, "nothing is left to play"
+            assert words[0] in capsys.readouterr().err
+    assert (tmp_path / "run" / "result.json").is_file()
