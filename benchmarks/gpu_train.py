@@ -25,15 +25,14 @@ because activations were not kept does not count.
 
 import argparse
 import json
-import multiprocessing
 import os
 import platform
 import random
 import resource
+import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -108,15 +107,19 @@ def utilisation(done: float, seconds: float, peak_tflops: float) -> float:
 
 
 def main() -> None:
-    """Measure every way at every length."""
+    """Measure every way at every length, or, as a child, one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     gpu = torch.cuda.is_available()
     parser.add_argument("--ways", default=",".join(WAYS), help="comma-separated: full, lora, reference")
     parser.add_argument("--lengths", default="2048,6144" if gpu else "48,96", help="tokens of a sequence, comma-separated")
     parser.add_argument("--steps", type=int, default=3 if gpu else 1, help="optimiser steps that are timed")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--one", nargs=3, metavar=("WAY", "LENGTH", "MODEL"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    os.environ["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"  # read when torch is imported
+    if options.one:
+        way, length, model = options.one
+        sys.stdout.write(json.dumps(measure(way, int(length), Path(model), options.steps)) + "\n")
+        return
     with tempfile.TemporaryDirectory(prefix="pop-gpu-train-") as folder:
         make_start(Path(folder) / "start")
         runs = [
@@ -143,38 +146,23 @@ def make_start(directory: Path) -> None:
 
 
 def run_one(way: str, length: int, start: Path, steps: int) -> dict[str, Any]:
-    """Measure one way in a process of its own; where it fails, say how instead of losing the others.
-
-    A server without a GPU in use forks the processes, so that torch and TRL are imported once.
-    """
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("forkserver")) as process:
-        measuring = process.submit(measure_in, environment_of(way), way, length, start, steps)
-        error = measuring.exception()
-    if error is None:
-        figures = measuring.result()
+    """Measure one way in a process of its own; where it fails, say how instead of losing the others."""
+    command = [sys.executable, __file__, "--one", way, str(length), str(start), "--steps", str(steps)]
+    environment = os.environ | {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+    if way == "reference":
+        environment |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29533"}
+        environment |= {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_OFFLOAD_PARAMS": "true"}
+        environment |= {"FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP", "FSDP_RESHARD_AFTER_FORWARD": "true"}
+        if not torch.cuda.is_available():
+            environment |= {"ACCELERATE_USE_CPU": "true"}  # accelerate then shards nothing; the rest is the same
+    child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if child.returncode:
+        figures = {"way": way, "length": length, "failed": child.stderr.strip().splitlines()[-1:]}
     else:
-        figures = {"way": way, "length": length, "failed": f"{type(error).__name__}: {error}".splitlines()[-1:]}
+        figures = json.loads(child.stdout.splitlines()[-1])
     sys.stdout.write(json.dumps(figures) + "\n")
     sys.stdout.flush()
     return figures
-
-
-def environment_of(way: str) -> dict[str, str]:
-    """Return what accelerate reads of a way from the environment: the reference shards, its weights in main memory."""
-    if way != "reference":
-        return {}
-    environment = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29533"}
-    environment |= {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_OFFLOAD_PARAMS": "true"}
-    environment |= {"FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP", "FSDP_RESHARD_AFTER_FORWARD": "true"}
-    if not torch.cuda.is_available():
-        environment |= {"ACCELERATE_USE_CPU": "true"}  # accelerate then shards nothing; the rest is the same
-    return environment
-
-
-def measure_in(environment: dict[str, str], way: str, length: int, start: Path, steps: int) -> dict[str, Any]:
-    """Measure one way in this process, with `environment` added to its own."""
-    os.environ.update(environment)
-    return measure(way, length, start, steps)
 
 
 def measure(way: str, length: int, start: Path, steps: int) -> dict[str, Any]:

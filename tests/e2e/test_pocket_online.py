@@ -40,7 +40,7 @@ def test_pop_run_trains_online_and_leaves_everything_behind(run: Path, margins: 
     model = run / "models" / "round-1"
     steps = [json.loads(line) for line in (model / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     for step in [step for step in steps if "loss" in step]:
-        margins.above("the judge's agreement with the truth", step["truth/agreement"], 0.7)
+        margins.above("the judge's agreement with the truth", step["truth/agreement"], 0.8)
         margins.above("the judge's agreement with itself", step["second_judge/agreement"], 0.95)
         margins.above("spread of a group's rewards", step["group/reward_std"], 0.05)
         assert step["kl"] >= 0
