@@ -124,7 +124,7 @@ _TABLE: Final = (
         words=(
             r"system (?:role|message|prompt|instruction)s?.{0,40}(?:not|un)\s?(?:support|allow|enabl|accept|permit)",
             r"support.{0,20}system (?:role|message|prompt|instruction)|only user and assistant roles|roles must alternate",
-            r"(?:developer|system) instruction is not enabled|unexpected role.{0,12}system",
+            r"(?:developer|system) instruction is not enabled|(?:unexpected|unknown|invalid|unsupported) role.{0,12}system",
         ),
     ),
     _row(

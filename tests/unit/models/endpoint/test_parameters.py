@@ -14,6 +14,7 @@ from pop_selfplay.config import EndpointModel
 from pop_selfplay.errors import ModelRefused, RequestRefused
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.models.endpoint import EndpointChatModel
+from pop_selfplay.models.endpoint.errors import Kind, read_error
 from pop_selfplay.models.endpoint.http import Response
 
 REQUEST = make_request(system="Be brief.", stop="</answer>")
@@ -93,6 +94,14 @@ def test_a_system_message_that_is_refused_goes_in_front_of_the_users() -> None:
     assert [len(body["messages"]) for body in server.bodies] == [2, 1, 1]
     assert server.bodies[-1]["messages"][0]["content"] == "Be brief.\n\nWhy is moss green?"
     assert len(server.notices) == 1
+
+
+@pytest.mark.parametrize(
+    "words", ["Jinja Exception: System role not supported", "Unknown role: system", "Invalid role 'system'"]
+)
+def test_a_template_that_raises_behind_status_500_is_asked_once_more_without_the_system_role(words: str) -> None:
+    error = read_error(refusal(500, words), {"messages": []})
+    assert error is not None and error.kind is Kind.SYSTEM_ROLE
 
 
 def test_what_the_config_says_is_sent_so_from_the_start() -> None:
