@@ -103,7 +103,7 @@ def evaluate(
     section. Called again it does what is left. Raises UsageError or ConfigError for what makes no sense, before anything is
     asked, and the errors of the models. `tell` hears what begins and how far it is.
     """
-    run = Path(model) if (Path(model) / "config.yaml").is_file() else None
+    run = Path(model) if _is_run(model) else None
     start = start_of_run(run) if run is not None else None
     plan = EvalSpec(
         suite=suite,
@@ -125,8 +125,15 @@ def evaluate(
 
 def _same(a: ModelSpec, b: ModelSpec, run: Path | None = None) -> str:
     if run is not None and b.identity == start_of_run(run).identity:
-        return f"no round of {run} made a better model than the one it started from: name the model of a round, as {run}#1"
+        return (
+            f"no round of {run} made a better model than the one it started from, by what was measured so far, so that {run} "
+            f"stands for {run}#0: name the model of a round, as {run}#1"
+        )
     return f"{a.label} and {b.label} are the same model: name another one (where a model is served makes it no other one)"
+
+
+def _is_run(name: str) -> bool:
+    return (Path(name) / "config.yaml").is_file()
 
 
 def evaluation_place(model: str, suite: str) -> Path:
@@ -183,7 +190,7 @@ def duel(
         seed=seed,
     )
     if plan.a.identity == plan.b.identity:
-        raise UsageError(_same(plan.a, plan.b))
+        raise UsageError(_same(plan.a, plan.b, next((Path(name) for name in (a, b) if _is_run(name)), None)))
     return duel_in(Path(out), plan, tell)
 
 

@@ -20,11 +20,11 @@ from typing import Final
 
 from pop_selfplay.corpus import split_documents
 from pop_selfplay.episode import ToPlay, play_all, unfinished
-from pop_selfplay.errors import NothingMade, TrainingError, UsageError
+from pop_selfplay.errors import JournalError, NothingMade, TrainingError, UsageError
 from pop_selfplay.evaluation.measure import comparison, measure
 from pop_selfplay.evaluation.rounds import still_helps, stopped, worth_training
 from pop_selfplay.journal.notes import TRAINING
-from pop_selfplay.journal.pairs import write_pairs
+from pop_selfplay.journal.pairs import read_pairs, write_pairs
 from pop_selfplay.models.identity import weights_of
 from pop_selfplay.pairing import pairs_of
 from pop_selfplay.plan import calls_per_episode
@@ -93,6 +93,23 @@ def pair(session: Session, round_: int) -> int:
     """Write the preference pairs of all rounds up to `round_` to pairs.parquet and return how many there are."""
     session.observer.phase(f"round {round_}: pairs")
     return write_pairs(pairs_of(session.journal, session.domain, session.config, round_), session.directory.pairs_path)
+
+
+def pair_again(session: Session, *, force: bool) -> int:
+    """Do as `pair` for all rounds. Unless `force`, what is left of a damaged journal does not replace more pairs by fewer.
+
+    Raises JournalError where it would.
+    """
+    path, rounds = session.directory.pairs_path, session.config.rounds
+    if not force and session.journal.path != session.directory.journal_path and path.is_file():
+        before = sum(1 for _ in read_pairs(path))
+        now = sum(1 for _ in pairs_of(session.journal, session.domain, session.config, rounds))
+        if now < before:
+            raise JournalError(
+                f"{path} holds {before:,} pairs, and what can be read of the damaged journal gives {now:,}: the file "
+                "stays as it is; --force replaces it"
+            )
+    return pair(session, rounds)
 
 
 def train(session: Session, round_: int) -> None:

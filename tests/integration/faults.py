@@ -87,12 +87,14 @@ def start_pop(*arguments: str | Path, limit: Callable[[], None] | None = None) -
     )
 
 
-def signal_at(run: Path, process: subprocess.Popen[str], calls: int, number: int) -> str | None:
-    """Send signal `number` once the journal holds `calls` calls; return what the process said, None if it had ended before."""
+def signal_at(run: Path, process: subprocess.Popen[str], calls: int, *numbers: int) -> str | None:
+    """Send `numbers` once the journal holds `calls` calls; return what the process said, None if it had ended before."""
     while process.poll() is None and count_calls(run) < calls:
         time.sleep(0.002)
     sent = process.poll() is None
-    process.send_signal(number)
+    for number in numbers:
+        process.send_signal(number)
+        time.sleep(0.02)
     _, said = process.communicate()
     assert sent or process.returncode == 0, said
     return said if sent else None

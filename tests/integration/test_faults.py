@@ -70,6 +70,15 @@ def test_an_interrupt_ends_with_4_and_one_message_that_goes_on(
     assert exported(run, tmp_path / "a.jsonl") == exported(tmp_path / "undisturbed", tmp_path / "b.jsonl")
 
 
+@pytest.mark.parametrize("numbers", [[signal.SIGINT] * 5, [signal.SIGTERM, signal.SIGINT], [signal.SIGTERM] * 3])
+def test_many_signals_at_once_end_with_the_message_of_one(tmp_path: Path, config: RunConfig, numbers: list[int]) -> None:
+    run = tmp_path / "run"
+    process = start_pop("run", slow(config, tmp_path / "slow.yaml"), "--out", run)
+    said = signal_at(run, process, 60, *numbers)
+    assert process.returncode == 4 and said is not None, said
+    assert said.startswith("pop: Stopped: on request") and said.count("\n") == 1, said
+
+
 def test_a_disk_that_takes_no_more_stops_the_run_resumably(tmp_path: Path, config: RunConfig) -> None:
     def small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))

@@ -7,7 +7,7 @@ from tools.house import PACKAGE, Module, cycles, imports, modules
 
 LAYERS = (
     # what everything speaks of
-    {"errors", "records", "seeds"},
+    {"errors", "interrupts", "records", "seeds"},
     {"tasks"},
     # pure functions: no I/O, no torch
     {"stats"},

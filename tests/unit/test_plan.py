@@ -116,5 +116,28 @@ def test_a_run_that_could_not_start_has_no_plan(texts: Path) -> None:
         make_plan(parse_config({**data, **trained}))
 
 
+def test_a_corpus_that_is_too_small_says_what_was_lost_and_which_settings_would_do(tmp_path: Path) -> None:
+    for number in range(40):
+        (tmp_path / f"{number}.txt").write_text(f"plain text number {number} " * 3 * (number + 1), encoding="utf-8")
+    (tmp_path / "table.xls").write_bytes(b"x")
+    data = config(tmp_path).model_dump(mode="json") | {
+        "model": {**ENDPOINT, "weights": "m"},
+        "training": {"type": "dpo"},
+        "filter": {"min_words": 361, "near_duplicates": None},
+    }
+    with pytest.raises(CorpusError) as caught:
+        make_plan(parse_config(data))
+    assert str(caught.value).splitlines() == [
+        "the corpus has 10 usable documents, too few for 1 round of 4 and 64 held out for measurement: add documents, or lower "
+        "measure.documents to 2, or lower filter.min_words (now 361) to 192, or convert files of unknown type (read in folders "
+        "are .txt, .md, .jsonl, .json, also with .gz, .bz2, .xz or .zst, and .parquet) or list them by name or glob in "
+        "corpus.paths",
+        "  of 41 texts 31 cannot be used:",
+        f"  too_short 30, first {tmp_path / '0.txt'} (12 words)",
+        f"  unknown_type 1, first {tmp_path / 'table.xls'}",
+    ]
+    assert make_plan(parse_config(data | {"measure": {"documents": 2}})).documents == 4
+
+
 def test_every_scoring_mode_that_asks_the_judge_has_an_assumed_length() -> None:
     assert all(mode.tokens > 0 for mode in MODES.values() if mode.prompts)

@@ -13,12 +13,11 @@ A new command is a function in one of these files, or in a file of its own that 
 
 import errno
 import io
-import signal
 import sys
-from types import FrameType
 
 import typer
 
+from pop_selfplay import interrupts
 from pop_selfplay.cli import commands  # first: `pop --help` lists commands in the order in which they are imported
 
 # isort: split
@@ -37,10 +36,11 @@ _STOPPED = "stopped; everything a run had finished is saved, and `pop run DIR` r
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell script starts background jobs deaf to it
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupts.install(f"pop: {_STOPPED}\n")
     _print_what_can_be_printed()
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    interrupts.leave()
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -69,11 +69,6 @@ def _print_what_can_be_printed() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors in (None, "strict"):
             stream.reconfigure(errors="replace")
-
-
-def _interrupt(signal_number: int, frame: FrameType | None) -> None:
-    """Treat a scheduler's SIGTERM like Ctrl-C, so that the same handler (asyncio's, for example) takes both."""
-    signal.raise_signal(signal.SIGINT)
 
 
 def _complain(message: str, code: int) -> int:

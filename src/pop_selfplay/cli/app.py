@@ -36,6 +36,9 @@ def common(
     """Rubric-based self-play on raw text: a language model makes its own post-training signal."""
 
 
+MOST_SEED = 2**32 - 1
+MOST = 1_000_000_000
+"""No count on the command line goes beyond."""
 Directory = Annotated[Path, typer.Argument(help="a run directory", metavar="DIR")]
 ConfigOrRun = Annotated[Path, typer.Argument(help="a run config (YAML), or a run directory to resume", metavar="CONFIG|DIR")]
 Out = Annotated[Path | None, typer.Option("--out", help="the run directory; by default runs/<config name>")]

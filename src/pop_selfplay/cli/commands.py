@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pop_selfplay.cli.app import (
+    MOST,
+    MOST_SEED,
     ConfigOrRun,
     Directory,
     ForkFrom,
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
 @app.command()
 def quickstart(
     out: Annotated[Path | None, typer.Option("--out", help="the run directory")] = None,
-    seed: Annotated[int, typer.Option(help="random seed of the run")] = 5,
-    rounds: Annotated[int, typer.Option(min=1, help="rounds of self-play")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="random seed of the run")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="rounds of self-play")] = 1,
     no_document: Annotated[bool, typer.Option("--no-document", help="hide the documents: the paper's ablation")] = False,
 ) -> None:
     """Watch the embedded pocket model improve itself on raw documents, measured exactly, in a few minutes."""
@@ -89,14 +91,17 @@ def synth(
 
 
 @app.command()
-def pairs(directory: Directory) -> None:
+def pairs(
+    directory: Directory,
+    force: Annotated[bool, typer.Option("--force", help="replace more pairs by fewer, where the journal is damaged")] = False,
+) -> None:
     """Rebuild pairs.parquet from the scored candidates of a run."""
     from pop_selfplay import selfplay
     from pop_selfplay.journal import RunDirectory
     from pop_selfplay.runs.session import read_session
 
     with RunDirectory.open(directory) as run_directory:
-        count = read_session(directory, lambda session: selfplay.pair(session, session.config.rounds))
+        count = read_session(directory, lambda session: selfplay.pair_again(session, force=force))
     typer.echo(f"{count:,} pairs in {run_directory.pairs_path}")
 
 
@@ -105,7 +110,7 @@ def train(
     directory: Directory,
     out: Annotated[Path | None, typer.Option("--out", help="train another model on these pairs, into this directory")] = None,
     set_: Overrides = None,
-    round_: Annotated[int, typer.Option("--round", min=1, help="with --out: use the pairs of this round")] = 1,
+    round_: Annotated[int, typer.Option("--round", min=1, max=MOST, help="with --out: use the pairs of this round")] = 1,
 ) -> None:
     """Train on the pairs of a run whose synthesis is finished. `accelerate launch` can start it in several processes.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pop_selfplay.cli.app import Directory, app, quoted, resumable
+from pop_selfplay.cli.app import MOST, MOST_SEED, Directory, app, quoted, resumable
 from pop_selfplay.errors import GateFailed, UsageError
 
 if TYPE_CHECKING:
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from pop_selfplay.results.evaluation import EvalResult
 
 Judge = Annotated[str | None, typer.Option("--judge", help="the judge, given like MODEL", metavar="MODEL")]
-Seed = Annotated[int, typer.Option(help="random seed of sampling, subsets and resampling")]
+Seed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="random seed of sampling, subsets and resampling")]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 FewShot = Annotated[
-    int | None, typer.Option("--few-shot", min=0, help="worked examples before each question, where a benchmark has them")
+    int | None,
+    typer.Option("--few-shot", min=0, max=MOST, help="worked examples before each question, where a benchmark has them"),
 ]
 EvalOut = Annotated[Path | None, typer.Option("--out", help="directory for logs and results; for a run, its evaluation/")]
 
@@ -63,7 +64,9 @@ def evaluate(
     suite: Annotated[str, typer.Option("--suite", help="a suite, a benchmark, or a YAML file")] = "reasoning",
     judge: Judge = None,
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="local data files instead of the hub's")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="items per benchmark, drawn by the seed")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, max=MOST, help="items per benchmark, drawn by the seed")
+    ] = None,
     few_shot: FewShot = None,
     out: EvalOut = None,
     fail_on_regression: Annotated[
@@ -109,7 +112,9 @@ def duel(
     judge: Annotated[str, typer.Option("--judge", help="the model that judges", metavar="MODEL")],
     prompts: Annotated[Path | None, typer.Option("--prompts", help="a file of prompts", metavar="FILE")] = None,
     run: Annotated[Path | None, typer.Option("--run", help="the held-out problems of a run", metavar="RUN")] = None,
-    round_: Annotated[int, typer.Option("--round", min=0, help="with --run: the problems of this round; 0: held-out ones")] = 0,
+    round_: Annotated[
+        int, typer.Option("--round", min=0, max=MOST, help="with --run: the problems of this round; 0: held-out ones")
+    ] = 0,
     domain: Annotated[
         str | None,
         typer.Option(
@@ -118,14 +123,15 @@ def duel(
             show_default="instruction_following",
         ),
     ] = None,
-    samples: Annotated[int, typer.Option("--samples", min=1, help="answers of each model to each prompt")] = 1,
+    samples: Annotated[int, typer.Option("--samples", min=1, max=MOST, help="answers of each model to each prompt")] = 1,
     temperature: Annotated[
         float, typer.Option("--temperature", min=0, help="sampling temperature of the answers; 0 is greedy")
     ] = 0.0,
     max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", min=1, help="with --prompts: limit of each answer", show_default="6144")
+        int | None,
+        typer.Option("--max-tokens", min=1, max=MOST, help="with --prompts: limit of each answer", show_default="6144"),
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="number of prompts, drawn by the seed")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, max=MOST, help="number of prompts, drawn by the seed")] = None,
     out: Annotated[Path, typer.Option("--out", help="directory for journal, answers and results")] = Path("duel"),
     seed: Seed = 42,
     as_json: AsJson = False,
@@ -162,8 +168,10 @@ def audit(
         str | None,
         typer.Option("--judge", help="a second judge: model.yaml, URL#MODEL, a directory or hub name", metavar="MODEL"),
     ] = None,
-    sample: Annotated[int, typer.Option(min=4, help="number of problems to replay")] = 64,
-    round_: Annotated[int, typer.Option("--round", min=0, help="the round to audit; 0: the last one with scores")] = 0,
+    sample: Annotated[int, typer.Option(min=4, max=MOST, help="number of problems to replay")] = 64,
+    round_: Annotated[
+        int, typer.Option("--round", min=0, max=MOST, help="the round to audit; 0: the last one with scores")
+    ] = 0,
     modes: Annotated[str, typer.Option(help="other scoring modes to compare, separated by commas")] = "",
     against: Annotated[
         Path | None, typer.Option(help="another run on the same documents, to compare problems with", metavar="DIR")

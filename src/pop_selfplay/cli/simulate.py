@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pop_selfplay.cli.app import app, writable
+from pop_selfplay.cli.app import MOST, MOST_SEED, app, writable
 from pop_selfplay.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ Stats = Annotated[Path | None, typer.Option(help="write the statistics to this f
 Speedup = Annotated[float, typer.Option(min=0.01, help="times as fast as the machine; above 10, watch server_cpu_share")]
 StepMs = Annotated[float, typer.Option(min=0.001, help="time of a decoding step", **_MACHINE)]
 SequenceMs = Annotated[float, typer.Option(min=0, help="additional time for each decoding sequence", **_MACHINE)]
-Slots = Annotated[int, typer.Option(min=1, help="sequences decoded at once; the others wait", **_MACHINE)]
+Slots = Annotated[int, typer.Option(min=1, max=MOST, help="sequences decoded at once; the others wait", **_MACHINE)]
 Prefill = Annotated[float, typer.Option(min=1, help="prompt tokens read per second", **_MACHINE)]
-Chunk = Annotated[int, typer.Option(min=64, help="most tokens in one step", **_MACHINE)]
-CacheBlocks = Annotated[int, typer.Option(min=0, help="prefix cache, in blocks of 16 tokens", **_MACHINE)]
-Seed = Annotated[int, typer.Option(help="random seed of texts and faults", **_MODEL)]
+Chunk = Annotated[int, typer.Option(min=64, max=MOST, help="most tokens in one step", **_MACHINE)]
+CacheBlocks = Annotated[int, typer.Option(min=0, max=MOST, help="prefix cache, in blocks of 16 tokens", **_MACHINE)]
+Seed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="random seed of texts and faults", **_MODEL)]
 Brief = Annotated[bool, typer.Option("--brief", help="short texts, for quick trials", **_MODEL)]
 AnswerWords = Annotated[float | None, typer.Option(min=3, help="median words of an answer", show_default="280", **_MODEL)]
 ThinkingWords = Annotated[float | None, typer.Option(min=0, help="median words of its thinking", show_default="60", **_MODEL)]
@@ -43,9 +43,9 @@ Mistakes = Annotated[
 RunawayRate = Annotated[float, typer.Option(help="share of answers that never end", **_SHARE)]
 ErrorRate = Annotated[float, typer.Option(help="share of requests answered with HTTP 500", **_SHARE)]
 LimitRate = Annotated[float, typer.Option(help="share of requests answered with 429 and Retry-After", **_SHARE)]
-RetryAfter = Annotated[int, typer.Option(min=0, help="the seconds that Retry-After asks for", **_FAULTS)]
+RetryAfter = Annotated[int, typer.Option(min=0, max=MOST, help="the seconds that Retry-After asks for", **_FAULTS)]
 DropRate = Annotated[float, typer.Option(help="share of connections that drop", **_SHARE)]
-CrashAfter = Annotated[int | None, typer.Option(min=0, help="crash after this many requests", **_FAULTS)]
+CrashAfter = Annotated[int | None, typer.Option(min=0, max=MOST, help="crash after this many requests", **_FAULTS)]
 
 
 @app.command()

@@ -43,7 +43,7 @@ from pop_selfplay.config.models import (
     prices_of,
     thinking_of,
 )
-from pop_selfplay.config.run import Budget, RunConfig, StopRules, register_training
+from pop_selfplay.config.run import Budget, RunConfig, StopRules, changed_settings, register_training
 from pop_selfplay.config.synthesis import (
     EarlyStop,
     Frontier,
@@ -114,6 +114,7 @@ __all__ = [
     "Training",
     "VllmModel",
     "capacity_of",
+    "changed_settings",
     "complaints",
     "dump_config",
     "load_config",

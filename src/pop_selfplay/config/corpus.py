@@ -38,7 +38,7 @@ class PocketCorpus(Config):
     """The embedded encyclopedia of fictional plants."""
 
     type: Literal["pocket"] = "pocket"
-    editions: int = Field(3, ge=1, le=100, description="differently worded true articles per plant")
+    editions: int = Field(3, ge=1, le=10_000, description="differently worded true articles per plant")
 
 
 CorpusConfig = Annotated[FilesCorpus | HuggingFaceCorpus | PocketCorpus, Field(discriminator="type")]

@@ -3,6 +3,7 @@
 The next setting of a whole run is a field of `RunConfig`; a demand between two parts is a check in one of its validators.
 """
 
+from collections.abc import Iterator
 from typing import Any, Final, Literal
 
 from pydantic import Field, model_validator
@@ -144,3 +145,27 @@ def _without_operational(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _without_operational(value) for key, value in node.items() if key not in _FREE}
     return node
+
+
+def changed_settings(old: RunConfig, new: RunConfig) -> list[str]:
+    """Return what `new` asks for that is not the work of `old`, as "synthesis.candidates was 4, is 6"; a few at most."""
+    before, now = (dict(_leaves(_without_operational(config.model_dump(mode="json")), "")) for config in (old, new))
+    places = [place for place in (before | now) if before.get(place, _ABSENT) != now.get(place, _ABSENT)]
+    told = [f"{place} was {_told(before, place)}, is {_told(now, place)}" for place in places[:_TOLD]]
+    return told + ([f"{len(places) - _TOLD} more"] if len(places) > _TOLD else [])
+
+
+_ABSENT: Final = object()
+_TOLD: Final = 8
+
+
+def _leaves(node: Any, place: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict) and node:
+        for key, value in node.items():
+            yield from _leaves(value, f"{place}.{key}" if place else str(key))
+    else:
+        yield place, node
+
+
+def _told(values: dict[str, Any], place: str) -> str:
+    return f"{values[place]!r:.80}" if place in values else "not there"

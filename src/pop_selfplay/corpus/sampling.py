@@ -29,9 +29,48 @@ from pop_selfplay.errors import CorpusError
 from pop_selfplay.records import Document
 from pop_selfplay.seeds import derive_seed
 from pop_selfplay.text.overlap import BenchmarkIndex, NearDuplicates, contaminated
-from pop_selfplay.text.words import cut_words, has_words
+from pop_selfplay.text.words import count_words, cut_words, has_words
 
 Ground = Literal["duplicate_id", "contaminated", "near_duplicate"]
+
+
+@dataclass
+class Losses:
+    """Why texts cannot be used: how many for each reason, the first of each, and how many words the short ones have."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    firsts: dict[str, str] = field(default_factory=dict)
+    words: Counter[int] = field(default_factory=Counter)
+
+    def add(self, reason: str, first: str) -> None:
+        self.counts[reason] += 1
+        self.firsts.setdefault(reason, first)
+
+    def advice(self, filter: DocumentFilter, missing: int) -> list[str]:
+        """Return which settings to change for `missing` more documents, and to what."""
+        advice = []
+        if self.words:
+            advice.append(f"lower filter.min_words (now {filter.min_words}) to {self._min_words(missing)}")
+        advice += [_ADVICE[reason] for reason in self.counts if reason in _ADVICE]
+        if self.counts["near_duplicate"]:
+            advice.append(f"raise filter.near_duplicates (now {filter.near_duplicates})")
+        return advice
+
+    def lines(self) -> list[str]:
+        """Return a line for each reason: its count, and the first text that was lost to it where that is known."""
+        return [
+            f"{reason} {count}" + (f", first {self.firsts[reason]}" if reason in self.firsts else "")
+            for reason, count in sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
+        ]
+
+    def _min_words(self, missing: int) -> int:
+        """Return the largest limit that lets `missing` of the short texts in; where they are too few, one that lets in half."""
+        enough, gained = min(missing, -(-self.words.total() // 2)), 0
+        for words in sorted(self.words, reverse=True):
+            gained += self.words[words]
+            if gained >= enough:
+                return words
+        return min(self.words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +80,15 @@ class ChosenDocuments:
     `documents` are cut to the filter's max_words, and in the order of their hashes. `available` are the documents that
     could have been chosen, before `skip`; fewer than were asked for is not an error. `dropped` counts reasons: the
     reader's, `too_short`, `duplicate_text`, `duplicate_id`, and, among the documents with a smaller hash than the last
-    one chosen, `contaminated` and `near_duplicate`. Behind it nobody looks, and `available` is an upper bound.
+    one chosen, `contaminated` and `near_duplicate`. Behind it nobody looks, and `available` is an upper bound. `losses`
+    says more about them, for messages.
     """
 
     documents: tuple[Document, ...]
     available: int
     read: int
     dropped: Mapping[str, int]
+    losses: Losses = field(default_factory=Losses, compare=False)
 
 
 def choose(entries: Iterable[Entry], *, seed: int, count: int, filter: DocumentFilter, skip: int = 0) -> ChosenDocuments:
@@ -63,42 +104,44 @@ def choose(entries: Iterable[Entry], *, seed: int, count: int, filter: DocumentF
     passed_over: dict[int, _Passed] = {}
     while True:
         pool = _Smallest(2 * wanted + 64, passed_over.keys())
-        firsts: dict[str, Skipped] = {}
-        dropped = _fill(pool, entries, seed, filter, firsts)
+        losses = _fill(pool, entries, seed, filter)
         kept = _judge(pool.ranked(), wanted, filter.near_duplicates, benchmarks, passed_over)
         if len(kept) == wanted or len(pool.held) < pool.size:
             break
+    dropped = losses.counts
     read = len(pool.hashes) + dropped.total()
-    dropped += pool.duplicates()
-    dropped += Counter(passed.ground for passed in passed_over.values() if passed.ground != "duplicate_id")
+    dropped.update(pool.duplicates())
+    for passed in passed_over.values():
+        if passed.ground != "duplicate_id":
+            losses.add(passed.ground, passed.id)
     available = read - dropped.total()
     if len(kept) <= skip:
-        raise CorpusError(_nothing_left(available, read, dropped, filter, firsts))
-    return ChosenDocuments(tuple(kept[skip:]), available, read, dict(dropped))
+        raise CorpusError(_nothing_left(available, read, losses, filter, wanted))
+    return ChosenDocuments(tuple(kept[skip:]), available, read, dict(dropped), losses)
 
 
-def _fill(
-    pool: "_Smallest", entries: Iterable[Entry], seed: int, filter: DocumentFilter, firsts: dict[str, Skipped]
-) -> Counter[str]:
-    """Put every usable document into `pool`, and return why the others are not; `firsts` gets the first of each reason."""
-    dropped: Counter[str] = Counter()
+def _fill(pool: "_Smallest", entries: Iterable[Entry], seed: int, filter: DocumentFilter) -> Losses:
+    """Put every usable document into `pool`, and return why the others are not in it."""
+    losses = Losses()
     for entry in entries:
         if isinstance(entry, Skipped):
-            dropped[entry.reason] += 1
-            firsts.setdefault(entry.reason, entry)
+            losses.add(entry.reason, entry.source + (f" ({entry.detail})" if entry.detail else ""))
         elif not has_words(entry.text, filter.min_words):
-            dropped["too_short"] += 1
+            words = count_words(entry.text)
+            losses.add("too_short", f"{entry.source or entry.id} ({words} words)")
+            losses.words[words] += 1
         else:
             text = cut_words(entry.text, filter.max_words)
             pool.add(derive_seed("choose", seed, entry.id), _fingerprint(text), entry, text)
-    return dropped
+    return losses
 
 
 class _Passed(NamedTuple):
-    """A document that was judged, and dropped; `hash` is the one of its id."""
+    """A document that was judged, and dropped; `hash` is the one of its `id`."""
 
     hash: int
     ground: Ground
+    id: str
 
 
 def _judge(
@@ -120,20 +163,18 @@ def _judge(
         if len(kept) == wanted:
             break
         if hash in ids:
-            passed_over[fingerprint] = _Passed(hash, "duplicate_id")
+            passed_over[fingerprint] = _Passed(hash, "duplicate_id", document.id)
         elif contaminated(document.text, benchmarks):
-            passed_over[fingerprint] = _Passed(hash, "contaminated")
+            passed_over[fingerprint] = _Passed(hash, "contaminated", document.id)
         elif unlike is not None and not unlike.add(document.text):
-            passed_over[fingerprint] = _Passed(hash, "near_duplicate")
+            passed_over[fingerprint] = _Passed(hash, "near_duplicate", document.id)
         else:
             kept.append(document)
         ids.add(hash)
     return kept
 
 
-def _nothing_left(
-    available: int, read: int, dropped: Mapping[str, int], filter: DocumentFilter, firsts: Mapping[str, Skipped]
-) -> str:
+def _nothing_left(available: int, read: int, losses: Losses, filter: DocumentFilter, wanted: int) -> str:
     if available:
         return (
             f"all {available} usable documents of the corpus are held out or went into earlier rounds: "
@@ -141,20 +182,16 @@ def _nothing_left(
         )
     if not read:
         return "the corpus holds no documents: check corpus"
-    reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(dropped.items()))
-    advice = [_ADVICE[reason] for reason in dropped if reason in _ADVICE]
-    if "too_short" in dropped:
-        advice.append(f"lower filter.min_words (now {filter.min_words})")
-    lines = [f"none of the {read} texts of the corpus can be used ({reasons}): {', or '.join(advice or ['check the corpus'])}"]
-    for reason, first in sorted(firsts.items()):
-        lines.append(f"first {reason}: {first.source}" + (f" ({first.detail})" if first.detail else ""))
-    return "\n".join(lines)
+    reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(losses.counts.items()))
+    advice = ", or ".join(losses.advice(filter, wanted) or ["check the corpus"])
+    lines = [f"first {reason}: {first}" for reason, first in sorted(losses.firsts.items())]
+    return "\n".join([f"none of the {read} texts of the corpus can be used ({reasons}): {advice}", *lines])
 
 
 _ADVICE: Final = {
     "unknown_type": (
-        "read in folders are .txt, .md, .jsonl, .json (also with .gz, .bz2, .xz or .zst) and .parquet: convert files, or list "
-        "others by name or glob in corpus.paths"
+        "convert files of unknown type (read in folders are .txt, .md, .jsonl, .json, also with .gz, .bz2, .xz or .zst, and "
+        ".parquet) or list them by name or glob in corpus.paths"
     ),
     "no_text_field": "correct corpus.text_field",
     "text_not_a_string": "correct corpus.text_field: it must hold a text",

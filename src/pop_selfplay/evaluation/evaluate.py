@@ -8,7 +8,6 @@ What is finished is in the journal of the directory: a benchmark as a whole unde
 every single call. So a killed evaluation goes on where it stopped.
 """
 
-import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from pop_selfplay.evaluation.eval_dir import CachedModel, EvalDir, open_eval_dir
 from pop_selfplay.evaluation.model_spec import ModelSpec
 from pop_selfplay.evaluation.result import BenchmarkOutcome, evaluation_result
 from pop_selfplay.evaluation.suites import EvalSpec, SuiteEntry
+from pop_selfplay.interrupts import run_to_end
 from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.journal.notes import Note
 from pop_selfplay.models.base import Notice
@@ -67,7 +67,7 @@ def evaluate_in(out: Path, plan: EvalSpec, tell: Notice = lambda line: None) -> 
     if plan.against is not None and plan.against.identity == plan.model.identity:
         raise UsageError(f"{plan.model.label} and {plan.against.label} are the same model: name another, such as RUN#N")
     with open_eval_dir(out) as place:
-        result = asyncio.run(evaluate(plan, place, tell))
+        result = run_to_end(evaluate(plan, place, tell))
         write_atomically(place.path / RESULT, result.to_json())
     return result
 

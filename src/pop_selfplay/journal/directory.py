@@ -20,11 +20,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final
 
-from pop_selfplay.config import RunConfig, dump_config, load_config
-from pop_selfplay.errors import ConfigError
+from pop_selfplay.config import RunConfig, changed_settings, dump_config, load_config, parse_config
+from pop_selfplay.errors import ConfigError, JournalDamaged
 from pop_selfplay.journal.files import explain, is_locked, take_lock, write_atomically
 from pop_selfplay.journal.journal import Journal
 
+_CONFIG: Final = "config"
+"""The note of the config that the run goes by: config.yaml lies open to every editor."""
 _VERSIONED: Final = ("pop-selfplay", "torch", "transformers", "trl", "datasets", "pydantic")
 
 
@@ -135,7 +137,7 @@ class RunDirectory:
     def _take_config(self) -> None:
         """Store the current config. If it asks for other results, documents will be chosen anew."""
         stored = RunDirectory.open(self.path).config
-        if not stored.same_work(self.config):
+        if not (self._noted_config() or stored).same_work(self.config):
             with self.journal() as journal:
                 journal.forget_documents()
         if stored != self.config:
@@ -143,12 +145,47 @@ class RunDirectory:
 
     def _refuse_other_work(self) -> None:
         stored = RunDirectory.open(self.path).config
-        if not stored.same_work(self.config) and self.begun():
-            raise ConfigError(
-                f"{self.path} belongs to a run with another config; give this one its own directory, with "
-                f"--fork-from {self.path} to reuse every call that is unchanged. "
-                f"The difference:\n{_difference(stored, self.config)}"
-            )
+        begun_with = self._noted_config() or stored
+        if begun_with.same_work(self.config) or not self.begun():
+            return
+        if stored.same_work(self.config):
+            raise ConfigError(self._edited(begun_with))
+        raise ConfigError(
+            f"{self.path} belongs to a run with another config; give this one its own directory, with "
+            f"--fork-from {self.path} to reuse every call that is unchanged. "
+            f"The difference:\n{_difference(begun_with, self.config)}"
+        )
+
+    def note_config(self, journal: Journal) -> None:
+        """Note the config in the journal, so that an edit of config.yaml is found out."""
+        text = self.config.model_dump_json()
+        if journal.noted(_CONFIG) != text:
+            journal.note(_CONFIG, text)
+
+    def refuse_edited(self, journal: Journal) -> None:
+        """Raise ConfigError when config.yaml asks for another work than what the journal was made with."""
+        noted = _read_config(journal)
+        if noted is not None and not noted.same_work(self.config) and journal.begun:
+            raise ConfigError(self._edited(noted))
+
+    def _edited(self, noted: RunConfig) -> str:
+        file, changes = self.path / "config.yaml", changed_settings(noted, self.config)
+        return (
+            f"{file} was edited after the run began: {'; '.join(changes)}. Restore the old values, or start another run "
+            f"with the new ones: `pop run {file} --fork-from {self.path} --out NEW` reuses every call that is unchanged"
+        )
+
+    def _noted_config(self) -> RunConfig | None:
+        try:
+            with Journal.open_to_read(self.journal_path) as journal:
+                return _read_config(journal)
+        except JournalDamaged:
+            return None  # whoever needs the journal says so; `pop pairs` saves what it still holds
+
+
+def _read_config(journal: Journal) -> RunConfig | None:
+    noted = journal.noted(_CONFIG)
+    return None if noted is None else parse_config(json.loads(noted), f"the config noted in {journal.path}")
 
 
 def _ours(entry: Path) -> bool:

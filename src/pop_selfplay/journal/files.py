@@ -10,6 +10,7 @@ A new kind of trouble is a line in one of the tables of `explain`.
 import contextlib
 import errno
 import fcntl
+import glob
 import os
 import sqlite3
 import time
@@ -27,6 +28,10 @@ _LOCKED: Final = "another program has locked it: close that program (an open dat
 _READ_ONLY: Final = (
     "nothing can be written there; `pop status` and `pop export` still work; to resume, "
     "copy the run directory to a writable place"
+)
+_LOST: Final = (
+    "its first page is gone, and with it all that it held. The pairs and models beside it stay as they are; "
+    "`pop run {run}/config.yaml --out NEW` begins again"
 )
 _DAMAGED: Final = (
     "it is damaged. `pop export {run} --out pairs.jsonl` saves the pairs that can still be read; "
@@ -54,20 +59,32 @@ _OS_IN_THE_WAY: Final = {errno.EEXIST, errno.ENOTDIR}
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Open a file that replaces `path` when the block ends well; readers see the old file or the whole new one.
 
-    Raises JournalError when it cannot be written; whatever was at `path` before then stays as it was.
+    What killed writers of `path` left behind is removed. Raises JournalError when it cannot be written; whatever was at `path`
+    before then stays as it was.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        _remove_leftovers(path)
         with temporary.open("wb") as file:
+            with contextlib.suppress(OSError):  # some mounted stores know no locks, and are cleaned of nothing then
+                _locked(file, fcntl.LOCK_EX)  # until it has its name: so nobody takes it for a leftover
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+            temporary.replace(path)
     except OSError as error:
         raise explain(error, path, "write") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove the temporary files of `path` that nobody has open: a process that was killed holds no lock any more."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with contextlib.suppress(OSError), left.open("rb") as file:
+            if _locked(file, fcntl.LOCK_EX):
+                left.unlink()
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -103,7 +120,7 @@ def is_locked(path: Path) -> bool:
         return not _locked(lock, fcntl.LOCK_SH)
 
 
-def _locked(lock: IO[str], kind: int) -> bool:
+def _locked(lock: IO[str] | IO[bytes], kind: int) -> bool:
     """Lock and return True, unless another process is in the way."""
     try:
         fcntl.flock(lock, kind | fcntl.LOCK_NB)
@@ -129,7 +146,17 @@ def explain(error: sqlite3.Error | OSError, path: Path, doing: str) -> JournalEr
 
 def damaged(path: Path, detail: str) -> JournalDamaged:
     """Return the error for a journal at `path` that does not hold what it must; `detail` says what was found."""
-    return JournalDamaged(f"cannot read {path}: {detail}; " + _DAMAGED.format(run=path.parent))
+    advice = _DAMAGED if _has_tables(path) else _LOST
+    return JournalDamaged(f"cannot read {path}: {detail}; " + advice.format(run=path.parent))
+
+
+def _has_tables(path: Path) -> bool:
+    """Tell whether it can still be read what tables there are: without them no row of a journal can be reached."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            return bool(db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+    except sqlite3.Error:
+        return False
 
 
 def _explain_os(error: OSError, what: str) -> JournalError:

@@ -27,6 +27,7 @@ from pop_selfplay.config import (
 )
 from pop_selfplay.corpus import read_benchmarks
 from pop_selfplay.domains import Domain
+from pop_selfplay.interrupts import run_to_end
 from pop_selfplay.journal import Journal, RunDirectory
 from pop_selfplay.models import open_model
 from pop_selfplay.models.base import ChatModel
@@ -171,7 +172,7 @@ class Casting:
             async with self.open(policies, measured=measured) as cast:
                 return await self._watched(work(cast))
 
-        return asyncio.run(opened())
+        return run_to_end(opened())
 
     async def _watched(self, work: Awaitable[T]) -> T:
         async def tick() -> None:

@@ -14,11 +14,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, TypeVar
 
+from pydantic import ValidationError
+
 from pop_selfplay.config import RunConfig
 from pop_selfplay.domains import Domain, check_domain, load_domain
-from pop_selfplay.errors import ConfigError, JournalDamaged, UsageError
+from pop_selfplay.errors import ConfigError, JournalDamaged, JournalError, UsageError
 from pop_selfplay.journal import Journal, RunDirectory
-from pop_selfplay.journal.files import write_atomically
+from pop_selfplay.journal.files import explain, write_atomically
 from pop_selfplay.journal.fork import finish_fork, fork
 from pop_selfplay.journal.salvage import salvage
 from pop_selfplay.models.identity import weights_of
@@ -76,6 +78,7 @@ def open_session(
     directory = RunDirectory.open(path) if config is None else RunDirectory.create(path, config)
     with directory, directory.journal() as journal:
         session = Session(directory, journal, _kept_domain(directory, domain), observer or Unwatched())
+        directory.note_config(journal)
         if source is not None:
             fork(journal, source)
         finish_fork(journal)
@@ -88,6 +91,7 @@ def watch_session(path: Path) -> Iterator[Session]:
     """Open the run directory at `path` to read only: on a read-only disk, or while another process may be writing."""
     directory = RunDirectory.open(path)
     with Journal.open_to_read(directory.journal_path) as journal:
+        directory.refuse_edited(journal)
         yield Session(directory, journal, _read_domain(directory) or load_domain(directory.config.domain))
 
 
@@ -107,6 +111,7 @@ def read_session(path: Path, work: Callable[[Session], T]) -> T:
         whole = Path(folder) / "run.db"
         _LOG.warning("%d finished episodes can still be read", salvage(directory.journal_path, whole))
         with Journal.open_to_read(whole) as journal:
+            directory.refuse_edited(journal)
             return work(Session(directory, journal, _read_domain(directory) or load_domain(directory.config.domain)))
 
 
@@ -134,4 +139,13 @@ def _kept_domain(directory: RunDirectory, now: Domain | None) -> Domain:
 def _read_domain(directory: RunDirectory) -> Domain | None:
     if not directory.domain_path.is_file():
         return None
-    return Domain.model_validate_json(directory.domain_path.read_text(encoding="utf-8"))
+    path = directory.domain_path
+    try:
+        return Domain.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise JournalError(
+            f"{path} is damaged ({error.errors()[0]['msg']}): write it back from a copy; if domain {directory.config.domain!r} "
+            "is still as it was when the run began, remove the file, and it is written again"
+        ) from error
+    except OSError as error:
+        raise explain(error, path, "read") from error

@@ -88,6 +88,11 @@ def test_a_run_whose_best_model_is_its_start_has_nothing_to_be_evaluated(
     monkeypatch.setattr(model_spec, "best_model", lambda session: BestModel(round=0, path="pocket", best_by="self_play.greedy"))
     with pytest.raises(UsageError, match=r"no round of .*mine made a better model.*mine#1"):
         pop.evaluate(str(run), suite="gsm8k", data_dir=tmp_path)
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("What?\n", encoding="utf-8")
+    for a, b in ((str(run), f"{run}#0"), (f"{run}#0", str(run))):
+        with pytest.raises(UsageError, match=r"by what was measured so far.*mine stands for .*mine#0.*mine#1"):
+            pop.duel(a, b, judge="simulated", prompts=prompts, out=tmp_path / "duel")
 
 
 @pytest.mark.parametrize("text", ["./nowhere", "/nowhere", "runs/typo", "a/b/c", "typo#1", "org/name#0"])

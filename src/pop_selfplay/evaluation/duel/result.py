@@ -1,6 +1,5 @@
 """The figures of a duel, each with its 95 % interval over prompts."""
 
-import asyncio
 import json
 import statistics
 from collections import Counter
@@ -10,6 +9,7 @@ from typing import Final
 
 from pop_selfplay.evaluation.duel.play import Duel, Fight, play_duel
 from pop_selfplay.evaluation.eval_dir import open_eval_dir, reporting
+from pop_selfplay.interrupts import run_to_end
 from pop_selfplay.journal import Journal
 from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.models.base import Notice
@@ -65,7 +65,7 @@ def duel_in(out: Path, duel: Duel, tell: Notice = lambda line: None) -> DuelResu
     the models, and JournalError when `out` cannot be used.
     """
     with open_eval_dir(out) as place:
-        fights = asyncio.run(_played(duel, place.journal, tell))
+        fights = run_to_end(_played(duel, place.journal, tell))
         result = duel_result(duel, fights)
         lines = "".join(json.dumps(fight_row(fight), ensure_ascii=False) + "\n" for fight in fights)
         write_atomically(place.path / "items.jsonl", lines)
