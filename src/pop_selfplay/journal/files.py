@@ -151,12 +151,15 @@ def damaged(path: Path, detail: str) -> JournalDamaged:
 
 
 def _has_tables(path: Path) -> bool:
-    """Tell whether it can still be read what tables there are: without them no row of a journal can be reached."""
+    """Tell whether it can still be read what tables there are, or nothing is known of that: without them no row is reached."""
     try:
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
-            return bool(db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
-    except sqlite3.Error:
+            db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        return True  # it cannot be opened, which says nothing about what it holds
+    except sqlite3.DatabaseError:
         return False
+    return True
 
 
 def _explain_os(error: OSError, what: str) -> JournalError:
