@@ -15,10 +15,10 @@ Candidates for a comparison are found by MinHash (`text/overlap.py`), the compar
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
-from pop_selfplay.text.overlap import Hashes, banding, normalised_words, shingle_set, signature, similarity
+from pop_selfplay.text.overlap import Bands, Hashes, normalised_words, shingle_set, similarity
 
 _TEXT: Final = r"(?P<noun>text|passage|document|article|excerpt|extract|paragraph|snippet|source(?: material| text)?)s?"
 _OTHER: Final = r"(?P<other>study|report|author|authors|abstract|website|page)"
@@ -87,11 +87,10 @@ class ProblemClusters:
     def __init__(self, threshold: float) -> None:
         """Let problems be alike from a similarity of `threshold` in (0, 1] on."""
         self._threshold = threshold
-        self._bands, self._rows = banding(threshold)
+        self._bands = Bands(threshold)
         self._shingles: list[Hashes] = []
         self._ids: list[str] = []
         self._leader: list[int] = []  # union-find, towards the place that came first
-        self._met: dict[tuple[int, bytes], list[int]] = {}
 
     def add_round(self, problems: Mapping[str, str]) -> dict[str, str]:
         """Take in the problems (id → text) of one round; return the id of each that goes → the id of the one that stays."""
@@ -106,20 +105,12 @@ class ProblemClusters:
         self._shingles.append(own)
         self._leader.append(place)
         if own.size:
-            for other in self._neighbours(own, place):
+            keys = self._bands.keys(own)
+            for other in self._bands.met(keys):
                 if similarity(own, self._shingles[other]) >= self._threshold:
                     self._join(place, other)
+            self._bands.put(keys, place)
         return place
-
-    def _neighbours(self, own: Hashes, place: int) -> Sequence[int]:
-        """Return the earlier places that share a band with `own`, and leave its bands behind."""
-        rows = signature(own)[: self._bands * self._rows].reshape(self._bands, self._rows)
-        met: set[int] = set()
-        for band, row in enumerate(rows):
-            same = self._met.setdefault((band, row.tobytes()), [])
-            met.update(same)
-            same.append(place)
-        return sorted(met)
 
     def _find(self, place: int) -> int:
         while self._leader[place] != place:

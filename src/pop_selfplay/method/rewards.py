@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from pop_selfplay.method.scoring import SCORES
+from pop_selfplay.stats.agreement import pearson
 from pop_selfplay.text.words import count_words, split_words
 
 INVALID_SCORE: Final = SCORES[0]
 """The score of an answer that does not parse: the worst there is. No judge is asked."""
 _WORDS_PER_PHRASE: Final = 4
-_FLAT: Final = 1e-9
 
 
 class Shaping(NamedTuple):
@@ -80,7 +80,7 @@ def signs(groups: Sequence[Sequence[Sample]]) -> dict[str, float]:
     for name, measure in (("words", word_count), ("repetition", repetition)):
         values = [[measure(sample.completion) for sample in group] for group in scored]
         figures[name] = statistics.fmean(value for group in values for value in group)
-        related = correlation(_centred(values), rewards)
+        related = pearson(_centred(values), rewards)
         if related is not None:
             figures[f"{name}_reward"] = related
     return figures
@@ -95,13 +95,6 @@ def repetition(text: str) -> float:
     words = split_words(text)
     phrases = Counter(tuple(words[start : start + _WORDS_PER_PHRASE]) for start in range(len(words) - _WORDS_PER_PHRASE + 1))
     return 1 - len(phrases) / phrases.total() if phrases else 0.0
-
-
-def correlation(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """Return the linear correlation in [−1, 1], None where one side does not vary."""
-    if len(one) < 2 or min(statistics.pstdev(one), statistics.pstdev(other)) < _FLAT:
-        return None
-    return max(-1.0, min(1.0, statistics.correlation(one, other)))
 
 
 def _centred(groups: Sequence[Sequence[float]]) -> list[float]:

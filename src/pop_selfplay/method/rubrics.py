@@ -36,6 +36,10 @@ class Power(NamedTuple):
     difference: float
 
 
+ALIKE: Final = 0.05
+"""A criterion rates all alike where the standard deviation of its ratings is less: one in a hundred a step higher gives 0.1."""
+
+
 def criterion_power(rubric: Rubric, evaluations: Sequence[Evaluation]) -> tuple[Power, ...]:
     """Return the power of each criterion, in the rubric's order. Empty where fewer than two candidates have ratings."""
     rated = [{rating.criterion: rating.rating for rating in e.ratings} for e in evaluations if e.ratings]

@@ -7,13 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from pop_selfplay.evaluation.measure import between, comparison
 from pop_selfplay.evaluation.rounds import best_model, decisions, stopped
 from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.journal.notes import SECONDS, TRAINING
-from pop_selfplay.method.rubrics import below_median, criterion_power, verify_agreement
+from pop_selfplay.method.rubrics import ALIKE, below_median, criterion_power, verify_agreement
 from pop_selfplay.pairing import look_through, paired_problems, problem_clusters
 from pop_selfplay.records import Episode, Failure, PreferencePair, Role
 from pop_selfplay.report.page import render_page
@@ -34,9 +33,6 @@ from pop_selfplay.runs.lineage import lineage_of
 from pop_selfplay.runs.session import Session, watch_session
 from pop_selfplay.stages.refusals import last_words
 from pop_selfplay.stats.intervals import SHARES, clustered_mean
-
-ALIKE: Final = 0.05
-"""Standard deviation of ratings below which a criterion tells nobody apart: one in a hundred rated a step higher gives 0.1."""
 
 
 def write_result(session: Session, measured: Measure) -> RunResult:

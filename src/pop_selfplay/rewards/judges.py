@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import httpx2
 from pydantic import TypeAdapter, ValidationError
 
-from pop_selfplay.config import EndpointModel, LocalModel, ModelConfig, Synthesis
+from pop_selfplay.config import EndpointModel, LocalModel, ModelConfig, Synthesis, complaints
 from pop_selfplay.domains import Domain
 from pop_selfplay.errors import ConfigError, ModelRefused, ModelUnavailable
 from pop_selfplay.journal import Journal
@@ -57,9 +57,7 @@ def judge_config(judge: ModelConfig | Mapping[str, Any] | str) -> ModelConfig:
     try:
         return _ANY_MODEL.validate_python(dict(judge))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"judge {dict(judge)!r:.200} is not a model config: {where}: {first['msg']}") from error
+        raise ConfigError(f"judge {dict(judge)!r:.200} is not a model config: {complaints(error, ModelConfig)[0]}") from error
 
 
 def _served(address: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from pop_selfplay.config import ModelConfig, Synthesis
+from pop_selfplay.config import ModelConfig, Synthesis, complaints
 from pop_selfplay.domains import load_domain
 from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.judging import by_itself, find_mode
@@ -187,6 +187,4 @@ def _synthesis(base: Synthesis, scoring: str | None, max_tokens: int | None) -> 
     try:
         return Synthesis.model_validate(base.model_dump() | given)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "synthesis"
-        raise ConfigError(f"{where}: {first['msg']} (got {first['input']!r:.120})") from error
+        raise ConfigError("; ".join(complaints(error, Synthesis))) from error

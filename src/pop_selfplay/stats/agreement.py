@@ -9,8 +9,12 @@ import math
 import statistics
 from collections.abc import Sequence
 from itertools import product
+from typing import Final
 
 import numpy as np
+
+_FLAT: Final = 1e-9
+"""A standard deviation below this is the rounding of numbers that are all the same."""
 
 
 def ranks(values: Sequence[float]) -> list[float]:
@@ -37,7 +41,7 @@ def pearson(one: Sequence[float], other: Sequence[float]) -> float | None:
     """Return the linear correlation in [−1, 1]; None where one side does not vary."""
     if len(one) != len(other):
         raise ValueError(f"{len(one)} values beside {len(other)}")
-    if len(set(one)) < 2 or len(set(other)) < 2:
+    if len(one) < 2 or min(statistics.pstdev(one), statistics.pstdev(other)) < _FLAT:
         return None
     return max(-1.0, min(1.0, statistics.correlation(one, other)))
 

@@ -152,15 +152,39 @@ def banding(threshold: float) -> tuple[int, int]:
     return _PERMUTATIONS, 1
 
 
+class Bands:
+    """Locality-sensitive hashing: where the sets are that share a band, and so may be alike. Holds about 2 KB for each."""
+
+    def __init__(self, threshold: float) -> None:
+        """Let sets meet that are alike from a similarity of `threshold` in (0, 1] on, with a chance of 99 %."""
+        self._bands, self._rows = banding(threshold)
+        self._places: dict[int, list[int]] = {}
+
+    def keys(self, own: Hashes) -> list[int]:
+        """Return one number for each band of a set of at least one shingle; sets that agree in the whole band share it."""
+        rows = signature(own)[: self._bands * self._rows].reshape(self._bands, self._rows)
+        keys = np.arange(self._bands, dtype=np.uint64)
+        for row in rows.T:
+            keys = keys * BASE + row
+        return [int(key) for key in keys]
+
+    def met(self, keys: Iterable[int]) -> list[int]:
+        """Return the places, in order, that were put down under any of `keys`."""
+        return sorted({place for key in keys for place in self._places.get(key, ())})
+
+    def put(self, keys: Iterable[int], place: int) -> None:
+        for key in keys:
+            self._places.setdefault(key, []).append(place)
+
+
 class NearDuplicates:
     """A growing set of texts of which no two are alike. Holds about 3 KB for each, besides the text itself."""
 
     def __init__(self, threshold: float) -> None:
         """Let texts be near-duplicates from a similarity of `threshold` in (0, 1] on."""
-        self.threshold = threshold
-        self.bands, self.rows = banding(threshold)
+        self._threshold = threshold
+        self._bands = Bands(threshold)
         self._texts: list[str] = []
-        self._bands: dict[int, list[int]] = {}  # hash of a band: places in _texts
 
     def add(self, text: str) -> bool:
         """Take `text` in and return True, or return False if it is a near-duplicate of a text taken in before.
@@ -170,19 +194,9 @@ class NearDuplicates:
         own = shingle_set(text)
         if not own.size:
             return True
-        keys = self._keys(own)
-        met = {place for key in keys for place in self._bands.get(key, ())}
-        if any(similarity(own, shingle_set(self._texts[place])) >= self.threshold for place in met):
+        keys = self._bands.keys(own)
+        if any(similarity(own, shingle_set(self._texts[place])) >= self._threshold for place in self._bands.met(keys)):
             return False
-        for key in keys:
-            self._bands.setdefault(key, []).append(len(self._texts))
+        self._bands.put(keys, len(self._texts))
         self._texts.append(text)
         return True
-
-    def _keys(self, own: Hashes) -> list[int]:
-        """Return one number for each band, which texts share that agree in the whole band."""
-        rows = signature(own)[: self.bands * self.rows].reshape(self.bands, self.rows)
-        keys = np.arange(self.bands, dtype=np.uint64)
-        for row in rows.T:
-            keys = keys * BASE + row
-        return [int(key) for key in keys]

@@ -8,14 +8,11 @@ from typing import Final
 from pop_selfplay.evaluation.audit.findings import Detail, Family
 from pop_selfplay.evaluation.audit.probes import Played
 from pop_selfplay.evaluation.audit.sample import Material, Scored, over_problems, share_of
-from pop_selfplay.method.rubrics import criterion_power, generic_criteria, has_gold, rating_correlations
+from pop_selfplay.method.rubrics import ALIKE, criterion_power, generic_criteria, has_gold, rating_correlations
 from pop_selfplay.stats.agreement import above
 
 REDUNDANT: Final = 0.9
 """Two criteria are redundant where their ratings correlate this much or more."""
-
-ALIKE: Final = 0.05
-"""A criterion rates all alike where the standard deviation of its ratings is less; 0 but for expected values."""
 
 _SHOWN: Final = 5
 
