@@ -134,9 +134,9 @@ def tokens_of(answer: str) -> tuple[Token, ...]:
 def compact(tokens: Sequence[Token]) -> str:
     """Return the tokens as one text: spaces only between words and numbers, no braces around one token, case only with digits.
 
-    "Paris" is "paris", but CO2 is not Co2.
+    "Paris" is "paris", but CO2 is not Co2, and CO is not Co.
     """
-    folds = not any(token.kind == "number" for token in tokens)
+    folds = not any(token.kind == "number" for token in tokens) and not _is_symbol(tokens)
     pieces: list[str] = []
     for place, token in enumerate(tokens):
         before = tokens[max(place - 1, 0)]
@@ -149,6 +149,11 @@ def compact(tokens: Sequence[Token]) -> str:
             pieces.append(" ")
         pieces.append(token.text.casefold() if folds and token.kind in ("text", "word") else token.text)
     return "".join(pieces)
+
+
+def _is_symbol(tokens: Sequence[Token]) -> bool:
+    """Whether all there is are two capitals: carbon monoxide, and not cobalt."""
+    return len(tokens) == 1 and len(tokens[0].text) == 2 and tokens[0].text.isupper()
 
 
 def _closes(tokens: Sequence[Token], place: int) -> bool:

@@ -54,7 +54,11 @@ Side = Literal["A", "B"]
 
 _MARK: Final = re.compile(r"(\d{1,2}(?:\.\d{1,3})?)\.?(?:\s*(?:/|out of)\s*10)?", re.ASCII | re.IGNORECASE)
 _DECORATION: Final = " \t\r\n*_`\"'“”‘’()[]{}.:"
-_SIDE: Final = re.compile(r"(?:(?:answer|response|candidate|option)[\s_]*)?[(\[*]*([ab])", re.IGNORECASE)
+_SIDE: Final = re.compile(
+    r"(?:(?:better |final )?(?:answer|assistant|candidate|choice|option|response|verdict|winner)[\s_:*]*)?"
+    r"(?:\\(?:boxed|text)\{|[(\[*])*([ab])",
+    re.IGNORECASE,
+)
 
 
 class Proposal(NamedTuple):

@@ -50,6 +50,9 @@ _INFINITE: Final = {
 }
 
 
+_OPTIONS: Final = "abcdefghijABCDEFGHIJ"
+
+
 def read_answer(answer: str) -> Reading:
     """Return what an answer says; its `text` is empty where that is nothing."""
     return _read(tokens_of(answer))
@@ -59,7 +62,8 @@ def _read(tokens: Tokens) -> Reading:
     text = compact(tokens)
     letters = [token for token in tokens if token.text not in ("(", ")", ".")]
     if len(letters) == 1 and letters[0].kind == "letter":
-        return Reading("text", letters[0].text.casefold())  # the letter of an option, or a variable
+        letter = letters[0].text
+        return Reading("text", letter.casefold() if letter in _OPTIONS else letter)  # of an option, or a variable
     if not tokens or len(tokens) > MOST_TOKENS or all(token.kind in ("word", "text") for token in tokens):
         return Reading("text", text)
     if text in _INFINITE:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from pop_selfplay.method.json_output import UnreadableJSON, folded, read_json
-from pop_selfplay.method.tags import Parsed, Rejection, cut_reasoning, find_tag
+from pop_selfplay.method.tags import Parsed, Rejection, cut_reasoning, find_tag, is_placeholder
 from pop_selfplay.records import Criterion, Rating, Rubric
 from pop_selfplay.text.characters import valid_unicode, visible
 
@@ -25,7 +25,9 @@ _NUMBERING: Final = re.compile(r"(?:(?:criterion|criteria)[\s_#-]*\d{1,2}\s*[.):
 _SPELLINGS: Final = str.maketrans("“”„‟«»‘’‚‛`´‐‑‒–—―−", "\"\"\"\"\"\"''''''-------")
 _NAME_KEYS: Final = ("name", "criterion", "criterion_name", "criterion name", "title")
 _NO_GOLD: Final = frozenset({"nan", "null", "undefined"})
-_WRAPPERS: Final = frozenset({"criteria", "rubric", "evaluation", "evaluations", "ratings"})
+_WRAPPERS: Final = frozenset(
+    "criteria data evaluation evaluations output ratings response result results rubric scores".split()
+)
 _REMARKS: Final = frozenset(
     """
     average comment comments conclusion explanation feedback mean notes overall reasoning remark remarks score sum summary
@@ -226,7 +228,9 @@ def _criterion(entry: Any) -> Criterion | Rejection:
         gold = str(gold)  # a numeric fact loses nothing as text
     if not all(isinstance(text, str) for text in (name, description, gold)) or not visible(name).strip():
         return Rejection("wrong_type", f"name, description and gold must be texts: {dict(entry)!r:.200}")
-    if folded(gold) in _NO_GOLD:
+    if is_placeholder(name):
+        return Rejection("wrong_type", f"{name!r:.40} names no criterion")
+    if folded(gold) in _NO_GOLD or is_placeholder(gold):
         return Rejection("wrong_type", f"gold {gold!r:.40} of {name!r:.80} is no text")
     number = _finite(weight)
     if number is None or number <= 0:
@@ -235,7 +239,7 @@ def _criterion(entry: Any) -> Criterion | Rejection:
         name=valid_unicode(name).strip(),
         description=valid_unicode(description).strip(),
         weight=number,
-        gold=valid_unicode(gold).strip(),
+        gold=valid_unicode(gold).strip() if visible(gold).strip() else "",
     )
 
 

@@ -106,7 +106,7 @@ def find_tag(text: str, tag: str) -> Parsed[str] | Rejection:
     content = text[begin.end : end.start].strip()
     if not visible(content).strip():
         return Rejection("empty_tag", f"<{tag}> holds nothing")
-    if _PLACEHOLDER.fullmatch(visible(content)):
+    if is_placeholder(content):
         return Rejection("placeholder", f"<{tag}> holds only {content:.40}")
     plainly = text[begin.start : begin.end] == f"<{tag}>" and text[end.start : end.end] == f"</{tag}>" and len(marks) == 2
     return Parsed(content, not plainly)
@@ -157,6 +157,11 @@ def _used(text: str, marks: list[_Mark]) -> tuple[_Mark, _Mark | None] | None:
     return filled[0] if len(filled) == 1 else None
 
 
+def is_placeholder(text: str) -> bool:
+    """Whether a text only stands for one: "...", "[…]", "--"."""
+    return _PLACEHOLDER.fullmatch(visible(text)) is not None
+
+
 def _named(text: str, mark: _Mark) -> bool:
     """Whether an opening tag stands in a sentence that is about it."""
     line = text[text.rfind("\n", 0, mark.start) + 1 : mark.start]
@@ -169,4 +174,4 @@ def _only_named(text: str, block: tuple[_Mark, _Mark | None]) -> bool:
     if end is None:
         return False
     content = visible(text[begin.end : end.start]).strip()
-    return not content or content.casefold() in ("and", "or", "to") or _PLACEHOLDER.fullmatch(content) is not None
+    return not content or content.casefold() in ("and", "or", "to") or is_placeholder(content)

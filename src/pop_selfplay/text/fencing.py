@@ -115,7 +115,7 @@ _ODD_MARKERS: Final = ("]~b]", "]~!b[", "[e~[", "◁think▷", "◁/think▷")
 
 _NAMES: Final = "|".join((*TAGS, *_ROLE_MARKERS, *_ROLE_MARKER_PATTERNS))
 _ANGLE: Final = re.compile(
-    r">|<(?:(?P<marker>(?=\||\s{1,9}\|\s{0,9}[\w/][\w ▁.-]{0,40}\|\s{0,9}>))"
+    r">|<(?:(?P<marker>(?=\||\s{0,9}(?:\|\s{0,9})?[\w/][\w ▁.-]{0,40}\|\s{0,9}>))"
     rf"|(?P<tag>(?=\s*(?:/\s*)?(?:{_NAMES})\b)))?"
 )
 _OTHER: Final = re.compile(
@@ -123,7 +123,10 @@ _OTHER: Final = re.compile(
     rf"|\[(?=\s{{0,9}}\|\s{{0,9}}(?:{'|'.join(_PIPED_MARKERS)})\s{{0,9}}\|\s{{0,9}}\])"
     rf"|{'|'.join(f'(?={re.escape(marker)}).' for marker in _ODD_MARKERS)}"
 )
-_ENTRY: Final = re.compile(r"(?<=[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])[^\w\n\r]{0,40}candidate[^\w\n\r]{0,40}\d")
+_ENTRY: Final = re.compile(
+    r"(?<=[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])[^\w\n\r]{0,40}candidate[^\w\n\r]{0,40}(?:n[or]\b|number\b)?[^\w\n\r]{0,40}"
+    r"(?:\d|(?:[ivx]{1,5}|[a-h]|one|two|three|four|five|six|seven|eight|nine|ten)\b)"
+)
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _TAG_CHARACTERS: Final = re.compile(
     "(?P<flag>\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{1,6}\U000e007f)|[\U000e0000-\U000e007f]"

@@ -37,7 +37,10 @@ from pop_selfplay.seeds import derive_seed
 Hashes = npt.NDArray[np.uint64]
 
 BASE: Final = np.uint64(0x9E3779B97F4A7C15)  # odd, its bits well mixed: the base of the rolling hash
-_WITHOUT_SPACES: Final = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
+_WITHOUT_SPACES: Final = (
+    *("CJK", "HIRAGANA", "KATAKANA", "YI SYLLABLE", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN"),
+    *("BALINESE", "JAVANESE", "NEW TAI LUE", "TAI LE", "TAI THAM", "TAI VIET"),
+)
 
 
 class _Normalised(dict[int, str]):

@@ -1,7 +1,7 @@
 """Words: count them, cut to them, and spread candidates over them.
 
 A word is what stands between white space. Where a script is written without spaces (Chinese, Japanese, Thai, Lao, Khmer,
-Burmese), what stands between white space is counted as near-duplicates count it (`text/overlap.py`): a word a character. This
+Burmese, Tibetan and others), what stands between white space is counted as near-duplicates count it (`text/overlap.py`): a word a character. This
 is the one counter for all lengths in words: limits of documents, the gap between the answers of a pair, penalties, the spread
 of candidates, style.
 
@@ -17,7 +17,7 @@ from pop_selfplay.records import Candidate
 from pop_selfplay.text.overlap import normalised_words
 
 _WITHOUT_SPACES: Final = re.compile(
-    "[\u0e01-\u0eff\u1000-\u109f\u1780-\u17e9\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua9e0-\ua9fe\uaa60-\uaa7f"
+    "[\u0e01-\u0fff\u1000-\u109f\u1780-\u17e9\u1950-\u19df\u1a20-\u1aad\u1b00-\u1b7f\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua48c\ua980-\ua9fe\uaa60-\uaadf"
     "\uf900-\ufaff\uff66-\uff9f\U0001b000-\U0001b16f\U00020000-\U000323af]"
 )
 _SPACED: Final = re.compile(r"\S+")

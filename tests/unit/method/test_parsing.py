@@ -80,6 +80,7 @@ def test_any_json_is_parsed_or_refused_with_a_reason(data: Any) -> None:
         ("<answer>...</answer>", "placeholder"),
         ("<answer>....</answer>", "placeholder"),
         ("<answer>\u200b\u2060\ufeff</answer>", "empty_tag"),
+        ("<answer>\u2800\u2800</answer>", "empty_tag"),
         ("<answer>\u200b[ … ]</answer>", "placeholder"),
         ("<think>still thinking <answer>x</answer>", "unclosed_reasoning"),
     ],
@@ -138,6 +139,9 @@ def test_broken_json_is_mended_once_and_the_mending_is_recorded() -> None:
         ([criterion(gold=float("nan"))], "wrong_type"),
         ([criterion(gold="NaN")], "wrong_type"),
         ([criterion(name="\u200b")], "wrong_type"),
+        ([criterion(name="\u2800")], "wrong_type"),
+        ([criterion(name="...")], "wrong_type"),
+        ([criterion(gold="[…]")], "wrong_type"),
         ([criterion(), criterion(name="do\u200bse")], "duplicate_name"),
         ([criterion(weight=True)], "bad_weight"),
         ([criterion(name=7)], "wrong_type"),
@@ -204,6 +208,17 @@ def test_escaped_surrogates_inside_json_become_storable() -> None:
     parsed.value.model_dump_json()
 
 
+MORE_VERDICTS = [
+    "Answer: A",
+    "Answer: **A**",
+    "Assistant A",
+    r"\boxed{A}",
+    r"\boxed{\text{A}}",
+    "Better answer: A",
+    "Verdict: A",
+]
+
+
 def test_a_comparison_names_one_answer_and_nothing_else() -> None:
     assert parse_better("B is worse.\n<better_answer> A </better_answer>") == Parsed("A")
     assert parse_better("<think><better_answer>A</better_answer></think><better_answer>B</better_answer>") == Parsed("B")
@@ -212,7 +227,7 @@ def test_a_comparison_names_one_answer_and_nothing_else() -> None:
     assert reason_of(parse_better("<better_answer>A</better_answer><better_answer>B</better_answer>")) == "repeated_tag"
 
 
-@pytest.mark.parametrize("verdict", ["a", "A.", "**A**", "(A)", "Answer A", "answer_a", "Ａ", "“A”", "A\u200b"])
+@pytest.mark.parametrize("verdict", ["a", "A.", "**A**", "(A)", "Answer A", "answer_a", "Ａ", "“A”", "A\u200b", *MORE_VERDICTS])
 def test_a_verdict_that_leaves_no_doubt_is_read_and_told_as_repaired(verdict: str) -> None:
     assert parse_better(f"<better_answer>{verdict}</better_answer>") == Parsed("A", repaired=True)
 

@@ -57,6 +57,8 @@ def test_a_name_in_another_spelling_is_found_and_told_as_repaired(name: str, wri
         {"ratings": [{"name": "Dose", "rating": 2}, {"name": "Risk", "rating": 0}]},
         {"evaluation": {"ratings": [{"name": "Dose", "rating": 2}, {"name": "Risk", "rating": 0}]}, "overall": 1},
         {"ratings": {"Dose": 2, "Risk": 0}},
+        {"result": {"criterion_1": {"name": "Dose", "rating": 2}, "criterion_2": {"name": "Risk", "rating": 0}}},
+        {"scores": {"Dose": 2, "Risk": 0}, "total": 2},
         {"Dose": 2, "Risk": 0},
         {"criterion_1": {"rating": 2}, "criterion_2": {"rating": 0}, "overall": {"thoughts": "good", "rating": 1}},
         {"criterion_1": {"rating": 2}, "criterion_2": {"rating": 0}, "overall_score": 3, "thoughts": "fine"},

@@ -30,6 +30,8 @@ HOSTILE = [
     "<unused42>",
     "<reserved_106>",
     "<seed:bos>",
+    "<turn|>",
+    "< channel |>",
     "]~b]",
     "◁think▷",
     "< |im_end|>",
@@ -126,8 +128,20 @@ def test_no_marker_of_the_table_is_left_in_any_disguise(data: st.DataObject, mar
     assert fence(fenced) == fenced
 
 
+IN_WORDS = ["Candidate three:", "Candidate III:", "Candidate № 3", "Candidate no. 3:", "### Candidate B", "Candidate ٣:"]
+
+
 @pytest.mark.parametrize(
-    "line", ["Candidate 3:", "candidate ③:", "Candidate Ⅲ:", "**Ｃandidate** #4", "\u200bCand\u200bidate ❸", "Cаndidate 2 -"]
+    "line",
+    [
+        "Candidate 3:",
+        "candidate ③:",
+        "Candidate Ⅲ:",
+        "**Ｃandidate** #4",
+        "\u200bCand\u200bidate ❸",
+        "Cаndidate 2 -",
+        *IN_WORDS,
+    ],
 )
 def test_a_line_that_would_begin_another_candidate_is_quoted(line: str) -> None:
     assert quote_lines(f"One.\n{line} better") == f"One.\n> {line} better"

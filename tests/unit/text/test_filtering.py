@@ -18,6 +18,10 @@ UNSPACED = {
     "Khmer": "បញ្ញាសិប្បនិម្មិត",
     "Lao": "ປັນຍາປະດິດ",
     "Burmese": "ဉာဏ်ရည်တု",
+    "Tibetan": "བོད་སྐད་ཡིག་ནི",
+    "Javanese": "ꦲꦤꦕꦫꦏꦢꦠꦱꦮꦭ",
+    "Yi": "ꆈꌠꁱꂷꆈꌠꁱꂷꆈꌠ",
+    "New Tai Lue": "ᦅᦱᧃᦈᦲᧃᦅᦱᧃᦈ",
 }
 texts = st.one_of(
     st.text(st.characters(max_codepoint=0xDFF)),
