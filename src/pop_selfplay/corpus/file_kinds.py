@@ -113,10 +113,34 @@ def without_query(path: str) -> str:
     return path.split("?", 1)[0] if path.startswith(("http://", "https://")) else path
 
 
-def _open_zstd(stream: BinaryIO) -> BinaryIO:
-    import pyarrow
+class _Zstd(io.RawIOBase):
+    """What a zstd stream holds. One packed with a long window, which Arrow does not read, says how to repack it."""
 
-    return io.BufferedReader(pyarrow.CompressedInputStream(stream, "zstd"))
+    def __init__(self, stream: BinaryIO) -> None:
+        import pyarrow
+
+        self._inside = pyarrow.CompressedInputStream(stream, "zstd")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data = self._inside.read(len(buffer))
+        except OSError as error:
+            if "too much memory" in str(error):
+                raise OSError(f"{error}: it was packed by zstd --long; repack it by zstd -d --long=31, then zstd") from error
+            raise
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._inside.close()
+        super().close()
+
+
+def _open_zstd(stream: BinaryIO) -> BinaryIO:
+    return io.BufferedReader(_Zstd(stream))
 
 
 OPENERS: Final[dict[str, Callable[[BinaryIO], Any]]] = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from pop_selfplay.config import FilesCorpus, HuggingFaceCorpus
 from pop_selfplay.records import Document
@@ -20,6 +20,9 @@ Reason = Literal[
     "no_id_field",  # an id field is configured, and is missing or null
     "empty",  # nothing but white space
 ]
+
+
+_SHOWN: Final = 20  # fields of a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +47,15 @@ def to_entry(
     """
     text = row.get(config.text_field)
     if text is None:
-        return Skipped(place, "no_text_field")
+        there = ", ".join(sorted(map(str, row))[:_SHOWN])
+        return Skipped(place, "no_text_field", f"{config.text_field} is missing or null, among: {there}" if there else "")
     if isinstance(text, bytes):
         try:
             text = text.decode("utf-8")
         except UnicodeDecodeError:
             return Skipped(place, "not_utf8")
     if not isinstance(text, str):
-        return Skipped(place, "text_not_a_string")
+        return Skipped(place, "text_not_a_string", f"{config.text_field} is a {type(text).__name__}")
     if not text.strip():
         return Skipped(place, "empty")
     if config.id_field is not None:

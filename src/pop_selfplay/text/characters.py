@@ -8,10 +8,10 @@ import unicodedata
 from typing import Final
 
 HIDDEN: Final = (
-    "\\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff"
-    "\uffa0\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+    "\\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-"""The inside of a character class: format characters, joiners, fillers, the empty Braille cell, variation selectors and tag characters."""
+"""The inside of a character class: format characters, joiners, fillers, the empty Braille cell, variation selectors, tags."""
 _HIDDEN: Final = re.compile(f"[{HIDDEN}]+")
 _POSING: Final = str.maketrans(
     # Cyrillic, Greek and small capitals that look like Latin letters, and brackets that look like < and >

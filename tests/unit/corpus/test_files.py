@@ -241,6 +241,29 @@ def test_a_reader_says_what_the_decoder_said(tmp_path: Path) -> None:
     assert isinstance(entry, Skipped) and "gzip" in entry.detail.lower()
 
 
+@pytest.mark.parametrize(
+    ("row", "detail"),
+    [
+        ({"content": "x", "id": 1}, "text is missing or null, among: content, id"),
+        ({"text": None}, "text is missing or null, among: text"),
+        ({"text": {"en": "x"}}, "text is a dict"),
+        ({"text": ["x"]}, "text is a list"),
+        ({}, ""),
+    ],
+)
+def test_a_row_without_a_text_says_what_it_has(row: dict[str, object], detail: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+    (entry,) = read_documents(FilesCorpus(paths=[str(tmp_path)]))
+    assert isinstance(entry, Skipped) and entry.detail == detail
+
+
+def test_a_zstd_file_with_a_long_window_says_how_to_repack_it(tmp_path: Path) -> None:
+    # A frame by hand: magic number, a descriptor without size or checksum, a window of 2**31 bytes, one empty last block.
+    (tmp_path / "a.jsonl.zst").write_bytes(bytes.fromhex("28b52ffd 00 a8 010000"))
+    (entry,) = read_documents(FilesCorpus(paths=[str(tmp_path)]))
+    assert isinstance(entry, Skipped) and entry.reason == "unreadable" and "zstd -d --long=31" in entry.detail
+
+
 def test_a_named_file_may_hold_glob_characters(tmp_path: Path) -> None:
     (tmp_path / "a[1].txt").write_text("here")
     assert read(tmp_path / "a[1].txt")[0] == {"a[1].txt": "here"}
