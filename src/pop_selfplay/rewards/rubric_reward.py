@@ -24,6 +24,7 @@ from pop_selfplay.rewards.rubrics import Rubrics, sound
 from pop_selfplay.rewards.scoring import Graded, score_answers
 from pop_selfplay.runs.session import Session, read_session
 from pop_selfplay.stages.calls import Cast
+from pop_selfplay.text.characters import valid_unicode
 
 GENERAL_DOMAIN: Final = "instruction_following"
 
@@ -67,12 +68,12 @@ class RubricReward:
 
     def samples(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[Sample]:
         """Return the same with everything behind it: answer, score, reward and the reason where there is none."""
-        asked = self._rubrics.find(prompts, columns)
+        asked = self._asked(prompts, completions, columns)
         return self._bridge.run(partial(self._scored, asked, completions))
 
     async def score_answers(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[Sample]:
         """Return what `samples` does, from any event loop and without blocking it."""
-        asked = self._rubrics.find(prompts, columns)
+        asked = self._asked(prompts, completions, columns)
         return await asyncio.wrap_future(self._bridge.submit(partial(self._scored, asked, completions)))
 
     def close(self) -> None:
@@ -85,6 +86,11 @@ class RubricReward:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _asked(self, prompts: Sequence[Any], completions: Sequence[Any], columns: Mapping[str, Any]) -> list[Graded]:
+        if len(prompts) != len(completions):
+            raise UsageError(f"{len(completions)} completions for {len(prompts)} prompts: give one completion for each prompt")
+        return self._rubrics.find(prompts, columns)
+
     async def _scored(self, asked: Sequence[Graded], completions: Sequence[Any], cast: Cast) -> list[Sample]:
         texts = [text_of(completion) for completion in completions]
         return await score_answers(cast, asked, texts, self._round, shaping=self._shaping)
@@ -96,9 +102,9 @@ def text_of(completion: Any) -> str:
     Raises UsageError where it is neither.
     """
     if isinstance(completion, str):
-        return completion
+        return valid_unicode(completion)
     try:
-        return content_text(completion[-1]["content"])
+        return valid_unicode(content_text(completion[-1]["content"]))
     except (TypeError, KeyError, IndexError) as error:
         raise UsageError(
             f"a completion must be a text, or a conversation whose last message has content, not {completion!r:.120} "

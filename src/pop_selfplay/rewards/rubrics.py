@@ -18,6 +18,7 @@ from pop_selfplay.method.json_output import folded
 from pop_selfplay.records import Episode, Failure, Message, PreferencePair, Problem, Rubric, content_text
 from pop_selfplay.rewards.scoring import Graded
 from pop_selfplay.seeds import derive_seed
+from pop_selfplay.text.characters import valid_unicode
 
 ABOUT_THE_PAIR = ("no_spread", "length_gap")
 """Why an episode gives no pair although its problem and rubric are sound: it can still be trained on online."""
@@ -125,5 +126,5 @@ def _key(prompt: Any) -> str:
 
 def _text_of(prompt: Any) -> str:
     if isinstance(prompt, str):
-        return prompt
-    return next((content_text(turn["content"]) for turn in reversed(prompt) if turn["role"] == "user"), "")
+        return valid_unicode(prompt)
+    return valid_unicode(next((content_text(turn["content"]) for turn in reversed(prompt) if turn["role"] == "user"), ""))

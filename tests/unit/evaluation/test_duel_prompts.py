@@ -34,6 +34,21 @@ def test_a_difficulty_that_is_no_number_is_refused_with_its_row(tmp_path: Path, 
         prompts(tmp_path / "a.jsonl", content)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", 'id,prompt\n1,"never closed\n2,lost\n', "unexpected end of data"),
+        ("a.csv", "id,prompt,prompt\n1,a,b\n", "two columns have the same name"),
+        ("a.jsonl", lines({"prompt": "a"}, {"prompt": "b", "difficulty": True}), "row 2 of .*'True'"),
+        ("a.jsonl", lines({"prompt": "a"}, {"prompt": [{"role": "user", "content": None}]}), "row 2 of .*is empty"),
+        ("a.jsonl", lines({"prompt": [{"role": "user", "content": []}]}), "row 1 of .*is empty"),
+    ],
+)
+def test_what_would_lose_or_invent_a_prompt_is_refused(name: str, content: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=said):
+        prompts(tmp_path / name, content)
+
+
 def test_lone_surrogates_are_replaced(tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "half \ud83d"}]
     read = prompts(tmp_path / "a.jsonl", lines({"id": "\ud83d", "prompt": "half \ud83d smile"}, {"prompt": turns}))

@@ -122,6 +122,21 @@ def test_a_request_that_makes_no_sense_is_refused_at_once(arguments: dict[str, A
         pop.reward(**arguments)
 
 
+@pytest.mark.parametrize(("prompts", "completions"), [(["?"], []), (["?"], ["a", "b"]), ([], ["a"])])
+def test_as_many_completions_as_prompts_are_needed(
+    prompts: list[str], completions: list[str], reward: pop.RubricReward
+) -> None:
+    with pytest.raises(UsageError, match="give one completion for each prompt"):
+        reward.samples(prompts, completions, **COLUMNS)
+
+
+def test_half_a_surrogate_pair_in_prompt_and_answer_is_replaced(tmp_path: Path) -> None:
+    columns = {name: values[:1] for name, values in COLUMNS.items()}
+    with pop.reward(judge=JUDGE, journal=tmp_path / "verdicts.db") as reward:
+        (sample,) = reward.samples(["half \ud83d?"], ["<answer>two \ud83d drops</answer>"], **columns)
+    assert sample.answer == "two \ufffd drops" and sample.score is not None
+
+
 def test_a_problem_without_rubric_can_only_be_verified() -> None:
     columns = {"rubric": [""], "problem": ["1 + 1?"], "reference_answer": ["\\boxed{2}"]}
     answer = ["<answer>\\boxed{2}</answer>"]

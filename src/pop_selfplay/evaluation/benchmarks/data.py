@@ -124,7 +124,11 @@ def _json(path: Path) -> list[Any]:
 
 def _csv(path: Path) -> list[Any]:
     csv.field_size_limit(_LONGEST_FIELD)
-    rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")))
+    table = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), strict=True)
+    header = table.fieldnames or []
+    if len(set(header)) < len(header):
+        raise ValueError(f"two columns have the same name: {sorted(header)}")
+    rows = list(table)
     for number, row in enumerate(rows, 1):
         if None in row or None in row.values():
             raise ValueError(f"row {number} has more or fewer cells than the header")

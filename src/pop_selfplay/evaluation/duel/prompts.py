@@ -107,7 +107,8 @@ def _prompt(row: Mapping[str, Any], number: int, path: Path) -> DuelPrompt:
     try:
         messages = _messages(row)
         rubric = read_rubric(row.get("rubric"))
-        difficulty = None if row.get("difficulty") in (None, "") else float(row["difficulty"])
+        given = row.get("difficulty")
+        difficulty = None if given is None or given == "" else float(str(given))
         if difficulty is not None and not math.isfinite(difficulty):
             raise ValueError(f"difficulty {difficulty} is not a finite number: leave the field out where it is not known")
     except (TypeError, ValueError) as error:
@@ -115,7 +116,9 @@ def _prompt(row: Mapping[str, Any], number: int, path: Path) -> DuelPrompt:
             f"row {number} of {path} is not a prompt: it needs `prompt` (a text or messages), and may have `rubric` "
             f"(criteria) and `difficulty` (a number): {_wrong(error)}"
         ) from error
-    if not messages or messages[-1].role != "user":
+    if not messages[-1].content.strip():
+        raise ConfigError(f"row {number} of {path}: the last message of its prompt is empty")
+    if messages[-1].role != "user":
         raise ConfigError(f"row {number} of {path}: the last message of a prompt must be the user's")
     text = messages[0].content if len(messages) == 1 else "\n\n".join(f"{m.role}: {m.content}" for m in messages)
     given = row.get("id")
