@@ -23,6 +23,14 @@ FewShot = Annotated[
     int | None,
     typer.Option("--few-shot", min=0, max=MOST, help="worked examples before each question, where a benchmark has them"),
 ]
+DuelDomain = Annotated[
+    str | None,
+    typer.Option(
+        "--domain",
+        help="with --prompts: domain whose judge prompts are used with rubrics",
+        show_default="instruction_following",
+    ),
+]
 EvalOut = Annotated[Path | None, typer.Option("--out", help="directory for logs and results; for a run, its evaluation/")]
 
 
@@ -115,14 +123,7 @@ def duel(
     round_: Annotated[
         int, typer.Option("--round", min=0, max=MOST, help="with --run: the problems of this round; 0: held-out ones")
     ] = 0,
-    domain: Annotated[
-        str | None,
-        typer.Option(
-            "--domain",
-            help="with --prompts: domain whose judge prompts are used with rubrics",
-            show_default="instruction_following",
-        ),
-    ] = None,
+    domain: DuelDomain = None,
     samples: Annotated[int, typer.Option("--samples", min=1, max=MOST, help="answers of each model to each prompt")] = 1,
     temperature: Annotated[
         float, typer.Option("--temperature", min=0, help="sampling temperature of the answers; 0 is greedy")
