@@ -29,6 +29,7 @@ import os
 import platform
 import random
 import resource
+import socket
 import subprocess
 import sys
 import tempfile
@@ -150,7 +151,8 @@ def run_one(way: str, length: int, start: Path, steps: int) -> dict[str, Any]:
     command = [sys.executable, __file__, "--one", way, str(length), str(start), "--steps", str(steps)]
     environment = os.environ | {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
     if way == "reference":
-        environment |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29533"}
+        environment |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+        environment |= {"MASTER_PORT": str(free_port())}
         environment |= {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_OFFLOAD_PARAMS": "true"}
         environment |= {"FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP", "FSDP_RESHARD_AFTER_FORWARD": "true"}
         if not torch.cuda.is_available():
@@ -163,6 +165,14 @@ def run_one(way: str, length: int, start: Path, steps: int) -> dict[str, Any]:
     sys.stdout.write(json.dumps(figures) + "\n")
     sys.stdout.flush()
     return figures
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
 
 
 def measure(way: str, length: int, start: Path, steps: int) -> dict[str, Any]:
