@@ -41,13 +41,20 @@ from pop_selfplay.models.simulated.prose import prose
 from pop_selfplay.models.simulated.quality import quality
 from pop_selfplay.pairing import pairs_of
 from pop_selfplay.pocket.quickstart import PLANTS, quickstart_config
-from pop_selfplay.pocket.wording import ATTRIBUTES
-from pop_selfplay.pocket.world import World, asked, grade
+from pop_selfplay.pocket.world import ATTRIBUTES, World, asked, grade
 from pop_selfplay.records import PreferencePair, Role
 from pop_selfplay.runs.session import open_session, watch_session
 from pop_selfplay.selfplay import play_synthesis
-from pop_selfplay.stats.bootstrap import Totals, bootstrap_totals, totals_by_cluster
-from pop_selfplay.stats.intervals import SHARES, SIGNED, Estimate, clustered_mean, paired_difference
+from pop_selfplay.stats.intervals import (
+    SHARES,
+    SIGNED,
+    Estimate,
+    Totals,
+    bootstrap_totals,
+    clustered_mean,
+    paired_difference,
+    totals_by_cluster,
+)
 
 Figures = dict[str, Any]
 TrueGap = Callable[[PreferencePair], tuple[str, float] | None]

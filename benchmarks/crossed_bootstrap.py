@@ -1,7 +1,7 @@
 """Intervals where two factors are crossed: runs with several seeds that all sit the same exam about the same plants.
 
 Averaging over seeds does not make the plants more, nor the other way round; so both are drawn anew (Owen 2007, the pigeonhole
-bootstrap). For one factor see `stats/bootstrap.py`.
+bootstrap). For one factor see `stats/intervals.py`.
 """
 
 import math
@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pop_selfplay.stats.bootstrap import RESAMPLES
-from pop_selfplay.stats.intervals import Estimate
+from pop_selfplay.stats.intervals import RESAMPLES, Estimate
 
 Sums = npt.NDArray[np.float64]
 

@@ -42,8 +42,8 @@ from pop_selfplay.records import (
     Rating,
     Rubric,
 )
+from pop_selfplay.report.format import standing
 from pop_selfplay.report.result import compute_result
-from pop_selfplay.report.status import standing
 from pop_selfplay.runs.session import watch_session
 
 EPISODES, CANDIDATES = 100_000, 32

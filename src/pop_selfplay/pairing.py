@@ -25,9 +25,8 @@ from pop_selfplay.config import Pairing, RunConfig, Synthesis
 from pop_selfplay.domains import Domain
 from pop_selfplay.episode import episode_id
 from pop_selfplay.journal import Journal
-from pop_selfplay.method.problems import ProblemClusters
-from pop_selfplay.method.rubrics import below_median
-from pop_selfplay.method.scoring import SCORES
+from pop_selfplay.method.problems import ProblemClusters, below_median
+from pop_selfplay.method.rewards import SCORES
 from pop_selfplay.records import Candidate, Episode, Evaluation, Failure, Message, PreferencePair, Role
 from pop_selfplay.seeds import derive_seed
 from pop_selfplay.stages.propose import proposer_prompt

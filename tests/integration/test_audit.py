@@ -18,7 +18,7 @@ from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.models.simulated.server import serving, simulated_app
 from pop_selfplay.observer import Unwatched
-from pop_selfplay.pocket import wording
+from pop_selfplay.pocket import world as wording
 from pop_selfplay.pocket.quickstart import quickstart_config
 from pop_selfplay.pocket.world import World, truth_score
 from pop_selfplay.records import Candidate, Criterion, Document, Episode, Evaluation, Problem, Rubric

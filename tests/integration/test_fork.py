@@ -139,11 +139,11 @@ def test_a_fork_into_a_run_of_another_origin_or_into_itself_is_refused(tmp_path:
 def test_a_fork_cut_short_while_copying_is_finished_by_the_next_run(
     tmp_path: Path, asked: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pop_selfplay.journal import Journal, fork
+    from pop_selfplay.journal import Journal, salvage
 
     config = simulated_config(write_texts(tmp_path / "texts", 12))
     pop.run(config, tmp_path / "old")
-    monkeypatch.setattr(fork, "_CALLS_AT_ONCE", 50)
+    monkeypatch.setattr(salvage, "_CALLS_AT_ONCE", 50)
     inherit, batches = Journal.inherit, list[Any]()
 
     def interrupted(self: Journal, calls: Any) -> None:

@@ -23,9 +23,8 @@ from tools.pocket.generate import Generate, load_generator
 from pop_selfplay.errors import GateFailed, PopError
 from pop_selfplay.method.parsing import Parsed, parse_answer, parse_evaluation, parse_proposal, parse_rubric
 from pop_selfplay.models import POCKET_WEIGHTS
-from pop_selfplay.pocket import wording
-from pop_selfplay.pocket.wording import ATTRIBUTES, Facts, Statement
-from pop_selfplay.pocket.world import World, choose_attributes, grade, grade_against
+from pop_selfplay.pocket import world as wording
+from pop_selfplay.pocket.world import ATTRIBUTES, Facts, Statement, World, choose_attributes, grade, grade_against
 from pop_selfplay.records import Message
 
 MAX_TOKENS: Final = 96

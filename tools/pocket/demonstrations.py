@@ -14,9 +14,8 @@ from typing import Final, NamedTuple
 
 from pop_selfplay.domains import Domain, load_domain
 from pop_selfplay.judging.rating import criterion_json
-from pop_selfplay.pocket import wording
-from pop_selfplay.pocket.wording import ATTRIBUTES, Facts, Statement
-from pop_selfplay.pocket.world import World, choose_attributes, grade_against
+from pop_selfplay.pocket import world as wording
+from pop_selfplay.pocket.world import ATTRIBUTES, Facts, Statement, World, choose_attributes, grade_against
 from pop_selfplay.records import Candidate, Criterion, Message
 from pop_selfplay.text.words import spread
 

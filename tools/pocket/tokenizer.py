@@ -17,8 +17,7 @@ from tools.pocket import demonstrations
 from tools.pocket.demonstrations import NOTHING_SAID
 from transformers import PreTrainedTokenizerFast
 
-from pop_selfplay.pocket.wording import ATTRIBUTES, BRIDGES, HEDGE, LEADS, NAME_HEADS, NAME_TAILS
-from pop_selfplay.pocket.world import World
+from pop_selfplay.pocket.world import ATTRIBUTES, BRIDGES, HEDGE, LEADS, NAME_HEADS, NAME_TAILS, World
 
 PAD, BOS, USER, ASSISTANT, END = SPECIAL = ("<|pad|>", "<|bos|>", "<|user|>", "<|assistant|>", "<|end|>")
 CHAT_TEMPLATE: Final = (

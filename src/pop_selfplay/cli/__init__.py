@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 our bug, 2 wrong usage or config, 3 no usable model or a f
     commands.py  the commands that make and use a run
     simulate.py  the simulated server
     evaluate.py  pop eval, pop duel, pop audit
-    schema.py    JSON schemas of configs and results
 
 A new command is a function in one of these files, or in a file of its own that is imported below.
 """
@@ -21,11 +20,11 @@ from pop_selfplay import interrupts
 from pop_selfplay.cli import commands  # first: `pop --help` lists commands in the order in which they are imported
 
 # isort: split
-from pop_selfplay.cli import evaluate, schema, simulate
+from pop_selfplay.cli import evaluate, simulate
 from pop_selfplay.cli.app import app
 from pop_selfplay.errors import PopError
 
-__all__ = ["app", "commands", "evaluate", "main", "run", "schema", "simulate"]
+__all__ = ["app", "commands", "evaluate", "main", "run", "simulate"]
 
 _BAD_PLACES = {errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS}
 """What the file system says of a place that cannot be what the user meant; everything else it says is met where it is asked."""

@@ -1,5 +1,11 @@
-"""The commands that make and use a run, one function each. Heavy imports stay inside, so that `pop --help` answers at once."""
+"""The commands that make and use a run, one function each. Heavy imports stay inside, so that `pop --help` answers at once.
 
+`pop schema`: the JSON schemas of what users and other programs read and write.
+
+The published copies in docs/schemas/ are the output of this command. The next schema is a line in `schema_of`.
+"""
+
+import enum
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -170,8 +176,8 @@ def status(
     from rich.console import Console
 
     from pop_selfplay.evaluation.measure import comparison
+    from pop_selfplay.report.format import standing
     from pop_selfplay.report.result import compute_result
-    from pop_selfplay.report.status import standing
     from pop_selfplay.report.tables import result_tables
     from pop_selfplay.runs.session import read_session
 
@@ -195,3 +201,35 @@ def export(
     from pop_selfplay.api import export as export_run
 
     typer.echo(f"{export_run(directory, writable(out), format_):,} rows in {out}")
+
+
+class Described(enum.StrEnum):
+    """The files that have a schema."""
+
+    RESULT = "result"
+    EVAL = "eval"
+    AUDIT = "audit"
+    DUEL = "duel"
+    CONFIG = "config"
+
+
+@app.command()
+def schema(
+    of: Annotated[Described, typer.Argument(help="result.json, eval.json, audit.json, duel.json, or a run config")],
+) -> None:
+    """Print the JSON schema (draft 2020-12) of a result file or of a run config."""
+    typer.echo(schema_of(of), nl=False)
+
+
+def schema_of(of: Described) -> str:
+    """Return the JSON schema as text, with a description for each field."""
+    from pydantic.json_schema import GenerateJsonSchema
+
+    from pop_selfplay.config import RunConfig
+    from pop_selfplay.results import RESULT_FILES
+
+    if of is Described.CONFIG:
+        found = RunConfig.model_json_schema()
+    else:
+        found = RESULT_FILES[of.value].model_json_schema(mode="serialization")
+    return json.dumps({"$schema": GenerateJsonSchema.schema_dialect, **found}, indent=1, ensure_ascii=False) + "\n"

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pop_selfplay.config.validation import Config
-from pop_selfplay.config.values import Name, Place
+from pop_selfplay.config.validation import Config, Name, Place
 
 
 class FilesCorpus(Config):

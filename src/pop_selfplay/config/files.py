@@ -10,8 +10,7 @@ from pydantic import ValidationError
 
 from pop_selfplay.config.run import RunConfig
 from pop_selfplay.config.training import Training, load_installed_training
-from pop_selfplay.config.validation import complaints
-from pop_selfplay.config.values import refuse_bottomless
+from pop_selfplay.config.validation import complaints, refuse_bottomless
 from pop_selfplay.errors import ConfigError
 
 _SHOWN: Final = 120

@@ -5,8 +5,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from pop_selfplay.config.validation import Config
-from pop_selfplay.config.values import LONGEST_S, Name, Place, Seed
+from pop_selfplay.config.validation import LONGEST_S, Config, Name, Place, Seed
 from pop_selfplay.records import Role
 
 _VARIABLE: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*")

@@ -20,8 +20,7 @@ from pop_selfplay.config.corpus import (
 from pop_selfplay.config.models import OPERATIONAL, EndpointModel, ModelConfig, SimulatedModel
 from pop_selfplay.config.synthesis import Pairing, Synthesis
 from pop_selfplay.config.training import DPOTraining, Training, add_training
-from pop_selfplay.config.validation import Config
-from pop_selfplay.config.values import Place, Seed
+from pop_selfplay.config.validation import Config, Place, Seed
 from pop_selfplay.records import Role
 
 

@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pop_selfplay.config.validation import Config
-from pop_selfplay.config.values import Place
+from pop_selfplay.config.validation import Config, Place
 from pop_selfplay.errors import ConfigError
 from pop_selfplay.judging import DEFAULT, MODES, ScoringMode, find_mode
 from pop_selfplay.records import Role

@@ -15,8 +15,7 @@ from pydantic import Field, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
 from pop_selfplay.config.models import ModelConfig
-from pop_selfplay.config.validation import Config, Variants
-from pop_selfplay.config.values import Name
+from pop_selfplay.config.validation import Config, Name, Variants
 from pop_selfplay.errors import ConfigError
 
 ENTRY_POINTS: Final = "pop_selfplay.trainers"

@@ -15,8 +15,7 @@ dropping a document goes into `sampling.py`, its arithmetic into `text/`.
 from pop_selfplay.corpus.benchmarks import read_benchmarks
 from pop_selfplay.corpus.reader import read_documents
 from pop_selfplay.corpus.rows import Entry, Skipped
-from pop_selfplay.corpus.sampling import ChosenDocuments, choose
-from pop_selfplay.corpus.split import SplitDocuments, split_documents
+from pop_selfplay.corpus.sampling import ChosenDocuments, SplitDocuments, choose, split_documents
 
 __all__ = [
     "ChosenDocuments",

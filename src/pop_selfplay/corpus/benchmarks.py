@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from pop_selfplay.corpus.discovery import find_files
 from pop_selfplay.corpus.file_kinds import UNREADABLE, File
-from pop_selfplay.corpus.json_rows import BadRow, json_rows
+from pop_selfplay.corpus.rows import BadRow, json_rows
 from pop_selfplay.errors import CorpusError
 from pop_selfplay.text.overlap import CONTAMINATION_WORDS, NO_BENCHMARKS, BenchmarkIndex, index_benchmarks
 

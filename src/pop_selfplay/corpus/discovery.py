@@ -1,17 +1,134 @@
-"""Files by path, folder, glob or URL: where they are, and how their ids begin. What they hold is in `file_kinds.py`.
+"""Files behind URLs, by fsspec: s3://, gs://, https://, hf://, zip://…::…, memory:// and all else it has a driver for.
+
+A driver that is not installed (s3fs, gcsfs) is named in the error. Credentials come from where the driver looks for
+them, and from fsspec's own environment variables (FSSPEC_S3_ENDPOINT_URL). A remote file that breaks off is an error and
+not a skipped text: which documents a run works on must not depend on the network.
+
+Files by path, folder, glob or URL: where they are, and how their ids begin. What they hold is in `file_kinds.py`.
 
 In a folder, hidden files are passed over. A linked folder is followed, each real folder once. URLs are for `remote.py`.
 """
 
 import glob
+import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
+
+import fsspec.core
 
 from pop_selfplay.corpus.file_kinds import File, Kind, join, kind_of, kind_of_named, known_kind, without_query
 from pop_selfplay.errors import CorpusError
+
+
+def is_remote(given: str) -> bool:
+    """Whether `given` is a URL, and not a file of this machine (file:// is one)."""
+    return ("://" in given or "::" in given) and not given.startswith("file://") and not Path(given).exists()
+
+
+def find_remote(url: str, label: str, setting: str) -> Iterator[File]:
+    """Yield the files at `url`: a file, all in a folder but hidden ones, or those that match a glob, sorted by name.
+
+    Raises CorpusError when there is none, or when it cannot be looked up.
+    """
+    try:
+        filesystem, path = fsspec.core.url_to_fs(url)
+        found = list(_look_up(filesystem, path, label))
+    except Exception as error:  # every driver has its own errors
+        raise CorpusError(f"cannot look up {url!r}: {_words(error)}\nCorrect {setting}, or check access to it.") from error
+    if not found:
+        raise CorpusError(f"URL {url!r} matches no file, or cannot be reached: correct {setting}, or check access to it")
+    for name, id, kind in found:
+        place = without_query(filesystem.unstrip_protocol(name))
+        yield File(place, id, kind, partial(_open, filesystem, name, place))
+
+
+class _Found(NamedTuple):
+    name: str  # as the file system knows it
+    id: str
+    kind: Kind | None
+
+
+def _look_up(filesystem: Any, path: str, label: str) -> Iterator[_Found]:
+    try:
+        type_ = filesystem.info(path)["type"]
+    except FileNotFoundError:
+        type_ = "glob" if glob.has_magic(path) else "nothing"
+    if type_ == "directory":
+        yield from _inside(filesystem, path, path, label)
+    elif type_ == "file":
+        name = without_query(path).rsplit("/", 1)[-1]
+        yield _Found(path, label or name, known_kind(name, path, "the path"))
+    elif type_ == "glob":
+        parts = path.split("/")
+        root = "/".join(parts[: next(index for index, part in enumerate(parts) if glob.has_magic(part))])
+        for name, info in sorted(filesystem.glob(path, detail=True).items()):
+            if info["type"] != "directory":
+                yield _Found(name, join(label, _relative(name, root)), kind_of_named(name))
+            elif "**" not in parts:  # which matches the files inside, too
+                yield from _inside(filesystem, name, root, label)
+
+
+def _inside(filesystem: Any, folder: str, root: str, label: str) -> Iterator[_Found]:
+    for name in sorted(filesystem.find(folder)):
+        if not any(part.startswith(".") for part in _relative(name, folder).split("/")):
+            yield _Found(name, join(label, _relative(name, root)), kind_of(name))
+
+
+def _relative(name: str, root: str) -> str:
+    return name.removeprefix(root).lstrip("/")
+
+
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def _open(filesystem: Any, name: str, place: str) -> BinaryIO:
+    file = _guarded(place, partial(filesystem.open, name, "rb"))
+    return io.BufferedReader(_Stream(file, place), buffer_size=1 << 20)
+
+
+def _guarded(place: str, action: Callable[[], Any]) -> Any:
+    try:
+        return action()
+    except Exception as error:  # every driver has its own errors
+        message = f"{place} broke off while it was read: {_words(error)}\nCheck access to it, and run again."
+        raise CorpusError(message) from error
+
+
+class _Stream(io.RawIOBase):
+    """The bytes of a remote file. Whatever its driver raises becomes a CorpusError, which no reader takes for a bad file."""
+
+    def __init__(self, file: Any, place: str) -> None:
+        self._file = file
+        self._place = place
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return bool(self._file.seekable())
+
+    def readinto(self, buffer: Any) -> int:
+        data = _guarded(self._place, partial(self._file.read, len(buffer)))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(_guarded(self._place, partial(self._file.seek, offset, whence)))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
 
 
 def find_files(paths: list[str], setting: str) -> Iterator[File]:
@@ -20,7 +137,6 @@ def find_files(paths: list[str], setting: str) -> Iterator[File]:
     Raises CorpusError that names `setting`, the place in the config to correct, when a path does not exist, a glob
     matches nothing or a URL cannot be reached.
     """
-    from pop_selfplay.corpus.remote import find_remote, is_remote
 
     paths = list(dict.fromkeys(paths))
     for given, label in zip(paths, _labels(paths), strict=True):

@@ -12,8 +12,7 @@ from typing import Any, Final
 from pop_selfplay.config import FilesCorpus
 from pop_selfplay.corpus.discovery import find_files
 from pop_selfplay.corpus.file_kinds import UNREADABLE, File
-from pop_selfplay.corpus.json_rows import BadRow, json_rows
-from pop_selfplay.corpus.rows import Entry, Reason, Skipped, to_entry
+from pop_selfplay.corpus.rows import BadRow, Entry, Reason, Skipped, json_rows, to_entry
 
 _ROWS_AT_ONCE: Final = 1024
 _MAGIC: Final = {

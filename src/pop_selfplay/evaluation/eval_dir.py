@@ -26,7 +26,7 @@ from pop_selfplay.journal.files import explain, take_lock
 from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, Notice
 from pop_selfplay.records import Message, Role
 from pop_selfplay.seeds import derive_seed
-from pop_selfplay.text.characters import valid_unicode
+from pop_selfplay.text.fencing import valid_unicode
 
 JOURNAL_NAME: Final = "calls.db"
 SECONDS_BETWEEN_LINES: Final = 15.0

@@ -15,8 +15,8 @@ from pop_selfplay.method.stopping import Climb, Stop, stop_by_agreement, stop_by
 from pop_selfplay.pairing import paired
 from pop_selfplay.pocket.world import knows_truth, truth_score
 from pop_selfplay.records import Episode, PreferencePair
-from pop_selfplay.results.base import ReportedEstimate
 from pop_selfplay.results.run import BestModel, GainFigures, NoFigures, ProblemFigures, RoundDecision
+from pop_selfplay.results.training import ReportedEstimate
 from pop_selfplay.runs.lineage import path_of
 from pop_selfplay.runs.session import Session
 from pop_selfplay.seeds import derive_seed

@@ -8,7 +8,7 @@ from pop_selfplay.exports.formats import FORMATS, ExportedProblem, PairFormat, P
 from pop_selfplay.journal import RunDirectory
 from pop_selfplay.journal.pairs import read_pairs, write_rows
 from pop_selfplay.pairing import paired, pairs_of
-from pop_selfplay.rewards.rubrics import sound
+from pop_selfplay.rewards.scoring import sound
 from pop_selfplay.runs.session import Session, read_session
 
 

@@ -14,9 +14,9 @@
 A new thing to remember gets a table in schema.py or a kind of note in notes.py; a new file of a run its name in directory.py.
 """
 
-from pop_selfplay.journal.calls import CallKey, StoredCall
 from pop_selfplay.journal.directory import RunDirectory
 from pop_selfplay.journal.journal import Journal
+from pop_selfplay.journal.schema import CallKey, StoredCall
 from pop_selfplay.journal.tally import Spent, Tally
 
 __all__ = ["CallKey", "Journal", "RunDirectory", "Spent", "StoredCall", "Tally"]

@@ -16,9 +16,18 @@ from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
-from pop_selfplay.journal.calls import INHERITED_COLUMNS, STORE_CALL, CallKey, StoredCall, call_row, decode_tokens
 from pop_selfplay.journal.files import damaged, explain
-from pop_selfplay.journal.schema import column, connect, connect_to_read
+from pop_selfplay.journal.schema import (
+    INHERITED_COLUMNS,
+    STORE_CALL,
+    CallKey,
+    StoredCall,
+    call_row,
+    column,
+    connect,
+    connect_to_read,
+    decode_tokens,
+)
 from pop_selfplay.journal.tally import Spent, Tally
 from pop_selfplay.method.parsing import Rejection, parse_answer
 from pop_selfplay.records import Candidate, Completion, Document, Episode

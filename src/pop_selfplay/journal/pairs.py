@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from pop_selfplay.errors import JournalError, UsageError
 from pop_selfplay.journal.files import atomic_write
 from pop_selfplay.records import Message, PreferencePair
-from pop_selfplay.text.characters import valid_unicode
+from pop_selfplay.text.fencing import valid_unicode
 
 Format = Literal["parquet", "jsonl"]
 

@@ -1,20 +1,16 @@
-"""What can still be read of a journal, damaged or not: its rows one by one, or all of it as a sound journal elsewhere.
-
-A damaged page loses the rows on it; a damaged page of an index, or high up in a table's tree, makes others hard to reach. So
-rows are first read in one go, and from the first error on each by its number.
-"""
+"""Rows of another journal: what can still be read of a damaged one, and what a fork takes over from the run it began as."""
 
 import contextlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from pop_selfplay.errors import JournalDamaged
-from pop_selfplay.journal.calls import CALL_COLUMNS, INHERITED_COLUMNS
+from pop_selfplay.errors import JournalDamaged, UsageError
 from pop_selfplay.journal.journal import Journal
-from pop_selfplay.journal.schema import column, connect_to_read
+from pop_selfplay.journal.schema import CALL_COLUMNS, INHERITED_COLUMNS, column, connect_to_read
 
 _MISSES_AT_THE_END: Final = 20_000
 """So many row numbers in a row that give nothing count as the end of a table whose last number cannot be read."""
@@ -95,3 +91,39 @@ def _drop_broken_episodes(db: sqlite3.Connection, journal: Journal) -> int:
         except JournalDamaged:
             db.execute("DELETE FROM episodes WHERE id = ?", (id_,))
     return whole
+
+
+_CALLS_AT_ONCE: Final = 10_000
+_SOURCE: Final = "forked_from"
+_DONE: Final = "fork_copied"
+
+
+def fork(journal: Journal, source: Path) -> None:
+    """Let the run of `journal` inherit the calls of the run whose journal is at `source`, also what a damaged one still gives.
+
+    Done before, it does nothing. Raises UsageError when the run has begun by itself or is a fork of another one.
+    """
+    origin = str(source.parent.resolve())
+    noted = journal.noted(_SOURCE)
+    if noted is None and journal.tally.calls:
+        raise UsageError("this run has already begun, and not as a fork: give the fork a new directory with --out")
+    if noted not in (None, origin):
+        raise UsageError(f"this run is a fork of {noted}, not of {origin}: give the fork a new directory with --out")
+    journal.note(_SOURCE, origin)
+    finish_fork(journal)
+
+
+def finish_fork(journal: Journal) -> None:
+    """Copy the calls that the run of `journal` inherits, unless it is no fork or has them; taken up again after any kill."""
+    origin = journal.noted(_SOURCE)
+    if origin is None or journal.noted(_DONE) is not None:
+        return
+    path = Path(origin) / "run.db"
+    if not path.is_file():
+        raise UsageError(f"cannot fork from {origin}: its run.db is gone; to start without it, choose a new run directory")
+    with closing(connect_to_read(path)) as old:
+        for table in ("calls", "inherited_calls"):
+            rows = readable_rows(old, table, INHERITED_COLUMNS)
+            while batch := list(islice(rows, _CALLS_AT_ONCE)):
+                journal.inherit(batch)
+    journal.note(_DONE, "yes")

@@ -17,13 +17,12 @@ from collections.abc import Container
 from typing import Final
 
 from pop_selfplay.errors import ConfigError
-from pop_selfplay.judging.base import Judge, PromptFile, ScoringMode, voted
+from pop_selfplay.judging.base import Judge, PromptFile, ScoringMode, load_plugin, plugin_names, voted
 from pop_selfplay.judging.comparing import Anchor, ComparingMode, Pairwise
 from pop_selfplay.judging.logprob import Logprob
-from pop_selfplay.judging.plugins import load_plugin, plugin_names
 from pop_selfplay.judging.rating import PerCriterion, Pointwise, RatingMode, Ratings, ask_ratings, rubric_json
 from pop_selfplay.judging.verify import Verify
-from pop_selfplay.method.scoring import SCORES
+from pop_selfplay.method.rewards import SCORES
 
 __all__ = [
     "DEFAULT",

@@ -13,7 +13,7 @@ from typing import ClassVar, Generic, NamedTuple, TypeVar
 from pop_selfplay.judging.base import Judge, PromptFile, ScoringMode, voted
 from pop_selfplay.judging.rating import rubric_json
 from pop_selfplay.method.parsing import Marks, Parsed, Rejection, Side, parse_better, parse_marks
-from pop_selfplay.method.scoring import comparison_score, lead, win
+from pop_selfplay.method.rewards import comparison_score, lead, win
 from pop_selfplay.records import Candidate, Comparison, Evaluation, Failure, Problem, Role, Rubric
 from pop_selfplay.tasks import together
 from pop_selfplay.text.words import spread

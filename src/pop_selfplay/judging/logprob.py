@@ -12,7 +12,7 @@ from pop_selfplay.judging.base import Judge, PromptFile, voted
 from pop_selfplay.judging.rating import RatingMode, Ratings, criterion_json, joined, rubric_json
 from pop_selfplay.method.expected_rating import parse_last_rating, parse_ratings
 from pop_selfplay.method.parsing import Parsed, Rejection
-from pop_selfplay.method.schemas import ratings_schema
+from pop_selfplay.method.rubric_json import ratings_schema
 from pop_selfplay.records import Candidate, Completion, Criterion, Failure, Message, Problem, Rubric
 from pop_selfplay.tasks import together
 

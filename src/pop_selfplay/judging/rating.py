@@ -11,8 +11,8 @@ from typing import ClassVar
 
 from pop_selfplay.judging.base import Judge, PromptFile, ScoringMode, voted
 from pop_selfplay.method.parsing import Parsed, Rejection, parse_evaluation
-from pop_selfplay.method.schemas import evaluation_schema
-from pop_selfplay.method.scoring import mean_ratings, score
+from pop_selfplay.method.rewards import mean_ratings, score
+from pop_selfplay.method.rubric_json import evaluation_schema
 from pop_selfplay.records import Candidate, Completion, Criterion, Evaluation, Failure, Message, Problem, Rating, Rubric
 from pop_selfplay.tasks import together
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from pop_selfplay.judging.base import Judge, ScoringMode
-from pop_selfplay.method.scoring import SCORES
+from pop_selfplay.method.rewards import SCORES
 from pop_selfplay.records import Candidate, Evaluation, Failure, Problem, Rubric
 
 

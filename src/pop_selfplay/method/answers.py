@@ -21,8 +21,7 @@ from typing import Final
 from pop_selfplay.method.notation import LONGEST, compact, inside, tokens_of
 from pop_selfplay.method.readings import Reading, as_equation, read_answer
 from pop_selfplay.method.terms import Node, number
-from pop_selfplay.method.units import PERCENT
-from pop_selfplay.method.values import same_equation, same_expression
+from pop_selfplay.method.values import PERCENT, same_equation, same_expression
 from pop_selfplay.records import Rubric
 from pop_selfplay.text.overlap import normalised_words
 

@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from pop_selfplay.method.parsing import Parsed, Rejection
 from pop_selfplay.records import Completion, Criterion, Rating, Token
-from pop_selfplay.text.characters import valid_unicode
+from pop_selfplay.text.fencing import valid_unicode
 
 MAX_CHARACTERS: Final = 4096
 _DIGITS: Final = 4  # of a stored log-probability: far finer than a rating, and short in the journal

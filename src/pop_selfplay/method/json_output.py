@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from pop_selfplay.text.characters import visible
+from pop_selfplay.text.fencing import visible
 
 _DEEPEST: Final = 32
 _COMMANDS: Final = frozenset(

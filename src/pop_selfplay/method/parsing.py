@@ -29,7 +29,7 @@ from typing import Final, Literal, NamedTuple
 
 from pop_selfplay.method.rubric_json import MAX_CRITERIA, MAX_JSON_CHARACTERS, parse_evaluation, parse_rubric
 from pop_selfplay.method.tags import Parsed, Rejection, cut_reasoning, extract_tag, find_tag
-from pop_selfplay.text.characters import visible
+from pop_selfplay.text.fencing import visible
 
 __all__ = [
     "MAX_CRITERIA",

@@ -11,8 +11,7 @@ from typing import Final, Literal
 from pop_selfplay.method.expressions import read_expression
 from pop_selfplay.method.notation import Token, compact, tokens_of
 from pop_selfplay.method.terms import Node, Unreadable, names_in, number
-from pop_selfplay.method.units import NO_UNIT, Unit, unit_of
-from pop_selfplay.method.values import same_expression
+from pop_selfplay.method.values import NO_UNIT, Unit, same_expression, unit_of
 
 Kind = Literal["text", "value", "list", "ordered", "bracket", "union", "matrix", "equation"]
 Tokens = Sequence[Token]

@@ -1,22 +1,25 @@
-"""A rubric and an evaluation of it, out of the JSON in a completion.
+"""A rubric and an evaluation of it, out of the JSON in a completion; and the JSON schemas of both.
 
 The JSON itself is read by `json_output.py`; here its shapes, the names in it and its numbers. Reasons are those of
 `parsing.py`. What leaves no doubt is accepted and told as repaired: a wrapper around the criteria, remarks beside them, names
 that differ in their spelling alone, numbers written as text. A wrapper more goes into `_WRAPPERS`, a word for a remark into
 `_REMARKS`, another spelling of a name into `_key` or `_loose_key`.
+
+The schemas are for servers that decode by one. Thoughts come first: a schema leaves no room to think before the JSON.
 """
 
 import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from pop_selfplay.method.json_output import UnreadableJSON, folded, read_json
 from pop_selfplay.method.tags import Parsed, Rejection, cut_reasoning, find_tag, is_placeholder
 from pop_selfplay.records import Criterion, Rating, Rubric
-from pop_selfplay.text.characters import valid_unicode, visible
+from pop_selfplay.text.fencing import valid_unicode, visible
 
+JsonSchema: TypeAlias = dict[str, Any]  # as the standard has it: any JSON
 MAX_CRITERIA: Final = 5
 MAX_JSON_CHARACTERS: Final = 65_536
 _PLAIN_NUMBER: Final = re.compile(r"\d{1,15}(?:\.\d{1,15})?")
@@ -265,3 +268,40 @@ def _finite(value: Any) -> float | None:
     except OverflowError:
         return None
     return number if math.isfinite(number) else None
+
+
+_TEXT: Final[JsonSchema] = {"type": "string"}
+
+
+def _object(properties: Mapping[str, Any]) -> JsonSchema:
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def rubric_schema() -> JsonSchema:
+    """Return the schema of a rubric: thoughts, then 1 to 5 criteria with whole weights from 1 to 5."""
+    weight = {"type": "integer", "minimum": 1, "maximum": 5}
+    criterion = _object({"name": _TEXT, "gold": _TEXT, "description": _TEXT, "weight": weight})
+    criteria = {"type": "array", "items": criterion, "minItems": 1, "maxItems": MAX_CRITERIA}
+    return _object({"thoughts": _TEXT, "criteria": criteria})
+
+
+def evaluation_schema(criteria: Sequence[Criterion]) -> JsonSchema:
+    """Return the schema of an evaluation: for each of `criteria` its exact name, thoughts, and a rating of 0, 1 or 2."""
+    return _object(
+        {
+            f"criterion_{number}": _object(
+                {"name": {"enum": [criterion.name]}, "thoughts": _TEXT, "rating": {"enum": [0, 1, 2]}}
+            )
+            for number, criterion in enumerate(criteria, 1)
+        }
+    )
+
+
+def ratings_schema(count: int) -> JsonSchema:
+    """Return the schema of bare ratings: for each criterion's number, 1 to `count`, a rating of 0, 1 or 2."""
+    return _object({str(number): {"enum": [0, 1, 2]} for number in range(1, count + 1)})

@@ -8,7 +8,7 @@ into `_REASONING`, another way to name a tag without using it into `_MENTIONED`.
 import re
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from pop_selfplay.text.characters import visible
+from pop_selfplay.text.fencing import visible
 
 T = TypeVar("T")
 

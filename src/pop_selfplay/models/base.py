@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from pop_selfplay.method.schemas import JsonSchema
+from pop_selfplay.method.rubric_json import JsonSchema
 from pop_selfplay.records import Completion, Message, Role, Token
 
 __all__ = ["AnswersMany", "ChatModel", "ChatRequest", "Completion", "Notice", "Token", "complete_many"]

@@ -18,7 +18,7 @@ from pop_selfplay.errors import UsageError
 from pop_selfplay.evaluation.audit.audit import RESULT as AUDIT
 from pop_selfplay.evaluation.evaluate import EVALUATION
 from pop_selfplay.evaluation.evaluate import RESULT as EVAL
-from pop_selfplay.method.rubrics import below_median, criterion_power
+from pop_selfplay.method.problems import below_median, criterion_power
 from pop_selfplay.records import Episode, Role
 from pop_selfplay.report import eval_tables, tables
 from pop_selfplay.report.format import decimals, estimate_text

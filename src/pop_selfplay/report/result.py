@@ -12,11 +12,10 @@ from pop_selfplay.evaluation.measure import between, comparison
 from pop_selfplay.evaluation.rounds import best_model, decisions, stopped
 from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.journal.notes import SECONDS, TRAINING
-from pop_selfplay.method.rubrics import ALIKE, below_median, criterion_power, verify_agreement
+from pop_selfplay.method.problems import ALIKE, below_median, criterion_power, verify_agreement
 from pop_selfplay.pairing import look_through, paired_problems, problem_clusters
 from pop_selfplay.records import Episode, Failure, PreferencePair, Role
 from pop_selfplay.report.page import render_page
-from pop_selfplay.results.base import ReportedEstimate
 from pop_selfplay.results.run import (
     CallCost,
     CriterionFigures,
@@ -29,6 +28,7 @@ from pop_selfplay.results.run import (
     RunResult,
     Seconds,
 )
+from pop_selfplay.results.training import ReportedEstimate
 from pop_selfplay.runs.lineage import lineage_of
 from pop_selfplay.runs.session import Session, watch_session
 from pop_selfplay.stages.refusals import last_words

@@ -9,10 +9,10 @@ from pydantic import ValidationError
 
 from pop_selfplay.errors import UsageError
 from pop_selfplay.results.audit import AuditResult
-from pop_selfplay.results.base import Result
 from pop_selfplay.results.duel import DuelResult
 from pop_selfplay.results.evaluation import EvalResult
 from pop_selfplay.results.run import RunResult
+from pop_selfplay.results.training import Result
 
 AnyResult = RunResult | EvalResult | AuditResult | DuelResult
 R = TypeVar("R", RunResult, EvalResult, AuditResult, DuelResult)

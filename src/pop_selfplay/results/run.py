@@ -5,8 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from pop_selfplay.records import Record
-from pop_selfplay.results.base import Count, Number, ReportedEstimate, Result, Share, Tokens
-from pop_selfplay.results.training import TrainingFigures
+from pop_selfplay.results.training import Count, Number, ReportedEstimate, Result, Share, Tokens, TrainingFigures
 
 ByReason = dict[str, Count]
 """Short stable reason → how often."""

@@ -18,13 +18,11 @@ from pop_selfplay.judging import by_itself, find_mode
 from pop_selfplay.method.rewards import Sample, Shaping
 from pop_selfplay.pairing import paired
 from pop_selfplay.records import Role, content_text
-from pop_selfplay.rewards.bridge import Bridge
-from pop_selfplay.rewards.judges import IN_MEMORY, Judging, judge_config, open_judge
-from pop_selfplay.rewards.rubrics import Rubrics, sound
-from pop_selfplay.rewards.scoring import Graded, score_answers
+from pop_selfplay.rewards.judges import IN_MEMORY, Bridge, Judging, judge_config, open_judge
+from pop_selfplay.rewards.scoring import Graded, Rubrics, score_answers, sound
 from pop_selfplay.runs.session import Session, read_session
 from pop_selfplay.stages.calls import Cast
-from pop_selfplay.text.characters import valid_unicode
+from pop_selfplay.text.fencing import valid_unicode
 
 GENERAL_DOMAIN: Final = "instruction_following"
 

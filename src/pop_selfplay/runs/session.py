@@ -21,8 +21,7 @@ from pop_selfplay.domains import Domain, check_domain, load_domain
 from pop_selfplay.errors import ConfigError, JournalDamaged, JournalError, UsageError
 from pop_selfplay.journal import Journal, RunDirectory
 from pop_selfplay.journal.files import explain, write_atomically
-from pop_selfplay.journal.fork import finish_fork, fork
-from pop_selfplay.journal.salvage import salvage
+from pop_selfplay.journal.salvage import finish_fork, fork, salvage
 from pop_selfplay.models.identity import weights_of
 from pop_selfplay.models.model_files import refuse_adapter
 from pop_selfplay.observer import Observer, Unwatched

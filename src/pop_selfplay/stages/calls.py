@@ -14,14 +14,14 @@ from pop_selfplay.errors import RequestBroken, RequestRefused
 from pop_selfplay.journal import CallKey, Journal, StoredCall
 from pop_selfplay.method.expected_rating import compact
 from pop_selfplay.method.parsing import Parsed, Rejection
-from pop_selfplay.method.schemas import JsonSchema
+from pop_selfplay.method.rubric_json import JsonSchema
 from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, complete_many
 from pop_selfplay.records import Failure, Message, Role
 from pop_selfplay.seeds import derive_seed
 from pop_selfplay.stages.refusals import Refusals, broken_note
 from pop_selfplay.stages.reuse import Earlier
 from pop_selfplay.tasks import together
-from pop_selfplay.text.characters import valid_unicode
+from pop_selfplay.text.fencing import valid_unicode
 from pop_selfplay.text.overlap import NO_BENCHMARKS, BenchmarkIndex
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from typing import TypeVar
 from pop_selfplay.judging import Judge
 from pop_selfplay.judging.base import Rules
 from pop_selfplay.method.parsing import Parsed, Rejection
-from pop_selfplay.method.schemas import JsonSchema
+from pop_selfplay.method.rubric_json import JsonSchema
 from pop_selfplay.records import Completion, Failure, Message, Problem, Role
 from pop_selfplay.stages.calls import Cast, Question, ask_for_tokens
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from pop_selfplay.method.parsing import parse_rubric
-from pop_selfplay.method.schemas import rubric_schema
+from pop_selfplay.method.rubric_json import rubric_schema
 from pop_selfplay.records import Candidate, Document, Failure, Problem, Role, Rubric
 from pop_selfplay.stages.calls import Cast, Question, ask
 from pop_selfplay.text.fencing import quote_lines

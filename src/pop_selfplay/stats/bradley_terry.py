@@ -1,15 +1,7 @@
-"""Bradley-Terry: the strength of each player from who beat whom, with features of the games held constant where they are given.
+"""Comparisons: logistic regression, Bradley-Terry strengths on the Elo scale, and AlpacaEval's length control.
 
-    logit P(a beats b) = strength(a) − strength(b) + effects · features of the game
-
-With features of style this is the style control of Chatbot Arena and Arena-Hard: what is left of a lead when the answers of
-both sides are equally long and equally decorated. `elo.py` shows strengths on the scale of chess.
-
-Logistic regression by Newton's method: what comparisons of answers say once something else is held constant.
-
-The models that are built on it: `bradley_terry.py` (players, and features of their answers) and `length_control.py`.
-
-Strengths on the Elo scale: 400 points are odds of ten to one.
+The regression takes features of the games along, which are held constant; the length-controlled win rate is that of
+AlpacaEval 2 (arXiv 2404.04475).
 """
 
 import math
@@ -18,6 +10,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from pop_selfplay.stats.intervals import Estimate, Indices, bootstrap
 
 RIDGE: Final = 0.01
 """Keeps the strength of a player finite that won or lost everything."""
@@ -114,3 +108,61 @@ POINTS_PER_LOGIT: Final = 400 / math.log(10)
 def elo(strength: float, anchor: float = ANCHOR) -> float:
     """Return the rating of a strength in logits, where strength 0 has the rating `anchor`."""
     return anchor + POINTS_PER_LOGIT * strength
+
+
+"""Keeps coefficients finite where one side wins everything; as weak as one hundredth of a comparison."""
+
+RESAMPLES: Final = 1000
+
+
+class LengthControlled(NamedTuple):
+    """`win_rate` of A in [0, 1] with its interval; the coefficients: `length` > 0 means that longer answers are preferred."""
+
+    win_rate: Estimate
+    advantage: float
+    length: float
+    difficulty: float | None
+
+
+def length_controlled(
+    preferences: Sequence[float],
+    length_differences: Sequence[float],
+    prompts: Sequence[str],
+    *,
+    seed: int,
+    difficulties: Sequence[float] | None = None,
+    resamples: int = RESAMPLES,
+) -> LengthControlled:
+    """Return A's length-controlled win rate over comparisons, one for each element of the sequences.
+
+    `preferences` are in [0, 1], 1 where A is better; several comparisons of one of `prompts` are one cluster of the interval.
+    """
+    targets, differences = np.array(preferences, dtype=np.float64), np.array(length_differences, dtype=np.float64)
+    hard = None if difficulties is None else np.array(difficulties, dtype=np.float64)
+
+    def win_rate(indices: Indices) -> float:
+        return _win_rate(*_fit(targets[indices], differences[indices], None if hard is None else hard[indices]))
+
+    estimate = bootstrap(win_rate, prompts, seed=seed, resamples=resamples)
+    if not targets.size:
+        return LengthControlled(estimate, 0.0, 0.0, None)
+    _, coefficients = _fit(targets, differences, hard)
+    advantage, length = float(coefficients[0]), float(coefficients[1])
+    return LengthControlled(estimate, advantage, length, None if hard is None else float(coefficients[2]))
+
+
+def _fit(targets: Array, differences: Array, difficulties: Array | None) -> tuple[Array, Array]:
+    """Return the design, shape (n, 2 or 3), and its coefficients."""
+    spread = differences.std()
+    length = np.tanh(differences / spread) if spread > 1e-9 else np.zeros_like(differences)
+    columns = [np.ones_like(targets), length]
+    if difficulties is not None:
+        columns.append(difficulties - difficulties.mean())
+    design = np.stack(columns, axis=1)
+    return design, fit_logistic(design, targets, np.ones_like(targets), np.full(design.shape[1], RIDGE))
+
+
+def _win_rate(design: Array, coefficients: Array) -> float:
+    without_length = design.copy()
+    without_length[:, 1] = 0.0
+    return float(sigmoid(without_length @ coefficients).mean())

@@ -14,7 +14,7 @@ from pop_selfplay.method.rewards import Sample, Shaping
 from pop_selfplay.models.chat_template import after_opened_reasoning
 from pop_selfplay.pocket.world import knows_truth, truth_score
 from pop_selfplay.records import Role
-from pop_selfplay.rewards.bridge import Bridge
+from pop_selfplay.rewards.judges import Bridge
 from pop_selfplay.rewards.rubric_reward import text_of
 from pop_selfplay.rewards.scoring import Graded, score_answers
 from pop_selfplay.runs.session import Session

@@ -14,7 +14,7 @@ from pop_selfplay.config import EndpointModel, SimulatedModel
 from pop_selfplay.errors import ModelRefused, ModelUnavailable
 from pop_selfplay.method.expected_rating import compact, parse_ratings
 from pop_selfplay.method.parsing import Parsed, parse_rubric
-from pop_selfplay.method.schemas import rubric_schema
+from pop_selfplay.method.rubric_json import rubric_schema
 from pop_selfplay.models import open_model
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.models.simulated import SimulatedChatModel

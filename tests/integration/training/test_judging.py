@@ -8,7 +8,7 @@ from tests.integration.runs import simulated_config, write_texts
 from pop_selfplay.config import Budget, GRPOTraining, SimulatedModel
 from pop_selfplay.errors import BudgetSpent
 from pop_selfplay.pairing import paired
-from pop_selfplay.rewards.rubrics import sound
+from pop_selfplay.rewards.scoring import sound
 from pop_selfplay.runs.session import Session, open_session
 from pop_selfplay.selfplay import play_synthesis
 from pop_selfplay.training.grpo_reward import judge_of

@@ -11,7 +11,7 @@ from tests.unit.report.makers import audit_result, duel_result, eval_result, fig
 
 from pop_selfplay import __version__
 from pop_selfplay.cli import run
-from pop_selfplay.cli.schema import Described, schema_of
+from pop_selfplay.cli.commands import Described, schema_of
 from pop_selfplay.config import load_config
 
 ROOT = Path(__file__).parents[3]

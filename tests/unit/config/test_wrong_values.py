@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from pop_selfplay.cli import run
-from pop_selfplay.cli.schema import Described, schema_of
+from pop_selfplay.cli.commands import Described, schema_of
 
 SCHEMA = json.loads(schema_of(Described.CONFIG))
 UNBOUNDED = {"min_gain"}

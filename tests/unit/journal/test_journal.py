@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from pop_selfplay.episode import unfinished
 from pop_selfplay.errors import JournalDamaged, JournalError
 from pop_selfplay.journal import CallKey, Journal, StoredCall, Tally
-from pop_selfplay.journal.fork import fork
 from pop_selfplay.journal.journal import INHERITED
-from pop_selfplay.journal.salvage import salvage
+from pop_selfplay.journal.salvage import fork, salvage
 from pop_selfplay.records import (
     Candidate,
     Completion,

@@ -14,7 +14,7 @@ from pop_selfplay.domains import load_domain
 from pop_selfplay.episode import play as play_episode
 from pop_selfplay.episode import rate
 from pop_selfplay.errors import DomainError
-from pop_selfplay.method.schemas import ratings_schema
+from pop_selfplay.method.rubric_json import ratings_schema
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.records import Evaluation, Failure, Role, Token
 from tests.unit.stages.scripted import DOCUMENT, PROBLEM, RUBRIC, Scripted, candidates, play

@@ -25,8 +25,8 @@ from pop_selfplay.judging import (
     mode_names,
     register,
 )
-from pop_selfplay.judging.plugins import GROUP
-from pop_selfplay.method.scoring import SCORES
+from pop_selfplay.judging.base import GROUP
+from pop_selfplay.method.rewards import SCORES
 from pop_selfplay.records import Candidate, Evaluation, Failure, Problem, Rubric
 from tests.integration.runs import simulated_config, write_texts
 
@@ -195,7 +195,7 @@ def test_the_documentation_lists_what_a_mode_declares() -> None:
 
 BLIND = """
 from pop_selfplay.judging import ScoringMode
-from pop_selfplay.method.scoring import SCORES
+from pop_selfplay.method.rewards import SCORES
 from pop_selfplay.records import Evaluation
 
 class Mode(ScoringMode):

@@ -22,7 +22,7 @@ from pop_selfplay.method.parsing import (
     parse_rubric,
 )
 from pop_selfplay.records import Criterion
-from pop_selfplay.text.characters import valid_unicode
+from pop_selfplay.text.fencing import valid_unicode
 
 CRITERIA = (
     Criterion(name="dose", description="states the dose", weight=3, gold="two drops"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pop_selfplay.method.rubrics import below_median, criterion_power, verify_agreement
+from pop_selfplay.method.problems import below_median, criterion_power, verify_agreement
 from pop_selfplay.records import REFERENCE, Criterion, Evaluation, Rating, Rubric
 
 RUBRIC = Rubric(criteria=tuple(Criterion(name=name, description="", weight=1, gold="") for name in ("sharp", "dull")))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pop_selfplay.method.rubrics import general_name, generic_criteria, has_gold, rating_correlations
+from pop_selfplay.method.problems import general_name, generic_criteria, has_gold, rating_correlations
 from pop_selfplay.records import Criterion, Evaluation, Rating, Rubric
 
 

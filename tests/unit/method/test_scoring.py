@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pop_selfplay.method.parsing import Marks
-from pop_selfplay.method.scoring import comparison_score, lead, mean_ratings, score, win
+from pop_selfplay.method.rewards import comparison_score, lead, mean_ratings, score, win
 from pop_selfplay.records import Comparison, Criterion, Rating, Rubric
 
 

@@ -15,7 +15,7 @@ from pop_selfplay.models.base import ChatRequest, Completion, Token
 from pop_selfplay.models.endpoint import EndpointChatModel
 from pop_selfplay.models.endpoint.errors import Kind, ServerError
 from pop_selfplay.models.endpoint.http import Dropped, Response, Send
-from pop_selfplay.models.endpoint.refusals import Refused, as_error
+from pop_selfplay.models.endpoint.servers import Refused, as_error
 
 Handler = Callable[[dict[str, Any]], Response]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pop_selfplay.models.limits import Limits, PerMinute
+from pop_selfplay.models.scheduler import Limits, PerMinute
 
 
 class Clock:

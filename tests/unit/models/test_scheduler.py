@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from pop_selfplay.models.limits import Limits
-from pop_selfplay.models.scheduler import Places, Priority, Scheduler
+from pop_selfplay.models.scheduler import Limits, Places, Priority, Scheduler
 from pop_selfplay.records import Role
 
 Hold = Callable[[str, Priority, int], Coroutine[Any, Any, None]]

@@ -5,9 +5,8 @@ import re
 
 import pytest
 
-from pop_selfplay.pocket import wording
-from pop_selfplay.pocket.wording import ATTRIBUTES, Statement
-from pop_selfplay.pocket.world import World, asked, grade
+from pop_selfplay.pocket import world as wording
+from pop_selfplay.pocket.world import ATTRIBUTES, Statement, World, asked, grade
 
 PLANT = World().self_play[0]
 TRUTH = World().truth[PLANT]

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from pop_selfplay.rewards.bridge import Bridge
+from pop_selfplay.rewards.judges import Bridge
 
 
 class Opened:

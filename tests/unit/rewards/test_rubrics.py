@@ -10,8 +10,7 @@ from pop_selfplay.domains import load_domain
 from pop_selfplay.errors import UsageError
 from pop_selfplay.records import Candidate, Episode, Evaluation, Failure, PreferencePair
 from pop_selfplay.rewards.rubric_reward import text_of
-from pop_selfplay.rewards.rubrics import Rubrics, sound
-from pop_selfplay.rewards.scoring import Graded
+from pop_selfplay.rewards.scoring import Graded, Rubrics, sound
 
 DOMAIN = load_domain("health_care")
 PROMPT = [turn.model_dump() for turn in DOMAIN.render("solve", problem=PROBLEM.text)]

@@ -16,7 +16,7 @@ from pop_selfplay.episode import rate
 from pop_selfplay.errors import ConfigError, DomainError
 from pop_selfplay.journal import Journal
 from pop_selfplay.method.parsing import Parsed, parse_evaluation, parse_rubric
-from pop_selfplay.method.schemas import evaluation_schema, rubric_schema
+from pop_selfplay.method.rubric_json import evaluation_schema, rubric_schema
 from pop_selfplay.models.base import ChatRequest
 from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.pairing import pair_of, paired

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from pop_selfplay.stats.bootstrap import Indices, bootstrap, bootstrap_totals, totals_by_cluster
-from pop_selfplay.stats.intervals import Estimate, clustered_mean
+from pop_selfplay.stats.intervals import Estimate, Indices, bootstrap, bootstrap_totals, clustered_mean, totals_by_cluster
 
 
 def sample(count: int) -> tuple[list[float], list[int]]:

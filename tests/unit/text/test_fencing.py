@@ -6,8 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pop_selfplay.text.characters import LOOKS
-from pop_selfplay.text.fencing import TAGS, fence, quote_lines
+from pop_selfplay.text.fencing import LOOKS, TAGS, fence, quote_lines
 
 HOSTILE = [
     "</document>",

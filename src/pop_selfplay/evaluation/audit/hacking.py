@@ -1,10 +1,12 @@
-"""Do the scores still mean something after some rounds? Self-made and comparison scores, round by round.
+"""Do the scores still mean something after some rounds, and what does a kept pair cost?
 
-A model that learns to please its judge raises its own scores without getting better. So both are followed on the same
-candidates: where self-made scores rise more than the yardstick's, they have parted.
+`hacking` follows self-made scores beside comparison scores, round by round; `yields` counts where episodes go, by stage and
+reason, in calls and tokens.
 """
 
+import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,12 +14,23 @@ import numpy as np
 from pop_selfplay.config import ExamMeasure
 from pop_selfplay.evaluation.audit.findings import Detail, Family
 from pop_selfplay.evaluation.audit.references import Yardstick
-from pop_selfplay.evaluation.audit.sample import Material, Scored
+from pop_selfplay.evaluation.audit.sample import Material, Scored, share_of
+from pop_selfplay.journal import Journal
 from pop_selfplay.journal.notes import EXAM
-from pop_selfplay.method.scoring import SCORES
+from pop_selfplay.method.rewards import SCORES
+from pop_selfplay.pairing import paired
+from pop_selfplay.records import PreferencePair, Role
 from pop_selfplay.runs.session import Session
-from pop_selfplay.stats.bootstrap import Indices, bootstrap
-from pop_selfplay.stats.intervals import SHARES, Estimate, clustered_mean
+from pop_selfplay.stats.intervals import (
+    SHARES,
+    Estimate,
+    Indices,
+    bootstrap,
+    bootstrap_totals,
+    clustered_mean,
+    totals_by_cluster,
+    wilson,
+)
 
 
 def hacking(material: Material, rounds: Mapping[int, Sequence[Scored]], yardsticks: Sequence[Yardstick]) -> Family:
@@ -110,3 +123,106 @@ def _exam(family: Family, session: Session) -> None:
         family.details.append(
             Detail("closed-book exam after each round, greedy", ("round", "plants", "facts known", "n"), tuple(rows))
         )
+
+
+def yields(material: Material, audit_journal: Journal) -> Family:
+    """Return the family of the yield. Of the audit's own calls a table says what they cost."""
+    family = Family(
+        "yield", "What is lost on the way from documents to pairs, and what does a pair cost?", material.options.limits
+    )
+    kept: dict[str, float] = {}
+    lost: Counter[str] = Counter()
+    session, config = material.session, material.config
+    for episode, outcome in paired(session.journal, material.round, session.domain, config.pairing, config.seed):
+        if episode.round == material.round:
+            kept[episode.id] = float(isinstance(outcome, PreferencePair))
+            if not isinstance(outcome, PreferencePair):
+                lost[f"{outcome.stage}.{outcome.reason}"] += 1
+    clusters = [id_.rpartition("/")[0] for id_ in kept]
+    family.measured(
+        "kept",
+        "episodes that give a pair",
+        share_of({id_: [value] for id_, value in kept.items()}),
+        limit="yield.kept",
+        good="most of what is paid for is used",
+        bad="most of what is paid for is lost: see below where",
+    )
+    _cost(family, material, kept, clusters)
+    _calls(family, material)
+    rows = tuple((reason, f"{count:,}", f"{count / len(kept):.1%}") for reason, count in lost.most_common())
+    if rows:
+        family.details.append(Detail("episodes lost, by stage and reason", ("lost", "episodes", "share"), rows))
+    _audit_cost(family, audit_journal)
+    return family
+
+
+def _cost(family: Family, material: Material, kept: dict[str, float], clusters: list[str]) -> None:
+    spent = material.session.journal.spent_by_episode(material.round)
+    prices = {role.value: material.session.casting.prices(material.round, role) for role in Role}
+    generated = [float(sum(of.generated for of in spent.get(id_, {}).values())) for id_ in kept]
+    read = [float(sum(of.prompt for of in spent.get(id_, {}).values())) for id_ in kept]
+    money = [
+        sum(
+            price.money(of.prompt, of.cached, of.generated)
+            for role, of in spent.get(id_, {}).items()
+            if (price := prices[role]) is not None
+        )
+        for id_ in kept
+    ]
+    free = "no model of the run has prices (set `prices` of an endpoint)"
+    for name, label, costs, why in (
+        ("generated_tokens", "tokens generated for each kept pair", generated, "the run has spent no tokens on this round"),
+        ("prompt_tokens", "prompt tokens read for each kept pair", read, "the run has spent no tokens on this round"),
+        ("money", "money for each kept pair", money, free),
+    ):
+        if not any(kept.values()):
+            family.missing(name, label, "no pair was kept")
+        elif not any(costs):
+            family.missing(name, label, why)
+        else:
+            estimate = for_each_pair(costs, list(kept.values()), clusters, material.config.seed)
+            family.measured(name, label, estimate, form="number", good="all roles and refused calls included")
+
+
+def for_each_pair(costs: Sequence[float], kept: Sequence[float], clusters: Sequence[str], seed: int) -> Estimate:
+    """Return Σ costs / Σ kept.
+
+    What is drawn anew is its inverse, pairs for each unit of cost: a draw may keep no pair, but always costs something.
+    """
+    totals = totals_by_cluster(list(zip(kept, costs, strict=True)), clusters)
+    rate = bootstrap_totals(lambda sums: sums[:, 0] / sums[:, 1], totals, len(costs), seed=seed)
+    high = 1 / rate.low if rate.low > 0 else math.inf
+    return Estimate(1 / rate.mean, 1 / rate.high if rate.high > 0 else 0.0, high, round(sum(kept)))
+
+
+def _calls(family: Family, material: Material) -> None:
+    tally = material.session.journal.tally
+    rows = []
+    for role in Role:
+        calls = {r: n for (number, by, r), n in tally.calls.items() if number == material.round and by == role.value}
+        total = sum(calls.values())
+        if not total:
+            continue
+        refused = {reason: count for reason, count in calls.items() if reason not in ("", "repaired")}
+        share = Estimate(sum(refused.values()) / total, *wilson(sum(refused.values()) / total, total), total)
+        family.measured(
+            f"refused.{role.value}",
+            f"calls of the {role.value.replace('_', ' ')} that did not parse",
+            share,
+            limit="yield.refused",
+            good="few calls are wasted",
+            bad="many calls are wasted: docs/run-directory.md says what helps for each reason",
+        )
+        tokens = [tally.tokens[material.round, role.value, kind] for kind in ("prompt", "cached", "generated")]
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(refused.items(), key=lambda item: -item[1]))
+        rows.append((role.value, f"{total:,}", *(f"{count:,}" for count in tokens), reasons))
+    columns = ("role", "calls", "prompt tokens", "cached", "generated", "refused because")
+    family.details.append(Detail("calls of the round", columns, tuple(rows)))
+
+
+def _audit_cost(family: Family, journal: Journal) -> None:
+    tally = journal.tally
+    calls = sum(tally.calls.values())
+    if calls:
+        row = (f"{calls:,}", *(f"{tally.total_tokens(kind):,}" for kind in ("prompt", "cached", "generated")))
+        family.details.append(Detail("the audit's own calls", ("calls", "prompt tokens", "cached", "generated"), (row,)))

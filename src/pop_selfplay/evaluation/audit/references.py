@@ -20,7 +20,7 @@ from pop_selfplay.domains import Prompt, load_prompt
 from pop_selfplay.evaluation.audit.sample import Material, Scored
 from pop_selfplay.judging import rubric_json
 from pop_selfplay.method.parsing import parse_evaluation
-from pop_selfplay.method.scoring import score
+from pop_selfplay.method.rewards import score
 from pop_selfplay.pocket.world import knows_truth, truth_score
 from pop_selfplay.records import Candidate, Criterion, Failure, Role, Rubric
 from pop_selfplay.runs.casting import Casting

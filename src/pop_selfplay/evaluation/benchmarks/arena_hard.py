@@ -28,9 +28,8 @@ from pop_selfplay.domains import Prompt, load_prompt
 from pop_selfplay.evaluation.benchmarks.base import Item, Row, Setup, Value
 from pop_selfplay.evaluation.benchmarks.parts import ask_judge, dataset, of_own, scored
 from pop_selfplay.method.parsing import Parsed, Rejection
-from pop_selfplay.stats.bootstrap import Indices, bootstrap
 from pop_selfplay.stats.bradley_terry import Game, strengths
-from pop_selfplay.stats.intervals import SHARES, Estimate, clustered_mean
+from pop_selfplay.stats.intervals import SHARES, Estimate, Indices, bootstrap, clustered_mean
 from pop_selfplay.tasks import together
 from pop_selfplay.text.words import style_difference, style_of
 

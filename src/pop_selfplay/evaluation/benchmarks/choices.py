@@ -31,8 +31,7 @@ from inspect_evals.mmlu_pro.mmlu_pro import USER_PROMPT_TEMPLATE as MMLU_TEMPLAT
 from inspect_evals.mmlu_pro.mmlu_pro import record_to_sample as item_of_mmlu
 
 from pop_selfplay.errors import ConfigError
-from pop_selfplay.evaluation.benchmarks.base import Row, SampleScore, Setup, Value
-from pop_selfplay.evaluation.benchmarks.data import read_items
+from pop_selfplay.evaluation.benchmarks.base import Row, SampleScore, Setup, Value, read_items
 from pop_selfplay.evaluation.benchmarks.parts import dataset, no_summary, right_or_wrong
 from pop_selfplay.seeds import derive_seed
 

@@ -26,14 +26,12 @@ from inspect_ai.solver import TaskState, generate
 from inspect_evals.constants import INSPECT_EVALS_CACHE_PATH
 
 from pop_selfplay.domains import Prompt, load_prompt
-from pop_selfplay.evaluation.benchmarks.base import Item, Row, Setup, Value
-from pop_selfplay.evaluation.benchmarks.data import read_file, read_items
+from pop_selfplay.evaluation.benchmarks.base import Item, Row, Setup, Value, read_file, read_items
 from pop_selfplay.evaluation.benchmarks.parts import ask_judge, of_own, scored
 from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.method.parsing import Parsed, Rejection, extract_tag
-from pop_selfplay.stats.bootstrap import Indices, bootstrap
 from pop_selfplay.stats.bradley_terry import Game, elo, strengths
-from pop_selfplay.stats.intervals import Estimate, clustered_mean
+from pop_selfplay.stats.intervals import Estimate, Indices, bootstrap, clustered_mean
 from pop_selfplay.tasks import together
 
 read = of_own

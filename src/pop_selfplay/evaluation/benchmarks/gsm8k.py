@@ -11,8 +11,7 @@ from inspect_evals.gsm8k import gsm8k as published
 from inspect_evals.gsm8k.gsm8k import MATH_PROMPT_TEMPLATE, record_to_sample, sample_to_fewshot
 
 from pop_selfplay.errors import ConfigError
-from pop_selfplay.evaluation.benchmarks.base import Setup
-from pop_selfplay.evaluation.benchmarks.data import read_items
+from pop_selfplay.evaluation.benchmarks.base import Setup, read_items
 from pop_selfplay.evaluation.benchmarks.parts import dataset, no_summary, right_or_wrong
 
 read, summary = right_or_wrong, no_summary

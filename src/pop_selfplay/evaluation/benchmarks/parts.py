@@ -11,8 +11,7 @@ from inspect_ai.log import EvalSample
 from inspect_ai.model import ChatMessage, ChatMessageSystem, ChatMessageUser, GenerateConfig, Model
 from inspect_ai.scorer import Score, value_to_float
 
-from pop_selfplay.evaluation.benchmarks.base import Item, Row, SampleScore, Setup, Value
-from pop_selfplay.evaluation.benchmarks.data import read_items
+from pop_selfplay.evaluation.benchmarks.base import Item, Row, SampleScore, Setup, Value, read_items
 from pop_selfplay.method.parsing import Parsed, Rejection
 from pop_selfplay.records import Message
 from pop_selfplay.stats.intervals import Estimate

@@ -20,8 +20,7 @@ from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import TaskState, generate
 from inspect_evals.writingbench.writingbench import create_scoring_prompt
 
-from pop_selfplay.evaluation.benchmarks.base import Row, Setup, Value
-from pop_selfplay.evaluation.benchmarks.data import read_file
+from pop_selfplay.evaluation.benchmarks.base import Row, Setup, Value, read_file
 from pop_selfplay.evaluation.benchmarks.parts import ask_judge, dataset, no_summary, of_own, scored
 from pop_selfplay.method.parsing import Parsed, Rejection
 from pop_selfplay.records import Message

@@ -22,11 +22,11 @@ from pydantic import TypeAdapter, ValidationError
 from pop_selfplay.config import Synthesis, complaints
 from pop_selfplay.domains import Domain
 from pop_selfplay.errors import ConfigError, UsageError
-from pop_selfplay.evaluation.benchmarks.data import read_file
+from pop_selfplay.evaluation.benchmarks.base import read_file
 from pop_selfplay.records import Message, Rubric, content_text
-from pop_selfplay.rewards.rubrics import read_rubric
+from pop_selfplay.rewards.scoring import read_rubric
 from pop_selfplay.runs.session import Session, read_session
-from pop_selfplay.text.characters import valid_unicode
+from pop_selfplay.text.fencing import valid_unicode
 
 _MESSAGES: TypeAdapter[tuple[Message, ...]] = TypeAdapter(tuple[Message, ...])
 

@@ -13,7 +13,6 @@ from pop_selfplay.interrupts import run_to_end
 from pop_selfplay.journal import Journal
 from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.models.base import Notice
-from pop_selfplay.results.base import ReportedEstimate
 from pop_selfplay.results.duel import (
     CriteriaFigures,
     DuelResult,
@@ -23,8 +22,9 @@ from pop_selfplay.results.duel import (
     SideCounts,
     WinCount,
 )
+from pop_selfplay.results.training import ReportedEstimate
+from pop_selfplay.stats.bradley_terry import length_controlled
 from pop_selfplay.stats.intervals import SHARES, clustered_mean
-from pop_selfplay.stats.length_control import length_controlled
 from pop_selfplay.text.words import count_words
 
 _SHOWN_CRITERIA: Final = 20

@@ -27,18 +27,14 @@ from typing import Any, Final
 from pop_selfplay.config import EndpointModel
 from pop_selfplay.errors import ModelRefused, ModelUnavailable, RequestBroken
 from pop_selfplay.models.base import ChatRequest, Completion, Notice
-from pop_selfplay.models.endpoint.address import url_of
 from pop_selfplay.models.endpoint.dialects import dialect_of
 from pop_selfplay.models.endpoint.errors import Kind, read_error
 from pop_selfplay.models.endpoint.http import Dropped, HttpClient, Response, Send, Unusable
-from pop_selfplay.models.endpoint.n_support import PROBE, NSupport
-from pop_selfplay.models.endpoint.parameters import Parameters
-from pop_selfplay.models.endpoint.refusals import Refused, as_error
+from pop_selfplay.models.endpoint.parameters import PROBE, NSupport, Parameters
 from pop_selfplay.models.endpoint.reply import Reply, Unreadable
-from pop_selfplay.models.endpoint.retrying import Patience, Transient
-from pop_selfplay.models.endpoint.servers import Server, Servers
-from pop_selfplay.models.limits import Grant, Limits
-from pop_selfplay.models.scheduler import Places, Scheduler
+from pop_selfplay.models.endpoint.servers import Patience, Refused, Server, Servers, Transient, as_error
+from pop_selfplay.models.endpoint.wire import url_of
+from pop_selfplay.models.scheduler import Grant, Limits, Places, Scheduler
 from pop_selfplay.records import Role
 
 _LOG: Final = logging.getLogger(__name__)

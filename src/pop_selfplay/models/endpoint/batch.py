@@ -22,13 +22,12 @@ from pop_selfplay.config import EndpointModel
 from pop_selfplay.errors import ModelRefused, ModelUnavailable
 from pop_selfplay.models.base import ChatRequest, Completion, Notice
 from pop_selfplay.models.endpoint import EndpointChatModel
-from pop_selfplay.models.endpoint.address import url_of
 from pop_selfplay.models.endpoint.dialects import dialect_of
 from pop_selfplay.models.endpoint.errors import Kind, read_error
 from pop_selfplay.models.endpoint.http import Dropped, HttpClient, Response, Unusable
 from pop_selfplay.models.endpoint.reply import Unreadable, read_json
-from pop_selfplay.models.endpoint.retrying import Patience, Transient
-from pop_selfplay.models.endpoint.wire import Body
+from pop_selfplay.models.endpoint.servers import Patience, Transient
+from pop_selfplay.models.endpoint.wire import Body, url_of
 
 _LOG: Final = logging.getLogger(__name__)
 _QUIET_S: Final = 1.0

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pop_selfplay.models.base import ChatRequest, Completion, Token
 from pop_selfplay.models.chat_template import CLOSING, OPENING, after_opened_reasoning
-from pop_selfplay.text.characters import valid_unicode
+from pop_selfplay.text.fencing import valid_unicode
 
 _CUT_BY_TOKENS: Final = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
 _HALF_AN_ANSWER: Final = frozenset({"content_filter", "content-filter", "safety", "recitation", "error", "refusal"})

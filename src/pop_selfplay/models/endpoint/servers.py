@@ -1,7 +1,6 @@
-"""The servers behind one endpoint: replicas of each other. Which one a call goes to, and which of them are down.
+"""The servers behind one endpoint: replicas of each other. Who a call goes to, who is down, what is tried again.
 
-All calls of an episode go to one replica, because their prompts begin alike and it has these beginnings in its prefix cache. A
-new episode goes to the one with the least load. Only when an episode's replica is down does it move.
+A refusal ends what its kind says (errors.py); what heals is waited out with growing pauses, within the patience of the config.
 """
 
 import asyncio
@@ -12,8 +11,10 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from pop_selfplay.models.limits import Clock
-from pop_selfplay.models.scheduler import Scheduler
+from pop_selfplay.config import EndpointModel
+from pop_selfplay.errors import ModelError, ModelRefused, ModelUnavailable, RequestRefused
+from pop_selfplay.models.endpoint.errors import Kind, ServerError, is_absent
+from pop_selfplay.models.scheduler import Clock, Scheduler
 
 _REMEMBERED: Final = 20_000
 _QUIET_S: Final = 5.0
@@ -118,3 +119,122 @@ class Servers:
     def others_up(self, than: Server) -> bool:
         """Tell whether a call that found `than` down may find another one up."""
         return any(server is not than and not server.down for server in self._servers)
+
+
+class Refused(Exception):
+    """The server understood and does not answer this request; another try would not help."""
+
+    def __init__(self, url: str, error: ServerError) -> None:
+        super().__init__(error.words)
+        self.url, self.error = url, error
+
+
+def as_error(refused: Refused, config: EndpointModel, *, has_answered: bool, needs: str) -> ModelError:
+    """Return what `refused` means. `has_answered`: the server has answered anything before; `needs` as Parameters tells it."""
+    error = refused.error
+    said = f"{refused.url} answered HTTP {error.status}: {error.words}"
+    match error.kind:
+        case Kind.TOO_LONG:
+            return RequestRefused(
+                f"{said}; it is longer than the server accepts: lower synthesis.*.max_tokens or filter.max_words, or serve the "
+                "model with a longer context"
+            )
+        case Kind.CONTENT:
+            return RequestRefused(f"{said}; the server refuses the content of this request")
+        case Kind.NO_MONEY:
+            what = ModelUnavailable if has_answered or error.status == 429 else ModelRefused
+            return what(f"{said}; add credit, then resume with `pop run DIR`")
+        case Kind.PARAMETER if needs:
+            return RequestRefused(f"{said}; {needs}", about_request=False)
+        case Kind.PARAMETER | Kind.SYSTEM_ROLE | Kind.UNKNOWN:
+            settings = "if this is about a parameter, see model.omit, model.rename and model.extra_body"
+            return RequestRefused(f"{said}; {settings}", about_request=False)
+    return ModelRefused(f"{said}; {_advice(refused.url, error, config)}")
+
+
+def _advice(url: str, error: ServerError, config: EndpointModel) -> str:
+    if error.kind is Kind.BAD_KEY:
+        what = "check the permissions of the key" if error.status == 403 else "check the key"
+        if config.api_key_env is None:
+            return f"{what}: model.api_key_env names no environment variable with a key"
+        return f"{what} in the environment variable {config.api_key_env}"
+    if error.kind is Kind.WRONG_MODEL:
+        v1 = "" if "/v1/" in url else ", which for most servers ends in /v1,"
+        return f"check model.base_url{v1} and that the server has the model {config.model!r}"
+    return "check model.base_url and model.model"
+
+
+_FIRST_WAIT_S: Final = 0.5
+_LONGEST_WAIT_S: Final = 30.0
+_TRIES_BEFORE_PROBE: Final = 8
+
+
+class Transient(Exception):
+    """A failure that another try may heal.
+
+    `retry_after_s` is how long the server asked us to wait; `throttled` that it said 429; `absent` that it is still loading, or
+    a proxy says that nobody is behind it; `from_model` that it was reached and failed on this very call; `unreachable` that
+    there was not even a connection.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float = 0.0,
+        throttled: bool = False,
+        absent: bool = False,
+        from_model: bool = False,
+        unreachable: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.retry_after_s, self.throttled, self.absent, self.from_model = retry_after_s, throttled, absent, from_model
+        self.unreachable = unreachable
+
+    @classmethod
+    def of(cls, error: ServerError) -> "Transient":
+        """Return the failure that a server's refusal of kind overload or broken is."""
+        return cls(
+            f"HTTP {error.status}: {error.words}",
+            retry_after_s=error.retry_after_s,
+            throttled=error.status == 429,
+            absent=is_absent(error),
+            from_model=error.kind is Kind.BROKEN,
+        )
+
+
+class Patience:
+    """When to try one call again: jittered exponential back-off within `patience_s` of its first failure.
+
+    The last wait is cut so that the last try comes as patience ends, whatever back-off or Retry-After say.
+    """
+
+    def __init__(self, patience_s: float, *, clock: Clock = time.monotonic) -> None:
+        self._patience_s, self._clock = patience_s, clock
+        self._since = float("inf")
+        self.tries = 0
+
+    @property
+    def spent_s(self) -> float:
+        return max(0.0, self._clock() - self._since)
+
+    @property
+    def ended(self) -> bool:
+        return self.spent_s >= self._patience_s
+
+    def failed(self) -> None:
+        """Note that a try failed."""
+        self.tries += 1
+        self._since = min(self._since, self._clock())
+
+    def doubts(self, error: Transient) -> bool:
+        """Tell whether it is time to find out if the failures are this request's own, and not the server's."""
+        if error.throttled or error.unreachable:
+            return False
+        return self.ended or (error.from_model and self.tries % _TRIES_BEFORE_PROBE == 0)
+
+    def wait_s(self, error: Transient) -> float:
+        """Return how long to wait for the next try."""
+        back_off = random.uniform(0, min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** min(self.tries, 10)))
+        # Jitter comes on top of Retry-After: else all callers that were refused together come back together.
+        return min(error.retry_after_s + back_off, max(0.0, self._patience_s - self.spent_s))

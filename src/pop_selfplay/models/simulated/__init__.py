@@ -23,8 +23,8 @@ from pop_selfplay.config import SimulatedModel
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.models.simulated.drafts import Draft, draft_for, probable_ratings
 from pop_selfplay.models.simulated.faults import spoil, spoiled_by
-from pop_selfplay.models.simulated.prefix_cache import CHARACTERS_PER_TOKEN
 from pop_selfplay.models.simulated.prose import LENGTHS, Lengths, prose
+from pop_selfplay.models.simulated.timing import CHARACTERS_PER_TOKEN
 from pop_selfplay.records import Message, Role
 
 _CUT_AT: Final = 20

@@ -35,7 +35,7 @@ class Draft:
         return "\n".join([self.thoughts, *parts] if self.thoughts else parts)
 
     def render_by_schema(self) -> str:
-        """Return the completion as a server decodes it by a JSON schema: bare, its thoughts inside (method/schemas.py)."""
+        """Return the completion as a server decodes it by a JSON schema: bare, its thoughts inside (method/rubric_json.py)."""
         (tag, body), *_ = self.blocks
         return json.dumps({"thoughts": self.thoughts, "criteria": self.items}) if tag == "rubric" else body
 

@@ -12,8 +12,7 @@ from typing import Any, Final
 
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.models.simulated import SimulatedChatModel
-from pop_selfplay.models.simulated.prefix_cache import blocks_of
-from pop_selfplay.models.simulated.timing import Batch, Machine, Sequence
+from pop_selfplay.models.simulated.timing import Batch, Machine, Sequence, blocks_of
 from pop_selfplay.records import Role
 
 _COUNTED: Final = ("completions", "generated_tokens", "prompt_tokens", "cached_tokens")

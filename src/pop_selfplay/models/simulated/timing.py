@@ -1,22 +1,51 @@
 """When a server that batches continuously would be done: pure, event driven, in simulated seconds.
 
-The machine works in steps. Each step gives every decoding sequence one token, and takes a fixed time and a little more for each
-of them. While prompts are to be read, each step also reads a chunk of the first one, and takes longer by that. A sequence
-occupies a slot from the moment its prompt's turn comes until its last token; who finds no slot free waits in line. The start of
-a prompt that was read before comes from the prefix cache.
-
-Between two events (a prompt read, a sequence done) nothing changes, so time moves from event to event, and by fractions of a
-step where somebody arrives or looks in between.
+Beside it what such a server remembers of the prompts it has read: blocks of tokens, each known together with all before it.
 """
 
 import heapq
 import itertools
 import math
-from collections import deque
+from collections import OrderedDict, abc, deque
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from pop_selfplay.models.simulated.prefix_cache import BLOCK_TOKENS, PrefixCache
+BLOCK_TOKENS: Final = 16
+CHARACTERS_PER_TOKEN: Final = 4
+_BLOCK_CHARACTERS: Final = BLOCK_TOKENS * CHARACTERS_PER_TOKEN
+
+
+def blocks_of(text: str) -> tuple[int, ...]:
+    """Return one number for each full block of `text`: equal for two texts just as far as they begin alike."""
+    blocks, before = [], 0
+    for start in range(0, len(text) - _BLOCK_CHARACTERS + 1, _BLOCK_CHARACTERS):
+        before = hash((before, text[start : start + _BLOCK_CHARACTERS]))
+        blocks.append(before)
+    return tuple(blocks)
+
+
+class PrefixCache:
+    """The blocks used last, at most `capacity` of them."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._blocks: OrderedDict[int, None] = OrderedDict()
+
+    def reuse(self, blocks: abc.Sequence[int]) -> int:
+        """Return how many of the first `blocks` were held, up to the first that was not. From now on all of them are."""
+        held, unbroken = 0, True
+        for block in blocks:
+            unbroken = unbroken and block in self._blocks
+            held += unbroken
+            self._blocks[block] = None
+            self._blocks.move_to_end(block)
+        while len(self._blocks) > self._capacity:
+            self._blocks.popitem(last=False)
+        return held
+
+    def clear(self) -> None:
+        self._blocks.clear()
+
 
 _LEAST_CHUNK_TOKENS: Final = 64
 _ALMOST: Final = 1e-9

@@ -26,8 +26,7 @@ from pop_selfplay.models.base import ChatRequest, Completion, Notice
 from pop_selfplay.models.chat_template import template_opens_reasoning
 from pop_selfplay.models.endpoint import EndpointChatModel
 from pop_selfplay.models.model_files import expanded
-from pop_selfplay.models.vllm_server.gpu_sharing import GPUClaim, gpu_sharing_here
-from pop_selfplay.models.vllm_server.process import VllmProcess
+from pop_selfplay.models.vllm_server.process import GPUClaim, VllmProcess, gpu_sharing_here
 
 T = TypeVar("T")
 

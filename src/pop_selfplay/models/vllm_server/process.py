@@ -1,4 +1,7 @@
-"""One `vllm serve` process of our own: its command, its log, how it is started, waited for and stopped."""
+"""One `vllm serve` process of our own: its command, its log, how it is started, waited for and stopped.
+
+Servers of one run that share a GPU take turns, because each one takes nearly all its memory.
+"""
 
 import asyncio
 import contextlib
@@ -10,6 +13,10 @@ import socket
 import subprocess
 import sys
 import time
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +27,57 @@ from pop_selfplay.errors import ModelRefused, ModelUnavailable
 from pop_selfplay.models.chat_template import DEFAULT_TEMPLATE
 from pop_selfplay.models.model_files import expanded
 from pop_selfplay.models.vllm_server import watchdog
+
+
+@dataclass(eq=False)
+class GPUClaim:
+    """What one server claims: the GPUs it uses (None: all), how to stop it, and how many calls it has now."""
+
+    gpus: frozenset[int] | None
+    stop: Callable[[], Awaitable[None]]
+    calls: int = 0
+
+    def shares_with(self, other: "GPUClaim") -> bool:
+        return self.gpus is None or other.gpus is None or bool(self.gpus & other.gpus)
+
+
+class GPUSharing:
+    """All claims in one event loop."""
+
+    def __init__(self) -> None:
+        self._holders: list[GPUClaim] = []
+        self._changed = asyncio.Condition()
+
+    @asynccontextmanager
+    async def held(self, claim: GPUClaim) -> AsyncIterator[None]:
+        """Hold `claim` for one call: wait while others use its GPUs, and stop those that only occupy them."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: not any(other.calls for other in self._rivals(claim)))
+            for rival in self._rivals(claim):
+                await rival.stop()
+                self._holders.remove(rival)
+            if claim not in self._holders:
+                self._holders.append(claim)
+            claim.calls += 1
+        try:
+            yield
+        finally:
+            claim.calls -= 1
+            if not claim.calls:
+                async with self._changed:
+                    self._changed.notify_all()
+
+    def _rivals(self, claim: GPUClaim) -> Sequence[GPUClaim]:
+        return [other for other in self._holders if other is not claim and other.shares_with(claim)]
+
+
+_SHARING: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, GPUSharing]] = weakref.WeakKeyDictionary()
+
+
+def gpu_sharing_here() -> GPUSharing:
+    """Return who shares GPUs in the running event loop."""
+    return _SHARING.setdefault(asyncio.get_running_loop(), GPUSharing())
+
 
 _LOOK_S: Final = 0.25
 _STOP_S: Final = 25.0

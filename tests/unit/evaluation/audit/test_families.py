@@ -20,15 +20,12 @@ from tests.unit.evaluation.audit.makers import (
 
 from pop_selfplay.config import Prices
 from pop_selfplay.evaluation.audit.bias import bias
-from pop_selfplay.evaluation.audit.diversity import diversity
-from pop_selfplay.evaluation.audit.gap import gap
-from pop_selfplay.evaluation.audit.hacking import hacking
-from pop_selfplay.evaluation.audit.modes import modes
+from pop_selfplay.evaluation.audit.diversity import diversity, rubrics
+from pop_selfplay.evaluation.audit.gap import gap, modes
+from pop_selfplay.evaluation.audit.hacking import hacking, yields
 from pop_selfplay.evaluation.audit.probes import Order, Played, Rewritten
 from pop_selfplay.evaluation.audit.references import SecondOpinion, Yardstick, verified
-from pop_selfplay.evaluation.audit.rubrics import rubrics
 from pop_selfplay.evaluation.audit.sample import Material, Options, Scored, per_problem
-from pop_selfplay.evaluation.audit.yields import yields
 from pop_selfplay.journal import CallKey, Journal, StoredCall
 from pop_selfplay.records import Completion, Criterion, Episode, Evaluation, Failure, Problem, Rubric
 from pop_selfplay.stats.agreement import best_worst

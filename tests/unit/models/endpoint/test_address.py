@@ -5,8 +5,8 @@ from pydantic import ValidationError
 
 from pop_selfplay.config import EndpointModel
 from pop_selfplay.errors import ModelRefused
-from pop_selfplay.models.endpoint.address import url_of
 from pop_selfplay.models.endpoint.dialects import OPENAI
+from pop_selfplay.models.endpoint.wire import url_of
 
 
 @pytest.fixture(autouse=True)

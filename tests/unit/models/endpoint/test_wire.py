@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pop_selfplay.method.schemas import evaluation_schema, ratings_schema, rubric_schema
+from pop_selfplay.method.rubric_json import evaluation_schema, ratings_schema, rubric_schema
 from pop_selfplay.models.endpoint.wire import typed
 from pop_selfplay.records import Criterion
 

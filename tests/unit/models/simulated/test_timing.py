@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from pop_selfplay.models.simulated.prefix_cache import BLOCK_TOKENS, PrefixCache, blocks_of
-from pop_selfplay.models.simulated.timing import Batch, Machine, Sequence
+from pop_selfplay.models.simulated.timing import BLOCK_TOKENS, Batch, Machine, PrefixCache, Sequence, blocks_of
 
 SMALL = Machine(
     step_base_s=0.02, step_per_sequence_s=0.001, slots=2, prefill_tokens_per_s=1000, chunk_tokens=100, cached_blocks=100

@@ -7,9 +7,8 @@ from tools.pocket import demonstrations
 from tools.pocket.demonstrations import pocket_domain
 
 from pop_selfplay.method.parsing import Parsed, parse_answer, parse_evaluation, parse_proposal, parse_rubric
-from pop_selfplay.pocket import wording
-from pop_selfplay.pocket.wording import Statement
-from pop_selfplay.pocket.world import World, asked, grade_against
+from pop_selfplay.pocket import world as wording
+from pop_selfplay.pocket.world import Statement, World, asked, grade_against
 
 WORLD = World()
 SEEDS = range(40)

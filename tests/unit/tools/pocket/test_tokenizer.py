@@ -7,9 +7,8 @@ import pytest
 from tools.pocket import demonstrations
 from tools.pocket.tokenizer import atoms, build_tokenizer, values
 
-from pop_selfplay.pocket import wording
-from pop_selfplay.pocket.wording import ATTRIBUTES, NAME_HEADS, NAME_TAILS, Statement
-from pop_selfplay.pocket.world import World
+from pop_selfplay.pocket import world as wording
+from pop_selfplay.pocket.world import ATTRIBUTES, NAME_HEADS, NAME_TAILS, Statement, World
 
 WORLD = World()
 
