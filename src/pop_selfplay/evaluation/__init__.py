@@ -7,7 +7,8 @@
     evaluate.py     `pop eval`: public benchmarks (benchmarks/, suites.py) through inspect_ai (inspect_adapter.py), result.py
     duel/           `pop duel`: two models, the same prompts, and a judge
     audit/          `pop audit`: can the training signal of a run be trusted?
-    model_spec.py, cached_model.py, eval_dir.py   how models are named; stored calls; the directory of an evaluation
+    model_spec.py   how models are named
+    eval_dir.py     the directory of an evaluation, and a model whose calls are kept there
 
 A measure asks the same fixed questions of the model before and after, so that differences are paired. The next one gets its
 own file, a config type in `config/` and a branch in `measure.py`.

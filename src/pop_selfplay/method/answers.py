@@ -9,9 +9,8 @@ text, once markup, case and white space are gone. These readings are conventions
 - values in a bare list, in a set, or with "or" or ± may stand in any order; in brackets, and words, they may not
 - `4210_5` is in base 5: equal only to the same digits in the same base
 
-Answers that should earn nothing: refusals, and answers that hold the rubric.
-
-Both are told by stated rules, so they miss some and may wrong a few; what counts is how often, and whether such answers win.
+And which answers should earn nothing: refusals, and answers that hold the rubric. Both are told by stated rules, which miss
+some and may wrong a few; what counts is how often, and whether such answers win. The next such sign is a function here.
 """
 
 import re

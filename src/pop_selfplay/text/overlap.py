@@ -1,15 +1,13 @@
-"""Texts as words, and words as shingles: what contamination and near-duplicates are found by.
+"""Do texts overlap? Texts as words and runs of words; contamination by benchmarks; near-duplicates.
 
 Normalisation: Unicode NFKC, case folded; letters, digits and their marks make words, everything else stands between
 words; invisible format characters vanish. Scripts written without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese)
 count one word a character. So case, punctuation, markup signs, white space and ligatures make no difference.
 
-Does a text repeat a benchmark? It does when it shares 13 words in a row with it (GPT-3, arXiv 2005.14165, appendix C).
+Contamination: a text repeats a benchmark when it shares 13 words in a row with it (GPT-3, arXiv 2005.14165, appendix C).
+A benchmark text shorter than 13 words finds nothing: so few words occur by chance.
 
-Words are compared as `text/overlap.py` normalises them. A benchmark text shorter than 13 words finds nothing: so few
-words occur by chance.
-
-Texts that say nearly the same: found by MinHash and locality-sensitive hashing, confirmed by exact comparison.
+Near-duplicates are found by MinHash and locality-sensitive hashing (`Bands`), and confirmed by exact comparison.
 
 How alike two texts are is the Jaccard similarity of their sets of shingles, five words each: the share of the shingles
 in either text that both have. In a text of 100 words, one changed word leaves 0.90, two leave 0.81, three 0.73.

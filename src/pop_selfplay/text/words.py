@@ -1,11 +1,11 @@
-"""Words: count them, cut to them, and spread candidates over them.
+"""Words: count them, cut to them, and spread candidates over them; and the style of an answer.
 
 A word is what stands between white space. Where a script is written without spaces (Chinese, Japanese, Thai, Lao, Khmer,
 Burmese, Tibetan and others), what stands between white space is counted as near-duplicates count it (`text/overlap.py`): a word
 a character. This is the one counter for all lengths in words: limits of documents, the gap between the answers of a pair,
 penalties, the spread of candidates, style.
 
-The style of an answer in four numbers, as Arena-Hard's style control counts it, and how two answers differ in it.
+Style is four numbers, as Arena-Hard's style control counts them, and how two answers differ in them.
 """
 
 import re
