@@ -46,7 +46,7 @@ def test_a_local_directory_is_served_for_a_benchmark_and_the_run_reports_it(run:
     result = pop.evaluate(str(run), suite=str(suite), data_dir=data)
     (row,) = result.benchmarks
     assert (result.model, result.against) == ("run#1", "run#0") and (row.lost.base, row.lost.model) == ({}, {})
-    assert row.figures["accuracy"].difference == pop.ReportedEstimate(mean=0.0, low=-0.489891, high=0.489891, n=4)
+    assert row.figures["accuracy"].difference == pop.ReportedEstimate(mean=0.0, low=-0.75036, high=0.75036, n=4)
     log = read_eval_log(str(run / "evaluation" / row.logs.model))
     assert log.eval.model == "pop/run#1" and log.samples and all(sample.output.completion for sample in log.samples)
     page = (run / "report.html").read_text(encoding="utf-8")

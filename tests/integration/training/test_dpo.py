@@ -146,7 +146,7 @@ def test_a_model_that_is_broken_from_the_start_is_told(
     tmp_path: Path, make_model: Callable[..., str], make_tokenizer: Callable[..., Any], make_pairs: MakePairs
 ) -> None:
     start = make_model(tmp_path / "start", make_tokenizer(), weight=math.nan)
-    with pytest.raises(TrainingError, match="no number before training"):
+    with pytest.raises(TrainingError, match="not a number before training"):
         train_dpo(make_pairs(8), start, tmp_path / "out", DPOTraining(dpo=FAST, held_out_share=0.5), seed=1)
     with pytest.raises(TrainingError, match="the loss became nan at step 1 of 1"):
         train_dpo(make_pairs(8), start, tmp_path / "out", DPOTraining(dpo=FAST, held_out_share=0), seed=1)

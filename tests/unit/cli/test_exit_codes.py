@@ -112,7 +112,7 @@ def test_init_writes_a_config_that_loads_and_never_overwrites(tmp_path: Path, ca
 
 def test_every_error_has_the_exit_code_that_its_tree_promises() -> None:
     tree = dict(re.findall(r"─ (\w+) +(\d)", errors.__doc__ or ""))
-    assert len(tree) == 16
+    assert len(tree) == 17
     for name, code in tree.items():
         assert getattr(errors, name).exit_code == int(code), name
 
