@@ -1,11 +1,11 @@
-"""Documents in: read them (`reader.py`), choose the ones a run works on (`sampling.py`), split them by round (`split.py`).
+"""Documents in: read them (`reader.py`), choose them and split them by round (`sampling.py`).
 
     entries = read_documents(config.corpus)
     choice = choose(entries, seed=config.seed, count=4096, filter=config.filter)
 
 Reading is streamed and choosing keeps only what it may choose, so a corpus can be far larger than memory. A text that
-cannot be used is a `Skipped` with a reason, and is counted. Files come from `discovery.py` (this machine) and `remote.py`
-(URLs), compressed or not (`file_kinds.py`); JSON of every shape is read by `json_rows.py`, benchmark files for the
+cannot be used is a `Skipped` with a reason, and is counted. Files come from `discovery.py` (this machine and URLs), compressed
+or not (`file_kinds.py`); JSON of every shape is read by `rows.py`, benchmark files for the
 contamination check by `benchmarks.py`.
 
 A new source of documents gets a file beside `files.py`, a config type and a line in `reader.py`; a new ground for

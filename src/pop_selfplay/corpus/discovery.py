@@ -6,7 +6,7 @@ not a skipped text: which documents a run works on must not depend on the networ
 
 Files by path, folder, glob or URL: where they are, and how their ids begin. What they hold is in `file_kinds.py`.
 
-In a folder, hidden files are passed over. A linked folder is followed, each real folder once. URLs are for `remote.py`.
+In a folder, hidden files are passed over. A linked folder is followed, each real folder once. URLs are opened by fsspec.
 """
 
 import glob

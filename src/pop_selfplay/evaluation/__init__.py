@@ -4,7 +4,7 @@
     rounds.py       after each round: does another one still help, and which model is the result
     closed_book.py  the exam: closed-book questions with exactly known answers (the pocket world)
     self_judged.py  held-out documents of any corpus, judged by the starting model with its own rubrics
-    evaluate.py     `pop eval`: public benchmarks (benchmarks/, suites.py) through inspect_ai (inspect_adapter.py), result.py
+    evaluate.py     `pop eval`: public benchmarks (benchmarks/, suites.py) through inspect_ai (inspect_adapter.py)
     duel/           `pop duel`: two models, the same prompts, and a judge
     audit/          `pop audit`: can the training signal of a run be trusted?
     model_spec.py   how models are named

@@ -8,7 +8,7 @@ One evaluation: every benchmark of a suite on the model and on the one it is com
 
     for the base, then the model:
         for each benchmark:  items → answers → scores        (benchmarks/, run by inspect_ai)
-    paired differences with bootstrap intervals               (result.py)
+    paired differences with bootstrap intervals               (below)
 
 What is finished is in the journal of the directory: a benchmark as a whole under the settings it ran with, and before that
 every single call. So a killed evaluation goes on where it stopped.

@@ -1,13 +1,11 @@
 """The run directory: what was done, durably, so that nothing finished is ever done again.
 
     journal.py    one row per model call and per finished episode
-    calls.py      what a call was for and what came of it, as a row
-    schema.py     the SQLite tables, and how the file is opened to write or to read
+    schema.py     the SQLite tables, a call as a row, and how the file is opened to write or to read
     notes.py      what is noted under a key, with its type
     tally.py      counts of calls, tokens and episodes, for live views and status
     directory.py  the directory itself: resolved config, lock, file names
     files.py      atomic writes, locks, and what goes wrong on a disk, in words
-    fork.py       a new run that takes over the calls of another one
     salvage.py    what a damaged journal still holds
     pairs.py      preference pairs, and rows of any kind, to Parquet and JSONL, and pairs from them
 

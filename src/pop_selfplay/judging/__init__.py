@@ -1,11 +1,10 @@
 """How candidates are scored: one class per scoring mode, and the table of all of them.
 
-    base.py       what a mode declares, and how it asks its judge
+    base.py       what a mode declares, and how it asks its judge; modes from installed packages
     rating.py     one answer at a time: pointwise (the paper's way) and per_criterion
     logprob.py    the same by bare ratings, as expected values over the judge's tokens
     comparing.py  two answers at a time, in both orders: pairwise and anchor
     verify.py     no judge: the final answer is compared with the reference's
-    plugins.py    modes from installed packages
 
 A new mode is a class in a file here and a line in `MODES`; outside of this package it is a class and a call of `register`, or
 an entry point. Nobody else knows a mode by its name: a room that has to know something about modes asks the class.

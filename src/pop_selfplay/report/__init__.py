@@ -5,7 +5,6 @@
     eval_tables.py  the figures of an evaluation, a duel and an audit on the terminal
     page.py         the figures and some episodes as one static page, report.html; page.html.jinja is its template
     live.py         what is going on right now
-    status.py       how far the run is, in one line: `pop status`
     format.py       how a figure with its interval is written, in all of these
 
 A new figure is a field in results/, computed in `result.py` and shown from there by the others.

@@ -53,7 +53,7 @@ class RubricReward:
         """Return the reward of each completion, None where the judge failed: TRL's signature of a reward function.
 
         `prompts` and `completions` are texts or conversations; `columns` are the other columns of the dataset, one value for
-        each completion (see `rubrics.py` for those that are used), and whatever else the trainer passes. With TRL's
+        each completion (see `scoring.py` for those that are used), and whatever else the trainer passes. With TRL's
         `log_metric` among them, shares of failures and invalid answers are logged. Raises UsageError when a rubric is missing,
         ModelError when the judge cannot be reached.
         """

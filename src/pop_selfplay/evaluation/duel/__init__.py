@@ -1,10 +1,9 @@
 """`pop duel`: two models answer the same prompts, and a judge says which answers are better.
 
     prompts.py   what is asked: a file, or the held-out problems of a run with their rubrics
-    verdict.py   which answer of two is better: both orders, and criterion by criterion where there is a rubric
     play.py      the duel itself, resumable call by call
     result.py    win rate, ties, flips, length control, criteria, each with its interval
     compare.md   what the judge is asked without a rubric
 
-A new way to judge goes into verdict.py and gets its name in `Way`.
+A new way to judge goes into play.py and gets its name in `Way`.
 """

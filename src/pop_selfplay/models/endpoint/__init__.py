@@ -3,18 +3,13 @@
 | file | what |
 | --- | --- |
 | http.py | one POST, and the seam for tests |
-| address.py | URLs and keys |
 | wire.py, reply.py | requests as JSON, replies as completions |
 | dialects.py, anthropic.py | which of the two APIs is spoken, and Anthropic's own |
-| thinking.py | whether and how long the model shall reason |
 | batch.py | calls sent as batches, which cost less and take longer |
 | parameters.py | which parameters the server takes, as configured and as found out |
 | errors.py | what a server's refusal means: one table |
-| refusals.py | what follows from it for the call or the run |
-| retrying.py | how long one waits for what heals |
 | servers.py | replicas: which one a call goes to, which of them are down |
-| n_support.py | whether the server answers several requests in one call (`n`) |
-| ../scheduler.py, ../limits.py | who may send next, and how much at a time |
+| ../scheduler.py | who may send next, and how much at a time |
 
 Only the plain parameters are sent (no streaming, no server's own extensions), so any such server will do.
 """

@@ -2,10 +2,9 @@
 
 | file | what |
 | --- | --- |
-| prose.py | pseudo-prose, and how long the parts of a completion are |
 | quality.py | the hidden quality of an answer, and every verdict that follows from it: the truth to measure against |
 | drafts.py | what each role means to write; the judge that is asked for the probabilities of its ratings |
-| timing.py, prefix_cache.py | when a server that batches continuously would be done |
+| timing.py | when a server that batches continuously would be done |
 | timed.py | a model that takes this long, and the statistics of its work |
 | faults.py | the ways in which a completion can be malformed, and the HTTP faults a server can show |
 | server.py | any model behind an OpenAI-compatible HTTP server |

@@ -4,7 +4,6 @@
 | --- | --- |
 | process.py | the server process: command, log, start, stop, leftovers |
 | watchdog.py | the process in between, which ends the server when the run is gone |
-| gpu_sharing.py | servers that share a GPU take turns |
 
 The server starts with the first call and stops with `close`. If it dies in between, it is restarted, provided that it has
 answered something since the last start; calls wait for it as for any server that is down. No real vLLM was run in the tests,
