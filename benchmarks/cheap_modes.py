@@ -4,10 +4,10 @@
     python benchmarks/cheap_modes.py --simulated [--documents 128] [--json FILE]
 
 Every mode plays the pocket world's whole loop: synthesis on 600 documents, pairs, DPO as in `pop quickstart`, the exam before
-and after. `full`, the paper's method, is the yardstick: 32 candidates, all solved, each judged on every criterion with the
-judge's note and a tagged evaluation. All modes of a seed see the same documents, problems and first candidates: runs are forks
-of the full one, and a call that is the very same is not made twice, but counted in each. Two modes have twice the documents,
-the same 600 among them. For each mode, over the seeds:
+and after. `full`, the paper's method, is what the others are compared with: 32 candidates, all solved, each judged on every
+criterion with the judge's note and a tagged evaluation. All modes of a seed see the same documents, problems and first
+candidates: runs are forks of the full one, and a call that is the very same is not made twice, but counted in each. Two modes
+have twice the documents, the same 600 among them. For each mode, over the seeds:
 
 - generated tokens per kept pair, by role, refused calls and dropped problems counted; and their ratio to `full`
 - how often the chosen answer is truly better than the rejected one (ties half), its difference from that of `full`, and by how

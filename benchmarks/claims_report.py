@@ -18,7 +18,7 @@ from benchmarks.crossed_bootstrap import Ratio, bootstrap_crossed
 
 from pop_selfplay.pocket.world import asked
 from pop_selfplay.stats.intervals import Estimate
-from pop_selfplay.text.diversity import distinct, near_duplicate_flags, similarities, vendi
+from pop_selfplay.text.overlap import distinct, near_duplicate_flags, similarities, vendi
 
 Run = dict[str, Any]
 Sums = Mapping[str, Sequence[float]]

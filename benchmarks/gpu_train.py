@@ -42,7 +42,7 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, TrainerCallback
 
 from pop_selfplay.config import DPOTraining, LoRA
-from pop_selfplay.training.data import Chosen, TokenPair
+from pop_selfplay.training.data import PairSplit, TokenPair
 from pop_selfplay.training.dpo import DPO
 from pop_selfplay.training.loading import load_tokenizer
 from pop_selfplay.training.offline import Job
@@ -211,7 +211,7 @@ def trainer_of(way: str, pairs: list[TokenPair], start: Path, folder: Path, step
         fields |= {"model_init_kwargs": {"dtype": "float32", "attn_implementation": "sdpa"}}
     config = DPOTraining(dpo=fields, batch_size=PAIRS, held_out_share=0, lora=LoRA() if way == "lora" else None)
     settings = Settings.of(config, DPO.defaults)
-    chosen = Chosen(pairs, [], {}, max(pair.longest for pair in pairs))
+    chosen = PairSplit(pairs, [], {}, max(pair.longest for pair in pairs))
     job = Job([], str(start), folder / "out", config, 1, None)
     with quiet_libraries():
         return DPO(config).make_trainer(chosen, job, load_tokenizer(str(start), settings.hub), settings, folder / "work")

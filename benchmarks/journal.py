@@ -42,7 +42,7 @@ from pop_selfplay.records import (
     Rating,
     Rubric,
 )
-from pop_selfplay.report.format import standing
+from pop_selfplay.report.format import status_line
 from pop_selfplay.report.result import compute_result
 from pop_selfplay.runs.session import watch_session
 
@@ -134,7 +134,7 @@ def status(directory: Path) -> dict[str, float]:
     """Compute what `pop status` shows: how far the run is, and then every figure of its result."""
     before, start = peak_mb(), time.perf_counter()
     with watch_session(directory) as session:
-        standing(session)
+        status_line(session)
         said = time.perf_counter()
         compute_result(session, {})
     seconds = time.perf_counter() - start

@@ -13,8 +13,7 @@ from pop_selfplay.evaluation.duel.play import Duel
 from pop_selfplay.evaluation.duel.prompts import problems_of_run, read_prompts, some_of
 from pop_selfplay.evaluation.duel.result import duel_in
 from pop_selfplay.evaluation.evaluate import EVALUATION, evaluate_in
-from pop_selfplay.evaluation.model_spec import ModelSpec, find_model, named_model, start_of_run
-from pop_selfplay.evaluation.suites import EvalSpec, load_suite, with_examples
+from pop_selfplay.evaluation.specs import EvalSpec, ModelSpec, find_model, load_suite, named_model, start_of_run, with_examples
 from pop_selfplay.exports import export_run, named
 from pop_selfplay.observer import Observer
 from pop_selfplay.report.result import refresh_page

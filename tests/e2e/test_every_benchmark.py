@@ -9,8 +9,7 @@ from inspect_ai._util import entrypoints
 
 from pop_selfplay.config import SimulatedModel
 from pop_selfplay.evaluation.benchmarks import BENCHMARKS
-from pop_selfplay.evaluation.model_spec import find_model
-from pop_selfplay.evaluation.suites import SuiteEntry
+from pop_selfplay.evaluation.specs import SuiteEntry, find_model
 from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.models.simulated.server import serving, simulated_app
 from tests.unit.evaluation import test_tasks as items

@@ -176,12 +176,12 @@ def status(
     from rich.console import Console
 
     from pop_selfplay.evaluation.measure import comparison
-    from pop_selfplay.report.format import standing
+    from pop_selfplay.report.format import status_line
     from pop_selfplay.report.result import compute_result
     from pop_selfplay.report.tables import result_tables
     from pop_selfplay.runs.session import read_session
 
-    headline = read_session(directory, standing)
+    headline = read_session(directory, status_line)
     if not as_json:
         typer.echo(headline)  # at once: the figures of a large run take a while
     result = read_session(directory, lambda session: compute_result(session, comparison(session)))

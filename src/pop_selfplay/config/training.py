@@ -129,7 +129,7 @@ class SFTTraining(OfflineTraining):
 class GRPOTraining(Training):
     """Online RL with TRL's GRPO: the model answers the round's problems, a frozen judge scores each answer by the rubric.
 
-    Not in the paper, which trains offline. What the fields of `grpo` start from, and why, is in `training/grpo_config.py`.
+    Not in the paper, which trains offline. What the fields of `grpo` start from, and why, is in `training/grpo_trainer.py`.
     """
 
     uses: ClassVar[Literal["pairs", "problems"] | None] = "problems"

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pop_selfplay.evaluation.model_spec import ModelSpec
+from pop_selfplay.evaluation.specs import ModelSpec
 from pop_selfplay.journal import CallKey, Journal, StoredCall
 from pop_selfplay.journal.files import explain, take_lock
 from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, Notice

@@ -29,8 +29,7 @@ from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.evaluation.benchmarks import load_tasks
 from pop_selfplay.evaluation.benchmarks.base import SUFFIXES, Item, Row, Setup, Tasks, baseline_answers, read_rows
 from pop_selfplay.evaluation.eval_dir import CachedModel, EvalDir, open_eval_dir, reporting
-from pop_selfplay.evaluation.model_spec import ModelSpec
-from pop_selfplay.evaluation.suites import EvalSpec, SuiteEntry
+from pop_selfplay.evaluation.specs import EvalSpec, ModelSpec, SuiteEntry
 from pop_selfplay.interrupts import run_to_end
 from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.journal.notes import Note

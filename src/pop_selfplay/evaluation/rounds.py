@@ -22,7 +22,7 @@ from pop_selfplay.runs.session import Session
 from pop_selfplay.seeds import derive_seed
 from pop_selfplay.stats.agreement import best_worst
 from pop_selfplay.stats.intervals import SHARES, Estimate, clustered_mean
-from pop_selfplay.text.diversity import similarities, vendi
+from pop_selfplay.text.overlap import similarities, vendi
 
 PROBLEMS_COMPARED: Final = 500
 """Most problems of a round whose diversity is measured: it takes the cube of their number."""

@@ -1,7 +1,7 @@
 r"""Expressions in final answers: numbers, fractions, roots, powers, functions and variables, read from tokens.
 
 `read_expression` is strict: what has two readings (`2 3`, `1/2x`, `3\frac43`, the dates 1/2/2020 and 2020-01-02, a letter
-before a digit as in CO2, a word of letters) is `Unreadable`, and nothing is guessed. The terms are read in
+before a digit as in CO2, a word of letters) is `UnreadableExpression`, and nothing is guessed. The terms are read in
 `method/terms.py`.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from pop_selfplay.method.notation import Token
-from pop_selfplay.method.terms import FUNCTIONS, GREEK, Node, Terms, Unreadable, names_in
+from pop_selfplay.method.terms import FUNCTIONS, GREEK, Node, Terms, UnreadableExpression, names_in
 
 DEEPEST: Final = 30
 """Brackets in brackets."""
@@ -22,11 +22,11 @@ _STARTS: Final = {"frac", "sqrt", "binom", "pi", *GREEK, *FUNCTIONS}
 
 
 def read_expression(tokens: Sequence[Token], sign: int = 1) -> Node:
-    r"""Return the expression that the tokens are, all of them; `sign` ±1 is what `\pm` stands for. Raises Unreadable."""
+    r"""Return the expression that all the tokens are; `sign` ±1 is what `\pm` stands for. Raises UnreadableExpression."""
     reader = _Reader(tokens, sign)
     node = reader.sum()
     if reader.peek().kind != "end":
-        raise Unreadable(f"{reader.peek().text!r} is left over")
+        raise UnreadableExpression(f"{reader.peek().text!r} is left over")
     return node
 
 
@@ -40,7 +40,7 @@ class _Reader(Terms):
     def sum(self) -> Node:
         self.depth += 1
         if self.depth > DEEPEST:
-            raise Unreadable("brackets in too many brackets")
+            raise UnreadableExpression("brackets in too many brackets")
         begin, node = self.place, self.signed()
         while self.peek().text in _SIGNS:
             negative = self.negative()
@@ -50,7 +50,7 @@ class _Reader(Terms):
                 and self.place - 2 == begin
                 and _lone_number(self.peek(), self.peek(1))
             ):
-                raise Unreadable("two numbers with a line between: a range, a date, a difference?")
+                raise UnreadableExpression("two numbers with a line between: a range, a date, a difference?")
             term = self.product()
             node = Node("+", (node, Node("-", (term,)) if negative else term))
         self.depth -= 1
@@ -77,15 +77,15 @@ class _Reader(Terms):
                 node = Node("*", (node, self.signed_power()))
             elif self.take("/"):
                 if divided:
-                    raise Unreadable("two divisions in a row: a date?")
+                    raise UnreadableExpression("two divisions in a row: a date?")
                 divided = True
                 node = Node("/", (node, self.signed_power()))
             elif self.starts_factor():
                 if divided or self.peek().kind == "number":
-                    raise Unreadable("a factor without a sign after a division, or a number after a factor")
+                    raise UnreadableExpression("a factor without a sign after a division, or a number after a factor")
                 node = Node("*", (node, self.power()))
                 if _chemical(node):
-                    raise Unreadable("capitals with subscripts in a row: a chemical formula?")
+                    raise UnreadableExpression("capitals with subscripts in a row: a chemical formula?")
             else:
                 return node
 
@@ -111,7 +111,7 @@ class _Reader(Terms):
                 self.place += 1
                 node = Node("^", (node, self.exponent()))
                 if self.peek().text == "^":
-                    raise Unreadable("a power of a power without brackets")
+                    raise UnreadableExpression("a power of a power without brackets")
         return node
 
 

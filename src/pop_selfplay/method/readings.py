@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from pop_selfplay.method.expressions import read_expression
 from pop_selfplay.method.notation import Token, compact, tokens_of
-from pop_selfplay.method.terms import Node, Unreadable, names_in, number
+from pop_selfplay.method.terms import Node, UnreadableExpression, names_in, number
 from pop_selfplay.method.values import NO_UNIT, Unit, same_expression, unit_of
 
 Kind = Literal["text", "value", "list", "ordered", "bracket", "union", "matrix", "equation"]
@@ -69,12 +69,12 @@ def _read(tokens: Tokens) -> Reading:
         return Reading("text", _INFINITE[text])
     try:
         return _whole(tokens)
-    except Unreadable:
+    except UnreadableExpression:
         return Reading("text", text)
 
 
 def _whole(tokens: Tokens) -> Reading:
-    """Return what the tokens say with their text. Raises Unreadable where it is not clear."""
+    """Return what the tokens say with their text. Raises UnreadableExpression where it is not clear."""
     return replace(_structured(tokens), text=compact(tokens))
 
 
@@ -123,7 +123,7 @@ def _list(parts: Sequence[Tokens]) -> Reading:
     """Read a bare list: of values in any order, of words in theirs. x = 1, 2 names both."""
     items = [_read(part) for part in parts]
     if any(not item.text for item in items):
-        raise Unreadable("a list with nothing between two commas")
+        raise UnreadableExpression("a list with nothing between two commas")
     kind: Kind = "ordered" if any(item.kind == "text" for item in items) else "list"
     if items[0].label and not any(item.label for item in items[1:]):
         return Reading(kind, "", items=(replace(items[0], label=""), *items[1:]), label=items[0].label)
@@ -155,7 +155,7 @@ def _bracketed(tokens: Tokens) -> Reading | None:
     if first == r"\{" and last == r"\}":
         listed = [_read(part) for part in parts]
         if any(not item.text for item in listed):
-            raise Unreadable("a set with nothing between two commas")
+            raise UnreadableExpression("a set with nothing between two commas")
         return Reading(
             "list", "", items=tuple(item for one in listed for item in (one.items if one.kind == "list" else (one,)))
         )
@@ -169,7 +169,7 @@ def _bracketed(tokens: Tokens) -> Reading | None:
 
 def _related(parts: Sequence[Tokens], relations: Sequence[str]) -> Reading:
     if len(parts) != len(relations) + 1 or not all(parts):
-        raise Unreadable("a relation without one side")
+        raise UnreadableExpression("a relation without one side")
     if r"\approx" in relations:  # what is exact stands first
         place = relations.index(r"\approx")
         return _related(parts[: place + 1], relations[:place]) if place else _structured(parts[0])
@@ -179,7 +179,7 @@ def _related(parts: Sequence[Tokens], relations: Sequence[str]) -> Reading:
         return replace(_structured(parts[1]), label=compact(parts[0]))
     if all(relation in _ORDER for relation in relations):
         return _inequality(parts, relations)
-    raise Unreadable("a relation of another kind")
+    raise UnreadableExpression("a relation of another kind")
 
 
 def _equal(parts: Sequence[Tokens]) -> Reading:
@@ -189,15 +189,15 @@ def _equal(parts: Sequence[Tokens]) -> Reading:
     if _is_name(parts[0]):
         readings = [_structured(part) for part in parts[1:]]
         if any(reading.kind != "value" or not same_expression(reading.node, readings[-1].node) for reading in readings[:-1]):
-            raise Unreadable("an equation of several sides that are not equal")
+            raise UnreadableExpression("an equation of several sides that are not equal")
         return replace(readings[-1], label=compact(parts[0]))
     nodes = [read_expression(part) for part in parts]
     if not any(names_in(node) for node in nodes):
         if all(same_expression(node, nodes[-1]) for node in nodes):
             return Reading("value", "", node=nodes[-1])
-        raise Unreadable("an equation that does not hold")
+        raise UnreadableExpression("an equation that does not hold")
     if len(nodes) != 2:
-        raise Unreadable("an equation of several sides")
+        raise UnreadableExpression("an equation of several sides")
     return Reading("equation", "", node=_difference(*nodes))
 
 
@@ -211,7 +211,7 @@ def as_equation(reading: Reading) -> Node | None:
         return reading.node
     try:
         label = read_expression(tokens_of(reading.label))
-    except Unreadable:
+    except UnreadableExpression:
         return None
     return _difference(label, reading.node) if reading.kind == "value" and label.op == "variable" else None
 
@@ -224,14 +224,14 @@ def _is_name(tokens: Tokens) -> bool:
         return tokens[1].text == "("
     try:
         return read_expression(tokens).op == "variable"
-    except Unreadable:
+    except UnreadableExpression:
         return False
 
 
 def _inequality(parts: Sequence[Tokens], relations: Sequence[str]) -> Reading:
     """Read x > 2 and 1 ≤ x < 3 as the interval in which x lies."""
     if len({_ORDER[relation] for relation in relations}) > 1:
-        raise Unreadable("inequalities of both directions")
+        raise UnreadableExpression("inequalities of both directions")
     sides, signs = list(parts), list(relations)
     if _ORDER[signs[0]] < 0:
         sides, signs = sides[::-1], signs[::-1]
@@ -244,7 +244,7 @@ def _inequality(parts: Sequence[Tokens], relations: Sequence[str]) -> Reading:
     elif len(sides) == 3 and _is_name(sides[1]):
         items, ends, name = (_end(sides[0]), _end(sides[2])), (strict[0], strict[1]), sides[1]
     else:
-        raise Unreadable("an inequality without a variable on one side")
+        raise UnreadableExpression("an inequality without a variable on one side")
     return Reading("bracket", "", items=items, label=compact(name), shape=("(" if ends[0] else "[") + (")" if ends[1] else "]"))
 
 
@@ -271,13 +271,13 @@ def _value(tokens: Tokens) -> Reading:
 def _without_unit(tokens: Tokens) -> tuple[Tokens, Unit]:
     """Split into the expression and the unit behind or, of money, in front of it."""
     if not tokens:
-        raise Unreadable("money without a number")
+        raise UnreadableExpression("money without a number")
     if tokens[0].text in _MONEY or (tokens[0].text == "-" and len(tokens) > 2 and tokens[1].text in _MONEY):
         place = 0 if tokens[0].text in _MONEY else 1
         money, rest = tokens[place], (*tokens[:place], *tokens[place + 1 :])
         body, unit = _without_unit(rest)
         if unit.name:
-            raise Unreadable("money with another unit")
+            raise UnreadableExpression("money with another unit")
         return body, unit._replace(name=_money_name(money))
     for place in range(1, len(tokens)):
         if tokens[place].kind in ("text", "word") or tokens[place].text in ("°", "%", r"\%", "¢"):
@@ -296,6 +296,6 @@ def _money_name(token: Token) -> str:
 def _is_expression(tokens: Tokens) -> bool:
     try:
         read_expression(tokens)
-    except Unreadable:
+    except UnreadableExpression:
         return False
     return True

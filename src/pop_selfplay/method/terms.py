@@ -13,7 +13,7 @@ from typing import Final
 from pop_selfplay.method.notation import Token
 
 
-class Unreadable(ValueError):
+class UnreadableExpression(ValueError):
     """This is no expression, or one with two readings, or none that has a value."""
 
 
@@ -118,7 +118,7 @@ class Terms(ABC):
 
     def expect(self, text: str) -> None:
         if not self.take(text):
-            raise Unreadable(f"{self.peek().text!r} where {text!r} should stand")
+            raise UnreadableExpression(f"{self.peek().text!r} where {text!r} should stand")
 
     def exponent(self) -> Node:
         if self.peek().text == "{":
@@ -157,7 +157,7 @@ class Terms(ABC):
             self.bars = 0
             self.expect("|")
             return Node("abs", (node,))
-        raise Unreadable(f"{token.text!r} begins no expression")
+        raise UnreadableExpression(f"{token.text!r} begins no expression")
 
     def number(self) -> Node:
         whole = self.peek()
@@ -171,7 +171,7 @@ class Terms(ABC):
         elif after[0].kind == "number":
             mixed = whole.text.isdecimal() and after[1].text == "/" and after[0].text.isdecimal() and after[2].text.isdecimal()
             if not mixed or not 0 < int(after[0].text) < int(after[2].text):
-                raise Unreadable("two numbers in a row")
+                raise UnreadableExpression("two numbers in a row")
             self.place += 3
             return number(value + Fraction(int(after[0].text), int(after[2].text)))
         return number(value)
@@ -187,11 +187,11 @@ class Terms(ABC):
     def mixed(self) -> Fraction:
         """Read the fraction of a mixed number."""
         if not self.tokens[self.place - 1].text.isdecimal():
-            raise Unreadable("a fraction after a decimal number")
+            raise UnreadableExpression("a fraction after a decimal number")
         self.place += 1
         top, bottom = (part.value for part in self.two())
         if not 0 < top < bottom:
-            raise Unreadable("a mixed number whose fraction is none: a product?")
+            raise UnreadableExpression("a mixed number whose fraction is none: a product?")
         return top / bottom
 
     def recurring(self, start: str) -> Fraction:
@@ -202,7 +202,7 @@ class Terms(ABC):
         self.place += 1
         self.expect("}")
         if "." not in start or not digits.isdecimal() or len(digits) > 40:
-            raise Unreadable("a line over what are no digits of a decimal number")
+            raise UnreadableExpression("a line over what are no digits of a decimal number")
         places = len(start.split(".")[1])
         return Fraction(start) + Fraction(int(digits), (10 ** len(digits) - 1) * 10**places)
 
@@ -210,9 +210,9 @@ class Terms(ABC):
         name = self.peek().text
         self.place += 1
         if self.peek().kind == "number" and not self.peek().spaced:
-            raise Unreadable("a number after a letter")
+            raise UnreadableExpression("a number after a letter")
         if name in _CALLED and self.peek().text == "(":
-            raise Unreadable("a function that nobody named")
+            raise UnreadableExpression("a function that nobody named")
         return self.subscripted(name)
 
     def subscripted(self, name: str) -> Node:
@@ -224,7 +224,7 @@ class Terms(ABC):
                 self.place += 1
                 self.expect("}")
             if token.kind not in ("number", "letter", "word", "text"):
-                raise Unreadable("a subscript that is no name")
+                raise UnreadableExpression("a subscript that is no name")
             return Node("variable", name=f"{name}_{token.text}")
         return Node("constant", name=name) if name in ("e", "i") else Node("variable", name=name)
 
@@ -246,7 +246,7 @@ class Terms(ABC):
             return self.subscripted(f"\\{name}")
         if name in FUNCTIONS:
             return self.function(name)
-        raise Unreadable(f"the command {name}")
+        raise UnreadableExpression(f"the command {name}")
 
     def two(self) -> tuple[Node, Node]:
         r"""Read what stands after `\frac`; `\frac12` and `\frac1{72}` take single digits."""
@@ -262,7 +262,7 @@ class Terms(ABC):
         if token.kind != "number":
             return self.group()
         if len(token.text) > 1:
-            raise Unreadable("a number of several digits where LaTeX takes the first alone")
+            raise UnreadableExpression("a number of several digits where LaTeX takes the first alone")
         self.place += 1
         return number(int(token.text))
 
@@ -275,10 +275,10 @@ class Terms(ABC):
                 self.place += 1
                 exponent = self.exponent()
         if exponent is not None and exponent.op == "-":
-            raise Unreadable("a function to the power of −1: its inverse, or one over it?")
+            raise UnreadableExpression("a function to the power of −1: its inverse, or one over it?")
         argument = self.power() if self.peek().text in ("(", "{", "[", "|") else self.bare_argument()
         if base is not None and name != "log":
-            raise Unreadable(f"{name} with a base")
+            raise UnreadableExpression(f"{name} with a base")
         node = Node(name, (argument,)) if base is None else Node("log_base", (base, argument))
         return node if exponent is None else Node("^", (node, exponent))
 

@@ -17,7 +17,7 @@ from functools import cache
 from typing import Any, Final, NamedTuple
 
 from pop_selfplay.method.notation import Token
-from pop_selfplay.method.terms import FUNCTIONS, Node, Unreadable, names_in
+from pop_selfplay.method.terms import FUNCTIONS, Node, UnreadableExpression, names_in
 from pop_selfplay.seeds import derive_seed
 
 
@@ -160,7 +160,7 @@ def constant(node: Node) -> Fraction | None:
     """Return the rational number that an expression without variables is; None where it is none."""
     try:
         found = _evaluate(node, 0, _context(_DIGITS[0])) if not names_in(node) else None
-    except (Unreadable, ArithmeticError, ValueError):
+    except (UnreadableExpression, ArithmeticError, ValueError):
         return None
     return found if isinstance(found, Fraction) else None
 
@@ -176,7 +176,7 @@ def same_equation(one: Node, other: Node) -> bool:
     def cross(point: int, m: Any) -> tuple[Value, Value]:
         a, b, c, d = (_evaluate(node, at, m) for at in (point, _POINTS) for node in (one, other))
         if any(not value for value in (a, b, c, d)):
-            raise Unreadable("an equation that holds everywhere, or nowhere")
+            raise UnreadableExpression("an equation that holds everywhere, or nowhere")
         return _times(a, d), _times(b, c)
 
     return bool(names_in(one)) and _agree(cross)
@@ -186,7 +186,7 @@ def _agree(pair: Callable[[int, Any], tuple[Value, Value]]) -> bool:
     """Whether two values are the same at every point: exactly, or, where they are inexact, as far as the precision goes."""
     try:
         return all(_same(*(pair(point, _context(digits)) for digits in _DIGITS)) for point in range(_POINTS))
-    except (Unreadable, ArithmeticError, ValueError):
+    except (UnreadableExpression, ArithmeticError, ValueError):
         return False
 
 
@@ -232,7 +232,7 @@ def _mp(m: Any, value: Value) -> Value:
 
 def _small(value: Value) -> Value:
     if isinstance(value, Fraction) and max(value.numerator.bit_length(), value.denominator.bit_length()) > _BITS:
-        raise Unreadable("a number of too many digits")
+        raise UnreadableExpression("a number of too many digits")
     return value
 
 
@@ -255,24 +255,24 @@ def _exact_with(a: Value, b: Value, do: Callable[[Value, Value], Value]) -> Valu
 
 def _divide(m: Any, a: Value, b: Value) -> Value:
     if not b:
-        raise Unreadable("a division by 0")
+        raise UnreadableExpression("a division by 0")
     return _small(a / b) if isinstance(a, Fraction) and isinstance(b, Fraction) else _mp(m, a) / _mp(m, b)
 
 
 def _power(m: Any, base: Value, exponent: Value) -> Value:
     if isinstance(exponent, Fraction) and exponent.denominator == 1 and isinstance(base, Fraction):
         if not base and exponent <= 0:
-            raise Unreadable("a power of 0")
+            raise UnreadableExpression("a power of 0")
         if abs(exponent) * max(base.numerator.bit_length(), base.denominator.bit_length()) <= _BITS:
             return base ** int(exponent)
     if not base or abs(exponent) > _LARGEST_EXPONENT:
-        raise Unreadable("a power too large to compute")
+        raise UnreadableExpression("a power too large to compute")
     return m.power(_mp(m, base), _mp(m, exponent))
 
 
 def _root(m: Any, degree: Value, value: Value) -> Value:
     if not isinstance(degree, Fraction) or degree.denominator != 1 or not 2 <= degree <= 1000:
-        raise Unreadable("a root of a degree that is no whole number from 2 to 1000")
+        raise UnreadableExpression("a root of a degree that is no whole number from 2 to 1000")
     n = int(degree)
     if isinstance(value, Fraction):
         roots = [_whole_root(part, n) for part in (abs(value.numerator), value.denominator)]
@@ -295,14 +295,14 @@ def _whole_root(value: int, degree: int) -> int | None:
 
 def _factorial(m: Any, value: Value) -> Value:
     if not isinstance(value, Fraction) or value.denominator != 1 or not 0 <= value <= _LARGEST_FACTORIAL:
-        raise Unreadable(f"a factorial of what is no whole number from 0 to {_LARGEST_FACTORIAL}")
+        raise UnreadableExpression(f"a factorial of what is no whole number from 0 to {_LARGEST_FACTORIAL}")
     return Fraction(math.factorial(int(value)))
 
 
 def _binomial(m: Any, n: Value, k: Value) -> Value:
     whole = all(isinstance(x, Fraction) and x.denominator == 1 and 0 <= x <= _LARGEST_FACTORIAL for x in (n, k))
     if not whole:
-        raise Unreadable("a binomial of what are no whole numbers")
+        raise UnreadableExpression("a binomial of what are no whole numbers")
     return Fraction(math.comb(int(n), int(k)))
 
 

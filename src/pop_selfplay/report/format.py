@@ -42,7 +42,7 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
-def standing(session: Session) -> str:
+def status_line(session: Session) -> str:
     """Return the line. A run is finished when every round is and result.json is written."""
     path = session.directory.path
     how_far, finished = _how_far(session)

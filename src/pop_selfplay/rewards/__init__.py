@@ -1,8 +1,7 @@
 """The rubric as a reward: sampled answers in, a number for each out, None where the judge failed.
 
     scoring.py        score_answers, the async core: `episode.rate_each` asks the judge, method/rewards.py shapes the reward
-    judges.py         a judge for the reward alone, from a config, an address or a run
-    rubric_reward.py  `pop_selfplay.reward`: all of it behind the signature of TRL's reward functions
+    rubric_reward.py  `pop_selfplay.reward`: all of it behind the signature of TRL's reward functions, with a judge of its own
 
 Nothing here loads torch before a local judge is opened. Another trainer's signature gets a method in rubric_reward.py.
 """

@@ -1,1 +1,1 @@
-"""Pure functions on texts: words, fencing, overlap, diversity. No I/O, no async, no torch."""
+"""Pure functions on texts: words, style, fencing, overlap and diversity. No I/O, no async, no torch."""

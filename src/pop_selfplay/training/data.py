@@ -155,7 +155,7 @@ class LengthLimits(NamedTuple):
     where: str
 
 
-class Chosen(NamedTuple, Generic[E]):
+class PairSplit(NamedTuple, Generic[E]):
     """The pairs that are left, as token ids. `longest` is the longest sequence among them, in tokens."""
 
     train: list[E]
@@ -170,7 +170,7 @@ def choose_pairs(
     limits: LengthLimits,
     held_out_share: float,
     seed: int,
-) -> Chosen[E]:
+) -> PairSplit[E]:
     """Return the pairs to train on and to hold out, as `encode` makes them tokens, the same for any order of `pairs`.
 
     Raises TrainingError when none is left, or when the chat template cannot render a conversation.
@@ -194,7 +194,7 @@ def choose_pairs(
     if not kept:
         raise TrainingError(_all_dropped(dropped, limits))
     train, held_out = ([encoded[id(pair)] for pair in part] for part in split(kept, held_out_share, seed))
-    return Chosen(train, held_out, dict(sorted(dropped.items())), max(tokens.longest for tokens in encoded.values()))
+    return PairSplit(train, held_out, dict(sorted(dropped.items())), max(tokens.longest for tokens in encoded.values()))
 
 
 def too_long(tokens: Encoded, limits: LengthLimits) -> DropReason | None:

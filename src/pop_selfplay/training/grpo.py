@@ -35,9 +35,8 @@ from pop_selfplay.training.callbacks import OnlineWatch, mean_reward
 from pop_selfplay.training.checkpoints import LAST, SealCheckpoints, last_checkpoint, publish, step_of, take_up
 from pop_selfplay.training.data import DropReason, encode_prompt
 from pop_selfplay.training.export import Facts, finish, peft_config, save_weights
-from pop_selfplay.training.grpo_config import MEMORY_ADVICE, OnlineSettings
 from pop_selfplay.training.grpo_reward import RubricRewards, Score, judge_of
-from pop_selfplay.training.grpo_trainer import OnlineTrainer, Repeatable, Rollout
+from pop_selfplay.training.grpo_trainer import MEMORY_ADVICE, OnlineSettings, OnlineTrainer, Repeatable, Rollout
 from pop_selfplay.training.loading import load_model_config, load_tokenizer, memory_given_back, threads_for
 from pop_selfplay.training.trl_config import quiet_libraries
 

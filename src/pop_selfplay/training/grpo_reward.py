@@ -1,7 +1,7 @@
 """The frozen judge of an online training, open for as long as it takes, and the reward function that asks it.
 
 Scores are held against a second judge (`training.second_judge`), and against the truth where it is known. Neither touches the
-reward. Another audit of the scores is one more entry in `Judged.audits`.
+reward. Another audit of the scores is one more entry in `ScoredBatch.audits`.
 """
 
 import contextlib
@@ -14,8 +14,7 @@ from pop_selfplay.method.rewards import Sample, Shaping
 from pop_selfplay.models.chat_template import after_opened_reasoning
 from pop_selfplay.pocket.world import knows_truth, truth_score
 from pop_selfplay.records import Role
-from pop_selfplay.rewards.judges import Bridge
-from pop_selfplay.rewards.rubric_reward import text_of
+from pop_selfplay.rewards.rubric_reward import Bridge, text_of
 from pop_selfplay.rewards.scoring import Graded, score_answers
 from pop_selfplay.runs.session import Session
 from pop_selfplay.stages.calls import Cast
@@ -26,14 +25,14 @@ SECOND_JUDGE: Final = "second_judge"
 TRUTH: Final = "truth"
 
 
-class Judged(NamedTuple):
+class ScoredBatch(NamedTuple):
     """What became of each answer, in order, and other scorings of the same answers by name, None where there is none."""
 
     samples: list[Sample]
     audits: dict[str, list[float | None]]
 
 
-Score = Callable[[Sequence[Graded], Sequence[str]], Judged]
+Score = Callable[[Sequence[Graded], Sequence[str]], ScoredBatch]
 """(problems with their rubrics, completions), one of each per answer → what became of them."""
 
 
@@ -99,7 +98,7 @@ def judge_of(session: Session, round_: int, config: GRPOTraining) -> Iterator[Sc
     bridge = Bridge(partial(_judges, session, round_, config), name="pop judge")
     shaping = Shaping(config.format_reward, config.length_penalty)
 
-    def score(asked: Sequence[Graded], completions: Sequence[str]) -> Judged:
+    def score(asked: Sequence[Graded], completions: Sequence[str]) -> ScoredBatch:
         judged = bridge.run(partial(_score, asked, completions, round_, shaping))
         session.casting.refresh()
         if knows_truth(session.config.corpus):
@@ -129,7 +128,7 @@ async def _judges(session: Session, round_: int, config: GRPOTraining) -> AsyncI
 
 async def _score(
     asked: Sequence[Graded], completions: Sequence[str], round_: int, shaping: Shaping, casts: dict[str, Cast]
-) -> Judged:
+) -> ScoredBatch:
     scored = await together(
         score_answers(
             cast, asked, completions, round_, shaping=shaping, under="train/" if name == Role.JUDGE else f"train/{name}/"
@@ -138,4 +137,4 @@ async def _score(
     )
     by_name = dict(zip(casts, scored, strict=True))
     samples = by_name.pop(Role.JUDGE.value)
-    return Judged(samples, {name: [sample.score for sample in others] for name, others in by_name.items()})
+    return ScoredBatch(samples, {name: [sample.score for sample in others] for name, others in by_name.items()})

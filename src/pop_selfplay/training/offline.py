@@ -36,7 +36,7 @@ from pop_selfplay.training.checkpoints import (
     take_up,
     unfinished_directory,
 )
-from pop_selfplay.training.data import Chosen, E, LengthLimits, choose_pairs, on_disk
+from pop_selfplay.training.data import E, LengthLimits, PairSplit, choose_pairs, on_disk
 from pop_selfplay.training.export import Facts, finish, peft_config, push, save_weights
 from pop_selfplay.training.loading import four_bits, load_model_config, load_tokenizer, memory_given_back, threads_for
 from pop_selfplay.training.trl_config import Defaults, Settings, quiet_libraries
@@ -153,13 +153,13 @@ class Offline(TrainerOnPairs, Generic[E, H]):
         distributed.barrier()
         return result
 
-    def choose(self, job: Job, tokenizer: Any, settings: Settings) -> Chosen[E]:
+    def choose(self, job: Job, tokenizer: Any, settings: Settings) -> PairSplit[E]:
         """Return the pairs that are trained on and held out, as token ids. Raises TrainingError when none is left."""
         limits = LengthLimits(settings.max_prompt_length, settings.max_length, settings.where)
         encode = partial(self.encode, tokenizer=tokenizer, thinking=job.thinking)
         return choose_pairs(job.pairs, encode, limits, self.config.held_out_share, job.seed)
 
-    def make_trainer(self, chosen: Chosen[E], job: Job, tokenizer: Any, settings: Settings, directory: Path) -> Any:
+    def make_trainer(self, chosen: PairSplit[E], job: Job, tokenizer: Any, settings: Settings, directory: Path) -> Any:
         """Return TRL's trainer, ready to train: model loaded, pairs on disk, and what it computes before training computed."""
         config = settings.trl_config(directory, job.seed, chosen.longest, evaluated=bool(chosen.held_out))
         if config.run_name is None:  # the same name after an interruption, so that a tracker goes on with the same run
@@ -191,7 +191,7 @@ class Offline(TrainerOnPairs, Generic[E, H]):
         trainer.remove_callback(PrinterCallback)  # it prints every log entry when the progress bar is off
         return trainer
 
-    def _train(self, chosen: Chosen[E], job: Job, tokenizer: Any, settings: Settings, watch: Watch) -> Trained[H]:
+    def _train(self, chosen: PairSplit[E], job: Job, tokenizer: Any, settings: Settings, watch: Watch) -> Trained[H]:
         """Train to the end, from the last checkpoint if there is one."""
         directory = watch.metrics.parent
         trainer = self.make_trainer(chosen, job, tokenizer, settings, directory)
@@ -221,7 +221,7 @@ class Offline(TrainerOnPairs, Generic[E, H]):
         save(directory / LAST)
         return Trained(directory / LAST, None, steps, trainer.held_out())
 
-    def _facts(self, job: Job, chosen: Chosen[E], trained: Trained[H], watch: Watch) -> Facts:
+    def _facts(self, job: Job, chosen: PairSplit[E], trained: Trained[H], watch: Watch) -> Facts:
         """Return what the model card tells."""
         figures: Fields = {"pairs held out": len(chosen.held_out), "steps": trained.steps, "tokens": watch.tokens}
         figures |= {"first loss": watch.losses[0], "last loss": watch.losses[-1]}
@@ -248,7 +248,7 @@ def train_along() -> None:
     trainer.run(job, None)
 
 
-def _directory(job: Job, chosen: Chosen[E]) -> Path:
+def _directory(job: Job, chosen: PairSplit[E]) -> Path:
     """Return the directory to work in, the same for every process."""
     if distributed.is_first():
         request = {

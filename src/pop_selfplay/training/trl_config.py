@@ -1,6 +1,6 @@
 """TRL's configs: a user's fields over our values, known ones only, under today's names; and TRL's own noise.
 
-`Settings` is for trainers on pairs; online RL builds on the same functions in grpo_config.py. The libraries are kept off the
+`Settings` is for trainers on pairs; online RL builds on the same functions in grpo_trainer.py. The libraries are kept off the
 terminal while we train: the run's observer draws the progress, and known noise is silenced. A warning is added to `KNOWN_NOISE`
 only when it is about a library's own inside and no user can act on it; the reason stands beside it.
 """

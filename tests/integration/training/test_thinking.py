@@ -19,14 +19,14 @@ from pop_selfplay.results.training import OnlineResult
 from pop_selfplay.rewards.scoring import Graded
 from pop_selfplay.training import grpo_trainer
 from pop_selfplay.training.grpo import OnlineJob, train_grpo
-from pop_selfplay.training.grpo_reward import Judged
+from pop_selfplay.training.grpo_reward import ScoredBatch
 
 THINKS_IF_TOLD = CHATML.replace("{% endif %}", "{% if enable_thinking %}<think>\n{% endif %}{% endif %}")
 THINKS_ALWAYS = CHATML.replace("{% endif %}", "<think>\n{% endif %}")
 DRAFT, ANSWER = "<answer>a</answer>", "so</think><answer>b</answer>"
 
 
-def score(asked: Sequence[Graded], completions: Sequence[str]) -> Judged:
+def score(asked: Sequence[Graded], completions: Sequence[str]) -> ScoredBatch:
     """What parses is worth 1; `score_answers` tells what does not in the same way, but asks a judge."""
     samples = []
     for text in completions:
@@ -35,7 +35,7 @@ def score(asked: Sequence[Graded], completions: Sequence[str]) -> Judged:
             samples.append(Sample(text, None, INVALID_SCORE, INVALID_SCORE, parsed.reason))
         else:
             samples.append(Sample(text, parsed.value, 1.0, 1.0))
-    return Judged(samples, {})
+    return ScoredBatch(samples, {})
 
 
 @pytest.fixture

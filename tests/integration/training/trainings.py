@@ -7,7 +7,7 @@ from typing import Any
 from pop_selfplay.config import DPOTraining
 from pop_selfplay.records import PreferencePair
 from pop_selfplay.results.training import TrainingResult
-from pop_selfplay.training.data import Chosen, TokenPair
+from pop_selfplay.training.data import PairSplit, TokenPair
 from pop_selfplay.training.dpo import DPO, PairTrainer
 from pop_selfplay.training.loading import load_tokenizer
 from pop_selfplay.training.offline import Job
@@ -29,7 +29,7 @@ def train_dpo(
 
 def dpo_trainer(
     pairs: list[PreferencePair], start: str, out: Path, config: DPOTraining, tokenizer: Any = None
-) -> tuple[PairTrainer, Chosen[TokenPair]]:
+) -> tuple[PairTrainer, PairSplit[TokenPair]]:
     """Return TRL's trainer of these pairs, and the pairs as it has them."""
     dpo, settings = DPO(config), Settings.of(config, DPO.defaults)
     job = Job(pairs, start, out, config, 1, None)

@@ -8,8 +8,7 @@ from typing import Any
 
 from pop_selfplay.evaluation.eval_dir import open_eval_dir
 from pop_selfplay.evaluation.evaluate import evaluate
-from pop_selfplay.evaluation.model_spec import ModelSpec
-from pop_selfplay.evaluation.suites import EvalSpec, SuiteEntry
+from pop_selfplay.evaluation.specs import EvalSpec, ModelSpec, SuiteEntry
 from pop_selfplay.models.base import ChatRequest, Completion
 
 

@@ -15,7 +15,7 @@ from pop_selfplay.evaluation.duel.play import Duel, parse_verdict, play_duel
 from pop_selfplay.evaluation.duel.prompts import problems_of_run, read_prompts
 from pop_selfplay.evaluation.duel.result import duel_result, fight_row
 from pop_selfplay.evaluation.eval_dir import open_eval_dir
-from pop_selfplay.evaluation.model_spec import ModelSpec
+from pop_selfplay.evaluation.specs import ModelSpec
 from pop_selfplay.runs.session import open_session
 from pop_selfplay.selfplay import play_synthesis
 from pop_selfplay.stats.intervals import SHARES, clustered_mean

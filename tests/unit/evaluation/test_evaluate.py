@@ -12,8 +12,7 @@ from pop_selfplay.config import EndpointModel
 from pop_selfplay.errors import ConfigError, ModelUnavailable, RequestRefused, UsageError
 from pop_selfplay.evaluation.eval_dir import reporting
 from pop_selfplay.evaluation.evaluate import evaluate_in
-from pop_selfplay.evaluation.model_spec import spec_of
-from pop_selfplay.evaluation.suites import EvalSpec, SuiteEntry
+from pop_selfplay.evaluation.specs import EvalSpec, SuiteEntry, spec_of
 from pop_selfplay.stats.intervals import SHARES, clustered_mean
 from tests.unit.evaluation.makers import Player, playing, run, write_rows
 

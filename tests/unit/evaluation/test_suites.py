@@ -7,7 +7,7 @@ import pytest
 
 from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.evaluation.benchmarks import BENCHMARKS, load_tasks
-from pop_selfplay.evaluation.suites import SUITES, load_suite
+from pop_selfplay.evaluation.specs import SUITES, load_suite
 
 
 @pytest.mark.parametrize("suite", SUITES)

@@ -11,7 +11,7 @@ import pytest
 from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.evaluation.benchmarks.arena_hard import parse_verdict
 from pop_selfplay.evaluation.benchmarks.eq_bench import ASPECTS, STRENGTHS, WEAKNESSES, parse_ratings, parse_share
-from pop_selfplay.evaluation.suites import SuiteEntry, with_examples
+from pop_selfplay.evaluation.specs import SuiteEntry, with_examples
 from tests.unit.evaluation.makers import Player, playing, run, write_rows
 
 

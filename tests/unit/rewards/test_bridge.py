@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from pop_selfplay.rewards.judges import Bridge
+from pop_selfplay.rewards.rubric_reward import Bridge
 
 
 class Opened:

@@ -5,7 +5,7 @@ import pytest
 
 from pop_selfplay.config import EndpointModel, LocalModel, SimulatedModel
 from pop_selfplay.errors import ConfigError, ModelRefused, ModelUnavailable
-from pop_selfplay.rewards.judges import judge_config
+from pop_selfplay.rewards.rubric_reward import judge_config
 
 ADDRESS = "http://localhost:8000/v1"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pop_selfplay.text.diversity import by_halves, distinct, diversity, near_duplicate_flags, similarities, tfidf, vendi
+from pop_selfplay.text.overlap import by_halves, distinct, diversity, near_duplicate_flags, similarities, tfidf, vendi
 
 WORDS = st.sampled_from("sun moon tree river stone wind leaf root".split())
 TEXTS = st.lists(st.lists(WORDS, min_size=0, max_size=6).map(" ".join), min_size=1, max_size=8)

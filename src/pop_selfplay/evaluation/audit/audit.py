@@ -16,8 +16,18 @@ from pop_selfplay.evaluation.audit.findings import Family
 from pop_selfplay.evaluation.audit.gap import gap, modes
 from pop_selfplay.evaluation.audit.hacking import hacking, yields
 from pop_selfplay.evaluation.audit.probes import Played, play
-from pop_selfplay.evaluation.audit.references import SecondOpinion, Yardstick, second_judge, truth, verified
-from pop_selfplay.evaluation.audit.sample import Material, Options, Scored, gather, scored_episodes
+from pop_selfplay.evaluation.audit.sample import (
+    AuditedRound,
+    ComparisonScores,
+    Options,
+    Scored,
+    SecondOpinion,
+    gather,
+    scored_episodes,
+    second_judge,
+    truth,
+    verified,
+)
 from pop_selfplay.journal import Journal, RunDirectory
 from pop_selfplay.journal.files import take_lock, write_atomically
 from pop_selfplay.observer import Observer, Unwatched
@@ -40,22 +50,22 @@ def audit_run(path: Path, options: Options, observer: Observer | None = None) ->
     if options.against is not None:
         RunDirectory.open(options.against)  # it is read last, and a mistyped one should not cost the audit
     with watch_session(path) as session:
-        material = gather(session, options)
+        audited = gather(session, options)
         with _apart(session.casting, observer or Unwatched()) as casting:
-            rounds = _rounds(material)
+            rounds = _rounds(audited)
             graded = {one.id: one for sample in rounds.values() for one in sample}
             try:
-                played = play(material, casting)
-                judged = second_judge(material, casting, list(graded.values())) if options.play else None
+                played = play(audited, casting)
+                judged = second_judge(audited, casting, list(graded.values())) if options.play else None
             except ModelError as error:
                 error.add_note("to audit without calling models: pop audit … --no-play")
                 raise
-            known = truth(material, [*material.scored, *graded.values()])
+            known = truth(audited, [*audited.scored, *graded.values()])
             casting.observer.phase("audit: figures")
             by_verify = not session.config.synthesis.mode.needs_rubric
             right = None if by_verify else verified(list(graded.values()))  # they would agree with themselves
-            families = _families(material, played, rounds, (known, right), judged, casting.journal)
-    result = _result(material, families)
+            families = _families(audited, played, rounds, (known, right), judged, casting.journal)
+    result = _result(audited, families)
     write_atomically(path / RESULT, result.to_json())
     return result
 
@@ -69,43 +79,43 @@ def _apart(casting: Casting, observer: Observer) -> Iterator[Casting]:
         yield casting.copy(config=config.changed(changes), journal=journal, observer=observer)
 
 
-def _rounds(material: Material) -> dict[int, tuple[Scored, ...]]:
+def _rounds(audited: AuditedRound) -> dict[int, tuple[Scored, ...]]:
     """Return the sampled episodes of every round that has scored ones, to be followed over the rounds."""
-    size = material.options.sample
-    found = {material.round: material.sample}
-    for number in range(1, material.config.rounds + 1):
-        if number != material.round and (scored := scored_episodes(material.session, number, most=size)):
+    size = audited.options.sample
+    found = {audited.round: audited.sample}
+    for number in range(1, audited.config.rounds + 1):
+        if number != audited.round and (scored := scored_episodes(audited.session, number, most=size)):
             found[number] = scored
     return dict(sorted(found.items()))
 
 
 def _families(
-    material: Material,
+    audited: AuditedRound,
     played: Played,
     rounds: dict[int, tuple[Scored, ...]],
-    known: tuple[Yardstick | None, Yardstick | None],
+    known: tuple[ComparisonScores | None, ComparisonScores | None],
     judged: SecondOpinion | None,
     journal: Journal,
 ) -> list[Family]:
     """`known` holds the truth and the verified final answers, as far as there are any."""
-    yardsticks = [yardstick for yardstick in (*known, judged.mark if judged else None) if yardstick is not None]
+    comparisons = [comparison for comparison in (*known, judged.mark if judged else None) if comparison is not None]
     return [
-        gap(material, played, yardsticks, judged),
-        diversity(material, played),
-        rubrics(material, played),
-        bias(material, played, known[0]),
-        modes(material, played, yardsticks, journal),
-        hacking(material, rounds, yardsticks),
-        yields(material, journal),
+        gap(audited, played, comparisons, judged),
+        diversity(audited, played),
+        rubrics(audited, played),
+        bias(audited, played, known[0]),
+        modes(audited, played, comparisons, journal),
+        hacking(audited, rounds, comparisons),
+        yields(audited, journal),
     ]
 
 
-def _result(material: Material, families: list[Family]) -> AuditResult:
-    options = material.options
+def _result(audited: AuditedRound, families: list[Family]) -> AuditResult:
+    options = audited.options
     return AuditResult(
-        round=material.round,
-        scored=len(material.scored),
-        sample=len(material.sample),
+        round=audited.round,
+        scored=len(audited.scored),
+        sample=len(audited.sample),
         judge=options.judge_name,
         warnings=tuple(f"{family.name}.{figure.name}" for family in families for figure in family.figures if figure.warns),
         families=tuple(family.reported for family in families),

@@ -12,8 +12,15 @@ from typing import Final
 
 from pop_selfplay.evaluation.audit.findings import Detail, Family
 from pop_selfplay.evaluation.audit.probes import Order, Played
-from pop_selfplay.evaluation.audit.references import Yardstick
-from pop_selfplay.evaluation.audit.sample import Material, Scored, aligned, over_problems, per_problem, share_of
+from pop_selfplay.evaluation.audit.sample import (
+    AuditedRound,
+    ComparisonScores,
+    Scored,
+    aligned,
+    over_problems,
+    per_problem,
+    share_of,
+)
 from pop_selfplay.method.answers import copies_rubric, is_refusal
 from pop_selfplay.pairing import pair_of
 from pop_selfplay.records import PreferencePair
@@ -25,21 +32,21 @@ SAME: Final = 0.05
 """Scores that differ by no more count as the same where it is about a judge's word: expected values are never quite equal."""
 
 
-def bias(material: Material, played: Played, truth: Yardstick | None) -> Family:
+def bias(audited: AuditedRound, played: Played, truth: ComparisonScores | None) -> Family:
     """Return the family of biases."""
-    family = Family("bias", "Do the scores reward anything but quality?", material.options.limits)
-    _length(family, material, truth)
-    _pairs(family, material)
-    _orders(family, material, played)
-    _repeats(family, material, played)
-    _spread(family, material)
-    _echoes(family, material)
+    family = Family("bias", "Do the scores reward anything but quality?", audited.options.limits)
+    _length(family, audited, truth)
+    _pairs(family, audited)
+    _orders(family, audited, played)
+    _repeats(family, audited, played)
+    _spread(family, audited)
+    _echoes(family, audited)
     return family
 
 
-def _length(family: Family, material: Material, truth: Yardstick | None) -> None:
-    lengths = {one.id: {index: float(count_words(answer)) for index, answer in one.answers.items()} for one in material.scored}
-    scores = {one.id: one.scores for one in material.scored}
+def _length(family: Family, audited: AuditedRound, truth: ComparisonScores | None) -> None:
+    lengths = {one.id: {index: float(count_words(answer)) for index, answer in one.answers.items()} for one in audited.scored}
+    scores = {one.id: one.scores for one in audited.scored}
     by_score = per_problem(spearman, scores, lengths)
     known = truth is not None
     family.measured(
@@ -68,12 +75,12 @@ def _length(family: Family, material: Material, truth: Yardstick | None) -> None
     )
 
 
-def _pairs(family: Family, material: Material) -> None:
+def _pairs(family: Family, audited: AuditedRound) -> None:
     longer: dict[str, list[float]] = {}
     refusals: dict[str, list[float]] = {}
     words: dict[str, float] = {}
-    for one in material.scored:
-        pair = pair_of(one.episode, material.session.domain, material.config.pairing, material.config.seed)
+    for one in audited.scored:
+        pair = pair_of(one.episode, audited.session.domain, audited.config.pairing, audited.config.seed)
         if isinstance(pair, PreferencePair):
             chosen, rejected = pair.chosen[0].content, pair.rejected[0].content
             words[one.id] = float(count_words(chosen) - count_words(rejected))
@@ -108,7 +115,7 @@ def _answer(scored: Scored, completion: str) -> str:
     return next((c.answer for c in scored.episode.candidates if c.completion == completion), completion)
 
 
-def _orders(family: Family, material: Material, played: Played) -> None:
+def _orders(family: Family, audited: AuditedRound, played: Played) -> None:
     label = "comparisons in which the judge changes its mind with the order"
     orders = {id_: found for id_, found in played.orders.items() if found}
     if not orders:
@@ -137,7 +144,7 @@ def _flipped(order: Order) -> bool:
     return order.first == order.swapped
 
 
-def _repeats(family: Family, material: Material, played: Played) -> None:
+def _repeats(family: Family, audited: AuditedRound, played: Played) -> None:
     readings = (
         ("greedy again", "repeat_greedy", "the judge, asked again at temperature 0, gives the same score"),
         ("sampled", "repeat_sampled", "best/worst points the same way when the judge is sampled at temperature 1"),
@@ -169,10 +176,10 @@ def _same(one: Sequence[float], other: Sequence[float]) -> list[float]:
     return [float(abs(a - b) <= SAME) for a, b in zip(one, other, strict=True)]
 
 
-def _spread(family: Family, material: Material) -> None:
+def _spread(family: Family, audited: AuditedRound) -> None:
     ties = {
         one.id: statistics.fmean(float(a == b) for a, b in combinations(one.scores.values(), 2))
-        for one in material.scored
+        for one in audited.scored
         if len(one.scores) > 1
     }
     family.measured(
@@ -183,40 +190,40 @@ def _spread(family: Family, material: Material) -> None:
         good="scores separate candidates",
         bad="scores are coarse: best and worst are often decided by chance",
     )
-    if material.mode.score_range is None:
+    if audited.mode.score_range is None:
         family.missing(
             "top_score", "candidates with the highest possible score", "scores of this mode are relative to the group"
         )
     else:
-        _, best = material.mode.score_range
+        _, best = audited.mode.score_range
         family.measured(
             "top_score",
             "candidates with the highest possible score",
             share_of(
-                {one.id: [float(score >= best - SAME) for score in one.scores.values()] for one in material.scored},
+                {one.id: [float(score >= best - SAME) for score in one.scores.values()] for one in audited.scored},
             ),
             limit="bias.top_score",
             good="there is room above most candidates",
             bad="the rubric is easy: most candidates get full marks, and nothing is left to learn",
         )
-    counts = Counter(f"{score:.2f}" for one in material.scored for score in one.scores.values())
+    counts = Counter(f"{score:.2f}" for one in audited.scored for score in one.scores.values())
     total = counts.total()
     rows = tuple((score, f"{count:,}", f"{count / total:.1%}") for score, count in counts.most_common(8))
     family.details.append(Detail("most frequent scores", ("score", "candidates", "share"), rows))
 
 
-def _echoes(family: Family, material: Material) -> None:
+def _echoes(family: Family, audited: AuditedRound) -> None:
     family.measured(
         "refusals",
         "candidates that begin by declining",
-        share_of({one.id: [float(is_refusal(answer)) for answer in one.answers.values()] for one in material.scored}),
+        share_of({one.id: [float(is_refusal(answer)) for answer in one.answers.values()] for one in audited.scored}),
         limit="bias.refusals",
         good="by a list of phrases in the first 200 characters",
         bad="many problems cannot be answered without their documents: the proposer should make them self-contained",
     )
     copies = {
         one.id: [float(copies_rubric(answer, one.rubric, one.problem.text)) for answer in one.answers.values()]
-        for one in material.sample
+        for one in audited.sample
         if one.rubric is not None
     }
     if not copies:

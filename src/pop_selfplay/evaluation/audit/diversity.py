@@ -14,13 +14,13 @@ import numpy as np
 
 from pop_selfplay.evaluation.audit.findings import Detail, Family
 from pop_selfplay.evaluation.audit.probes import Played
-from pop_selfplay.evaluation.audit.sample import Material, Scored, over_problems, share_of
+from pop_selfplay.evaluation.audit.sample import AuditedRound, Scored, over_problems, share_of
 from pop_selfplay.method.problems import ALIKE, criterion_power, generic_criteria, has_gold, rating_correlations
 from pop_selfplay.records import Document, Role
 from pop_selfplay.runs.session import watch_session
 from pop_selfplay.stats.agreement import above
-from pop_selfplay.text.diversity import Kernel, by_halves, distinct, near_duplicate_flags, tfidf, vendi
-from pop_selfplay.text.diversity import diversity as measures
+from pop_selfplay.text.overlap import Kernel, by_halves, distinct, near_duplicate_flags, tfidf, vendi
+from pop_selfplay.text.overlap import diversity as measures
 
 NEAR: Final = 0.8
 """Similarity of near-duplicates, where the run's pairing sets none."""
@@ -29,42 +29,42 @@ Texts = Mapping[str, str]
 """Document id → the problem made of it."""
 
 
-def diversity(material: Material, played: Played) -> Family:
+def diversity(audited: AuditedRound, played: Played) -> Family:
     """Return the family of the problems' diversity."""
-    family = Family("diversity", "Are the problems as diverse as the corpus?", material.options.limits)
-    seed = material.config.seed
-    _near_duplicates(family, material)
-    own = {one.document.id: one.problem.text for one in reversed(material.sample)}
-    documents = {one.document.id: one.document for one in material.sample}
+    family = Family("diversity", "Are the problems as diverse as the corpus?", audited.options.limits)
+    seed = audited.config.seed
+    _near_duplicates(family, audited)
+    own = {one.document.id: one.problem.text for one in reversed(audited.sample)}
+    documents = {one.document.id: one.document for one in audited.sample}
     _effective(family, own, documents, seed)
-    shown = Role.PROPOSER in material.config.synthesis.document_for
+    shown = Role.PROPOSER in audited.config.synthesis.document_for
     name = "with document" if shown else "without document"
-    others = _others(material, played)
+    others = _others(audited, played)
     for other, texts in others.items():
         _compare(family, (name, own), (other, texts), seed, played.why_missing(f"proposals {other}"))
     if not others:
         family.missing("compared", "compared with problems made in another way", played.why_missing("proposals"))
-    if material.options.against is not None:
-        texts = _problems_of(material.options.against, material.round)
-        _compare(family, (name, own), (f"the problems of {material.options.against.name}", texts), seed)
+    if audited.options.against is not None:
+        texts = _problems_of(audited.options.against, audited.round)
+        _compare(family, (name, own), (f"the problems of {audited.options.against.name}", texts), seed)
     return family
 
 
-def _others(material: Material, played: Played) -> dict[str, Texts]:
-    by_id = {one.id: one for one in material.sample}
+def _others(audited: AuditedRound, played: Played) -> dict[str, Texts]:
+    by_id = {one.id: one for one in audited.sample}
     return {
         name: {by_id[id_].document.id: problem.text for id_, problem in problems.items()}
         for name, problems in played.proposals.items()
     }
 
 
-def _near_duplicates(family: Family, material: Material) -> None:
-    threshold = material.config.pairing.near_duplicate_problems or NEAR
-    flags = near_duplicate_flags([one.problem.text for one in material.scored], threshold)
+def _near_duplicates(family: Family, audited: AuditedRound) -> None:
+    threshold = audited.config.pairing.near_duplicate_problems or NEAR
+    flags = near_duplicate_flags([one.problem.text for one in audited.scored], threshold)
     family.measured(
         "near_duplicates",
         "problems that nearly repeat another one",
-        share_of({one.id: [float(flag)] for one, flag in zip(material.scored, flags, strict=True)}),
+        share_of({one.id: [float(flag)] for one, flag in zip(audited.scored, flags, strict=True)}),
         limit="diversity.near_duplicates",
         good="few problems repeat each other",
         bad="many problems repeat each other: more or other documents would teach more",
@@ -161,18 +161,18 @@ REDUNDANT: Final = 0.9
 _SHOWN: Final = 5
 
 
-def rubrics(material: Material, played: Played) -> Family:
+def rubrics(audited: AuditedRound, played: Played) -> Family:
     """Return the family of the rubrics."""
     family = Family(
-        "rubrics", "Do the rubrics ask for the right things, and tell good answers from bad?", material.options.limits
+        "rubrics", "Do the rubrics ask for the right things, and tell good answers from bad?", audited.options.limits
     )
-    having = [one for one in material.scored if one.rubric is not None]
+    having = [one for one in audited.scored if one.rubric is not None]
     if not having:
         family.missing("rubrics", "rubrics", "the run verifies answers, without rubrics")
         return family
     _contents(family, having)
-    _separation(family, having, material)
-    _reference(family, material, played)
+    _separation(family, having, audited)
+    _reference(family, audited, played)
     return family
 
 
@@ -208,9 +208,9 @@ def _contents(family: Family, having: Sequence[Scored]) -> None:
         family.details.append(Detail("most frequent generic criteria", ("name", "rubrics"), rows))
 
 
-def _separation(family: Family, having: Sequence[Scored], material: Material) -> None:
-    if not material.mode.rates_criteria:
-        why = f"scoring {material.mode.name} gives no ratings by criterion"
+def _separation(family: Family, having: Sequence[Scored], audited: AuditedRound) -> None:
+    if not audited.mode.rates_criteria:
+        why = f"scoring {audited.mode.name} gives no ratings by criterion"
         family.missing("separation", "separation by each criterion", why)
         family.missing("redundant", "redundant pairs of criteria", why)
         return
@@ -245,12 +245,12 @@ def _separation(family: Family, having: Sequence[Scored], material: Material) ->
     )
 
 
-def _reference(family: Family, material: Material, played: Played) -> None:
+def _reference(family: Family, audited: AuditedRound, played: Played) -> None:
     label = "problems whose reference answer wins or ties for first place"
     if not played.references:
         family.missing("reference_wins", label, played.why_missing("references"))
         return
-    scored = {one.id: one for one in material.sample}
+    scored = {one.id: one for one in audited.sample}
     wins = {id_: 1.0 if found.score >= max(scored[id_].scores.values()) else 0.0 for id_, found in played.references.items()}
     below = {
         id_: 1 - above(found.score, statistics.median(scored[id_].scores.values())) for id_, found in played.references.items()

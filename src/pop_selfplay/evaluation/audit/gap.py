@@ -8,8 +8,14 @@ from typing import Final, NamedTuple
 
 from pop_selfplay.evaluation.audit.findings import Detail, Family
 from pop_selfplay.evaluation.audit.probes import Played
-from pop_selfplay.evaluation.audit.references import SecondOpinion, Yardstick
-from pop_selfplay.evaluation.audit.sample import Material, over_problems, per_problem, share_of
+from pop_selfplay.evaluation.audit.sample import (
+    AuditedRound,
+    ComparisonScores,
+    SecondOpinion,
+    over_problems,
+    per_problem,
+    share_of,
+)
 from pop_selfplay.journal import Journal, Spent
 from pop_selfplay.judging import DEFAULT
 from pop_selfplay.records import Role
@@ -24,38 +30,38 @@ _SAW: Final = {True: "with document", False: "without document"}
 ByProblem = Mapping[str, Mapping[int, float]]
 
 
-def gap(material: Material, played: Played, yardsticks: Sequence[Yardstick], judged: SecondOpinion | None) -> Family:
+def gap(audited: AuditedRound, played: Played, comparisons: Sequence[ComparisonScores], judged: SecondOpinion | None) -> Family:
     """Return the family of the generation-verification gap."""
     family = Family(
-        "gap", "Does the rubric know better than the solver, and is that thanks to the document?", material.options.limits
+        "gap", "Does the rubric know better than the solver, and is that thanks to the document?", audited.options.limits
     )
-    own = Role.RUBRIC_WRITER in material.config.synthesis.document_for
-    scored = {one.id: one.scores for one in material.sample}
+    own = Role.RUBRIC_WRITER in audited.config.synthesis.document_for
+    scored = {one.id: one.scores for one in audited.sample}
     rewritten = {id_: found.scores for id_, found in played.rubrics.items()}
-    if not yardsticks:
+    if not comparisons:
         why = "nothing to compare with: the truth is only known in the pocket world, so name a stronger judge with --judge"
         family.missing("agreement", "agreement with comparison scores", why)
-    for yardstick in yardsticks:
+    for comparison in comparisons:
         if rewritten:
             both = {id_: scores for id_, scores in scored.items() if id_ in rewritten}
-            _against(family, yardstick, {own: both, not own: rewritten}, own)
+            _against(family, comparison, {own: both, not own: rewritten}, own)
         else:
-            _against(family, yardstick, {own: scored}, own)
+            _against(family, comparison, {own: scored}, own)
             why = played.why_missing("rubrics")
-            family.missing(f"gain.{yardstick.name}", f"what the document adds, by {yardstick.name}", why)
+            family.missing(f"gain.{comparison.name}", f"what the document adds, by {comparison.name}", why)
     _each_other(family, scored, rewritten, played)
     _by_rubric(family, scored, judged)
     return family
 
 
-def _against(family: Family, yardstick: Yardstick, variants: Mapping[bool, ByProblem], own: bool) -> None:
+def _against(family: Family, comparison: ComparisonScores, variants: Mapping[bool, ByProblem], own: bool) -> None:
     found: dict[tuple[str, bool], dict[str, float]] = {}
     for saw in sorted(variants, reverse=True):
-        ranked = found["spearman", saw] = per_problem(spearman, variants[saw], yardstick.scores)
-        extremes = found["best_worst", saw] = per_problem(best_worst, variants[saw], yardstick.scores)
+        ranked = found["spearman", saw] = per_problem(spearman, variants[saw], comparison.scores)
+        extremes = found["best_worst", saw] = per_problem(best_worst, variants[saw], comparison.scores)
         family.measured(
-            f"spearman.{yardstick.name}.{_SAW[saw]}",
-            f"rank correlation with {yardstick.name}, rubric {_SAW[saw]}",
+            f"spearman.{comparison.name}.{_SAW[saw]}",
+            f"rank correlation with {comparison.name}, rubric {_SAW[saw]}",
             over_problems(ranked, SIGNED),
             form="number",
             limit="gap.spearman" if saw == own else "",
@@ -64,8 +70,8 @@ def _against(family: Family, yardstick: Yardstick, variants: Mapping[bool, ByPro
             paper=PAPER["spearman"][saw],
         )
         family.measured(
-            f"best_worst.{yardstick.name}.{_SAW[saw]}",
-            f"best/worst points the same way as {yardstick.name}, rubric {_SAW[saw]}",
+            f"best_worst.{comparison.name}.{_SAW[saw]}",
+            f"best/worst points the same way as {comparison.name}, rubric {_SAW[saw]}",
             share_of({id_: [value] for id_, value in extremes.items()}),
             limit="gap.best_worst" if saw == own else "",
             good="how often the chosen answer is really the better one (50 % is chance, ties count half)",
@@ -76,8 +82,8 @@ def _against(family: Family, yardstick: Yardstick, variants: Mapping[bool, ByPro
         both = found["best_worst", True].keys() & found["best_worst", False].keys()
         gains = {id_: found["best_worst", True][id_] - found["best_worst", False][id_] for id_ in sorted(both)}
         family.measured(
-            f"gain.{yardstick.name}",
-            f"what the document adds to best/worst, by {yardstick.name}",
+            f"gain.{comparison.name}",
+            f"what the document adds to best/worst, by {comparison.name}",
             over_problems(gains, SIGNED),
             limit="gap.document_gain",
             good="how much more often pairs are right with the document, on the same problems",
@@ -122,17 +128,17 @@ class _Beside(NamedTuple):
     scores: ByProblem
 
 
-def modes(material: Material, played: Played, yardsticks: Sequence[Yardstick], journal: Journal) -> Family:
+def modes(audited: AuditedRound, played: Played, comparisons: Sequence[ComparisonScores], journal: Journal) -> Family:
     """Return the family of the scoring modes; `journal` is the audit's."""
-    family = Family("modes", "Would another way of scoring give the same pairs for less?", material.options.limits)
+    family = Family("modes", "Would another way of scoring give the same pairs for less?", audited.options.limits)
     if "modes" in played.unplayable:
         family.missing("modes", "agreement of other modes with pointwise", played.unplayable["modes"])
         return family
     for name, why in played.unplayable.items():
         if name.startswith("modes "):
             family.missing(name.removeprefix("modes "), f"{name.removeprefix('modes ')} against the others", why)
-    own = material.mode.name
-    all_modes = {own: {one.id: one.scores for one in material.sample}} | played.modes
+    own = audited.mode.name
+    all_modes = {own: {one.id: one.scores for one in audited.sample}} | played.modes
     beside = DEFAULT if all_modes.get(DEFAULT) else own
     base = _Beside(beside, all_modes[beside])
     for name, scores in all_modes.items():
@@ -140,7 +146,7 @@ def modes(material: Material, played: Played, yardsticks: Sequence[Yardstick], j
             family.missing(name, f"{name} against {base.name}", played.why_missing(f"modes {name}"))
         elif name != base.name:
             _against_base(family, name, scores, base)
-    _table(family, all_modes, base, yardsticks, material, journal)
+    _table(family, all_modes, base, comparisons, audited, journal)
     return family
 
 
@@ -166,22 +172,22 @@ def _table(
     family: Family,
     all_modes: Mapping[str, ByProblem],
     base: _Beside,
-    yardsticks: Sequence[Yardstick],
-    material: Material,
+    comparisons: Sequence[ComparisonScores],
+    audited: AuditedRound,
     journal: Journal,
 ) -> None:
-    """Add what each mode costs for a problem, and how often its pairs are right by each yardstick."""
+    """Add what each mode costs for a problem, and how often its pairs are right by each comparison."""
     rows = []
     for name, scores in all_modes.items():
         if not scores:
             continue
-        own = name == material.mode.name
-        places = [(one.id if own else f"audit/modes {name}/{one.id}") for one in material.sample if one.id in scores]
-        spent = [(material.session.journal if own else journal).spent(place, Role.JUDGE) for place in places]
-        right = [_percent(per_problem(best_worst, scores, yardstick.scores)) for yardstick in yardsticks]
+        own = name == audited.mode.name
+        places = [(one.id if own else f"audit/modes {name}/{one.id}") for one in audited.sample if one.id in scores]
+        spent = [(audited.session.journal if own else journal).spent(place, Role.JUDGE) for place in places]
+        right = [_percent(per_problem(best_worst, scores, comparison.scores)) for comparison in comparisons]
         rows.append((name, f"{len(scores)}", *_for_each(spent), *right))
     columns = ("scoring", "problems", "judge calls", "prompt tokens", "cached", "generated")
-    right_columns = tuple(f"best/worst as {yardstick.name}" for yardstick in yardsticks)
+    right_columns = tuple(f"best/worst as {comparison.name}" for comparison in comparisons)
     family.details.append(Detail(f"for each problem; compared with {base.name}", (*columns, *right_columns), tuple(rows)))
 
 

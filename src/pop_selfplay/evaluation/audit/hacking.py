@@ -13,8 +13,7 @@ import numpy as np
 
 from pop_selfplay.config import ExamMeasure
 from pop_selfplay.evaluation.audit.findings import Detail, Family
-from pop_selfplay.evaluation.audit.references import Yardstick
-from pop_selfplay.evaluation.audit.sample import Material, Scored, share_of
+from pop_selfplay.evaluation.audit.sample import AuditedRound, ComparisonScores, Scored, share_of
 from pop_selfplay.journal import Journal
 from pop_selfplay.journal.notes import EXAM
 from pop_selfplay.method.rewards import SCORES
@@ -33,31 +32,31 @@ from pop_selfplay.stats.intervals import (
 )
 
 
-def hacking(material: Material, rounds: Mapping[int, Sequence[Scored]], yardsticks: Sequence[Yardstick]) -> Family:
+def hacking(audited: AuditedRound, rounds: Mapping[int, Sequence[Scored]], comparisons: Sequence[ComparisonScores]) -> Family:
     """Return the family of reward hacking. `rounds` holds the sampled episodes of every round that has any."""
-    family = Family("hacking", "Do self-made scores and real quality diverge over the rounds?", material.options.limits)
-    _exam(family, material.session)
-    if material.mode.score_range is None:
-        why = f"scores by {material.mode.name} are relative to their group and say nothing about its level"
+    family = Family("hacking", "Do self-made scores and real quality diverge over the rounds?", audited.options.limits)
+    _exam(family, audited.session)
+    if audited.mode.score_range is None:
+        why = f"scores by {audited.mode.name} are relative to their group and say nothing about its level"
         family.missing("drift", "rise of self-made scores beyond the comparison scores", why)
         return family
-    if not yardsticks:
+    if not comparisons:
         why = "nothing to compare with: the truth is only known in the pocket world, so name a second judge with --judge"
         family.missing("drift", "rise of self-made scores beyond the comparison scores", why)
         return family
-    for yardstick in yardsticks:
-        _followed(family, yardstick, rounds, material.config.seed)
+    for comparison in comparisons:
+        _followed(family, comparison, rounds, audited.config.seed)
     return family
 
 
-def _followed(family: Family, yardstick: Yardstick, rounds: Mapping[int, Sequence[Scored]], seed: int) -> None:
-    levels = {number: _levels(sample, yardstick) for number, sample in rounds.items()}
+def _followed(family: Family, comparison: ComparisonScores, rounds: Mapping[int, Sequence[Scored]], seed: int) -> None:
+    levels = {number: _levels(sample, comparison) for number, sample in rounds.items()}
     levels = {number: found for number, found in levels.items() if found}
     rows = tuple(
         (f"{number}", f"{len(found)}", *(f"{statistics.fmean(pair[part] for pair in found.values()):.3f}" for part in (0, 1)))
         for number, found in levels.items()
     )
-    name = yardstick.name
+    name = comparison.name
     family.details.append(
         Detail(f"mean of all candidates, 0 to 1, compared with {name}", ("round", "problems", "self-made", name), rows)
     )
@@ -77,14 +76,14 @@ def _followed(family: Family, yardstick: Yardstick, rounds: Mapping[int, Sequenc
     )
 
 
-def _levels(sample: Sequence[Scored], yardstick: Yardstick) -> dict[str, tuple[float, float]]:
-    """Return problem id → mean self-made score and mean yardstick score of the same candidates, both in [0, 1]."""
+def _levels(sample: Sequence[Scored], comparison: ComparisonScores) -> dict[str, tuple[float, float]]:
+    """Return problem id → mean self-made score and mean comparison score of the same candidates, both in [0, 1]."""
     found = {}
     for one in sample:
-        both = sorted(one.scores.keys() & yardstick.scores.get(one.id, {}).keys())
+        both = sorted(one.scores.keys() & comparison.scores.get(one.id, {}).keys())
         if both:
             _, best = SCORES
-            own, real = one.scores, yardstick.scores[one.id]
+            own, real = one.scores, comparison.scores[one.id]
             found[one.id] = (
                 statistics.fmean(own[index] for index in both) / best,
                 statistics.fmean(real[index] for index in both) / best,
@@ -93,7 +92,7 @@ def _levels(sample: Sequence[Scored], yardstick: Yardstick) -> dict[str, tuple[f
 
 
 def _drift(first: Mapping[str, tuple[float, float]], last: Mapping[str, tuple[float, float]], seed: int) -> Estimate:
-    """Return by how much (self-made − yardstick) rose, drawn by whole documents within both rounds together."""
+    """Return by how much (self-made − comparison) rose, drawn by whole documents within both rounds together."""
     ids = [*first, *last]
     apart = np.array([own - real for own, real in (*first.values(), *last.values())])
     late = np.array([False] * len(first) + [True] * len(last))
@@ -125,16 +124,16 @@ def _exam(family: Family, session: Session) -> None:
         )
 
 
-def yields(material: Material, audit_journal: Journal) -> Family:
+def yields(audited: AuditedRound, audit_journal: Journal) -> Family:
     """Return the family of the yield. Of the audit's own calls a table says what they cost."""
     family = Family(
-        "yield", "What is lost on the way from documents to pairs, and what does a pair cost?", material.options.limits
+        "yield", "What is lost on the way from documents to pairs, and what does a pair cost?", audited.options.limits
     )
     kept: dict[str, float] = {}
     lost: Counter[str] = Counter()
-    session, config = material.session, material.config
-    for episode, outcome in paired(session.journal, material.round, session.domain, config.pairing, config.seed):
-        if episode.round == material.round:
+    session, config = audited.session, audited.config
+    for episode, outcome in paired(session.journal, audited.round, session.domain, config.pairing, config.seed):
+        if episode.round == audited.round:
             kept[episode.id] = float(isinstance(outcome, PreferencePair))
             if not isinstance(outcome, PreferencePair):
                 lost[f"{outcome.stage}.{outcome.reason}"] += 1
@@ -147,8 +146,8 @@ def yields(material: Material, audit_journal: Journal) -> Family:
         good="most of what is paid for is used",
         bad="most of what is paid for is lost: see below where",
     )
-    _cost(family, material, kept, clusters)
-    _calls(family, material)
+    _cost(family, audited, kept, clusters)
+    _calls(family, audited)
     rows = tuple((reason, f"{count:,}", f"{count / len(kept):.1%}") for reason, count in lost.most_common())
     if rows:
         family.details.append(Detail("episodes lost, by stage and reason", ("lost", "episodes", "share"), rows))
@@ -156,9 +155,9 @@ def yields(material: Material, audit_journal: Journal) -> Family:
     return family
 
 
-def _cost(family: Family, material: Material, kept: dict[str, float], clusters: list[str]) -> None:
-    spent = material.session.journal.spent_by_episode(material.round)
-    prices = {role.value: material.session.casting.prices(material.round, role) for role in Role}
+def _cost(family: Family, audited: AuditedRound, kept: dict[str, float], clusters: list[str]) -> None:
+    spent = audited.session.journal.spent_by_episode(audited.round)
+    prices = {role.value: audited.session.casting.prices(audited.round, role) for role in Role}
     generated = [float(sum(of.generated for of in spent.get(id_, {}).values())) for id_ in kept]
     read = [float(sum(of.prompt for of in spent.get(id_, {}).values())) for id_ in kept]
     money = [
@@ -180,7 +179,7 @@ def _cost(family: Family, material: Material, kept: dict[str, float], clusters: 
         elif not any(costs):
             family.missing(name, label, why)
         else:
-            estimate = for_each_pair(costs, list(kept.values()), clusters, material.config.seed)
+            estimate = for_each_pair(costs, list(kept.values()), clusters, audited.config.seed)
             family.measured(name, label, estimate, form="number", good="all roles and refused calls included")
 
 
@@ -195,11 +194,11 @@ def for_each_pair(costs: Sequence[float], kept: Sequence[float], clusters: Seque
     return Estimate(1 / rate.mean, 1 / rate.high if rate.high > 0 else 0.0, high, round(sum(kept)))
 
 
-def _calls(family: Family, material: Material) -> None:
-    tally = material.session.journal.tally
+def _calls(family: Family, audited: AuditedRound) -> None:
+    tally = audited.session.journal.tally
     rows = []
     for role in Role:
-        calls = {r: n for (number, by, r), n in tally.calls.items() if number == material.round and by == role.value}
+        calls = {r: n for (number, by, r), n in tally.calls.items() if number == audited.round and by == role.value}
         total = sum(calls.values())
         if not total:
             continue
@@ -213,7 +212,7 @@ def _calls(family: Family, material: Material) -> None:
             good="few calls are wasted",
             bad="many calls are wasted: docs/run-directory.md says what helps for each reason",
         )
-        tokens = [tally.tokens[material.round, role.value, kind] for kind in ("prompt", "cached", "generated")]
+        tokens = [tally.tokens[audited.round, role.value, kind] for kind in ("prompt", "cached", "generated")]
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(refused.items(), key=lambda item: -item[1]))
         rows.append((role.value, f"{total:,}", *(f"{count:,}" for count in tokens), reasons))
     columns = ("role", "calls", "prompt tokens", "cached", "generated", "refused because")

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from pop_selfplay.domains import Domain, unfit_domain
 from pop_selfplay.episode import rate, rate_reference
-from pop_selfplay.evaluation.audit.sample import Material, Scored, scores_of
+from pop_selfplay.evaluation.audit.sample import AuditedRound, Scored, scores_of
 from pop_selfplay.judging import DEFAULT, find_mode
 from pop_selfplay.judging.comparing import Pairwise, better_in_both_orders, match_for
 from pop_selfplay.method.parsing import Side
@@ -77,35 +77,35 @@ class Played:
         return f"what was played failed: {reasons}" if reasons else "there was nothing to play"
 
 
-Part = tuple[str, Callable[[Cast, Material, Played], Awaitable[None]]]
+Part = tuple[str, Callable[[Cast, AuditedRound, Played], Awaitable[None]]]
 
 
-def play(material: Material, casting: Casting) -> Played:
+def play(audited: AuditedRound, casting: Casting) -> Played:
     """Play every part that this run allows. `casting` is the run's, over the journal of the audit."""
     played = Played()
-    if not material.options.play:
+    if not audited.options.play:
         for part, _ in _PARTS:
             played.unplayable[part] = "the audit was told to play nothing (--no-play)"
         return played
 
     async def work(cast: Cast) -> None:
         for part, act in _PARTS:
-            why = _cannot(part, material)
+            why = _cannot(part, audited)
             if why:
                 played.unplayable[part] = why
                 continue
             casting.observer.phase(f"audit: {part}")
-            await act(cast, material, played)
+            await act(cast, audited, played)
 
-    casting.play(casting.policies(material.round), work)
+    casting.play(casting.policies(audited.round), work)
     return played
 
 
-def _cannot(part: str, material: Material) -> str:
+def _cannot(part: str, audited: AuditedRound) -> str:
     """Return why `part` cannot be played for this run, "" where it can."""
-    synthesis, domain = material.config.synthesis, material.session.domain
+    synthesis, domain = audited.config.synthesis, audited.session.domain
     by_rubric = {"rubrics", "references", "repeats", "orders", "modes"}
-    if part in by_rubric and not material.mode.needs_rubric:
+    if part in by_rubric and not audited.mode.needs_rubric:
         return "the run scores by verified answers, without rubric and judge"
     needed = {
         "rubrics": ("rubric", "rubric_without_document"),
@@ -117,31 +117,31 @@ def _cannot(part: str, material: Material) -> str:
         return f"the domain {domain.name} has no {', '.join(lacking)}"
     if part == "rubrics" and Role.PROPOSER not in synthesis.document_for:
         return "the problems were made without documents, so a rubric with one would be about something else"
-    if part == "modes" and not material.options.modes:
+    if part == "modes" and not audited.options.modes:
         return "name other ways of scoring by --modes"
     return ""
 
 
-async def _rubrics(cast: Cast, material: Material, played: Played) -> None:
+async def _rubrics(cast: Cast, audited: AuditedRound, played: Played) -> None:
     shown = cast.sees_document(Role.RUBRIC_WRITER)
     roles = [Role.PROPOSER] if shown else [Role.PROPOSER, Role.RUBRIC_WRITER]
     other = _with(cast, {"document_for": roles, "early_stop": None})
 
     async def one(scored: Scored) -> Rewritten | Failure:
         problem, candidates = _renamed(scored, "rubrics"), scored.episode.candidates
-        rubric = await write_rubric(other, scored.document, problem, candidates, material.round)
+        rubric = await write_rubric(other, scored.document, problem, candidates, audited.round)
         if isinstance(rubric, Failure):
             return rubric
-        evaluations = await rate(other, problem, rubric, candidates, material.round, asked=len(candidates))
+        evaluations = await rate(other, problem, rubric, candidates, audited.round, asked=len(candidates))
         return evaluations if isinstance(evaluations, Failure) else Rewritten(rubric, scores_of(evaluations))
 
-    played.rubrics = await _each(cast, "rubrics", material.sample, one, played)
+    played.rubrics = await _each(cast, "rubrics", audited.sample, one, played)
 
 
-async def _proposals(cast: Cast, material: Material, played: Played) -> None:
+async def _proposals(cast: Cast, audited: AuditedRound, played: Played) -> None:
     shown = cast.sees_document(Role.PROPOSER)
     variants = {"without document": False} if shown else {"with document": True}
-    if any(scored.document.title for scored in material.sample):
+    if any(scored.document.title for scored in audited.sample):
         variants["without document and title"] = False
     for name, with_document in variants.items():
         roles = [Role.PROPOSER] if with_document else []
@@ -151,40 +151,40 @@ async def _proposals(cast: Cast, material: Material, played: Played) -> None:
             document = scored.document
             if name.endswith("title"):
                 document = Document(id=document.id, text=document.text)
-            return await propose(other, document, material.round, f"audit/{name}/{scored.id}")
+            return await propose(other, document, audited.round, f"audit/{name}/{scored.id}")
 
-        played.proposals[name] = await _each(cast, f"proposals {name}", material.sample, one, played)
+        played.proposals[name] = await _each(cast, f"proposals {name}", audited.sample, one, played)
 
 
-async def _references(cast: Cast, material: Material, played: Played) -> None:
+async def _references(cast: Cast, audited: AuditedRound, played: Played) -> None:
     async def one(scored: Scored) -> Evaluation | Failure:
         if scored.episode.reference_evaluation is not None:
             return scored.episode.reference_evaluation
         assert scored.rubric is not None  # all modes but verify have one
         problem = _renamed(scored, "references")
-        found = await rate_reference(cast, problem, scored.rubric, scored.episode.candidates, material.round)
+        found = await rate_reference(cast, problem, scored.rubric, scored.episode.candidates, audited.round)
         return found or Failure(stage=Role.JUDGE.value, reason="not_scored")
 
-    played.references = await _each(cast, "references", material.sample, one, played)
+    played.references = await _each(cast, "references", audited.sample, one, played)
 
 
-async def _repeats(cast: Cast, material: Material, played: Played) -> None:
+async def _repeats(cast: Cast, audited: AuditedRound, played: Played) -> None:
     for name, temperature in (("greedy", 0.0), ("greedy again", 0.0), ("sampled", 1.0)):
         judge = cast.synthesis.judge.changed({"temperature": temperature})
         other = _with(cast, {"judge": judge, "votes": 1, "early_stop": None})
 
         async def one(scored: Scored, other: Cast = other, name: str = name) -> Scores | Failure:
-            few = spread(_those_scored(scored), REPEATED if material.mode.score_range is not None else REPEATED // 2)
-            return await _scores(other, scored, f"repeats {name}", few, material.round)
+            few = spread(_those_scored(scored), REPEATED if audited.mode.score_range is not None else REPEATED // 2)
+            return await _scores(other, scored, f"repeats {name}", few, audited.round)
 
-        played.repeats[name] = await _each(cast, "repeats", material.sample, one, played)
+        played.repeats[name] = await _each(cast, "repeats", audited.sample, one, played)
 
 
-async def _orders(cast: Cast, material: Material, played: Played) -> None:
+async def _orders(cast: Cast, audited: AuditedRound, played: Played) -> None:
     async def one(scored: Scored) -> list[Order] | Failure:
         assert scored.rubric is not None  # all modes but verify have one
         problem = _renamed(scored, "orders")
-        match = match_for(judge_of(cast, problem, material.round), problem, scored.rubric)
+        match = match_for(judge_of(cast, problem, audited.round), problem, scored.rubric)
         ranked = sorted(_those_scored(scored), key=lambda candidate: (scored.scores[candidate.index], candidate.index))
         best, middle, worst = ranked[-1], ranked[len(ranked) // 2], ranked[0]
         pairs = {(a.index, b.index): (a, b) for a, b in ((best, worst), (best, middle), (middle, worst))}
@@ -194,26 +194,26 @@ async def _orders(cast: Cast, material: Material, played: Played) -> None:
         failed = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
         return failed[-1] if failed and not found else found
 
-    played.orders = await _each(cast, "orders", material.sample, one, played)
+    played.orders = await _each(cast, "orders", audited.sample, one, played)
 
 
-async def _modes(cast: Cast, material: Material, played: Played) -> None:
-    asked = list(dict.fromkeys(material.options.modes))
-    own = material.mode.name
+async def _modes(cast: Cast, audited: AuditedRound, played: Played) -> None:
+    asked = list(dict.fromkeys(audited.options.modes))
+    own = audited.mode.name
     if own != DEFAULT and DEFAULT not in asked:
         asked.insert(0, DEFAULT)  # what all others are compared with
     for mode in asked:
         if mode == own:
-            played.modes[mode] = {scored.id: scored.scores for scored in material.sample}
+            played.modes[mode] = {scored.id: scored.scores for scored in audited.sample}
         elif why := _unfit(mode, cast.domain):
             played.unplayable[f"modes {mode}"] = why
         else:
             other = _with(cast, {"scoring": mode, "early_stop": None, "votes": 1, "score_reference": False})
 
             async def one(scored: Scored, other: Cast = other, mode: str = mode) -> Scores | Failure:
-                return await _scores(other, scored, f"modes {mode}", _those_scored(scored), material.round)
+                return await _scores(other, scored, f"modes {mode}", _those_scored(scored), audited.round)
 
-            played.modes[mode] = await _each(cast, f"modes {mode}", material.sample, one, played)
+            played.modes[mode] = await _each(cast, f"modes {mode}", audited.sample, one, played)
 
 
 def _unfit(mode: str, domain: Domain) -> str:

@@ -15,7 +15,7 @@ from pop_selfplay.domains import Domain, Prompt, load_domain, load_prompt
 from pop_selfplay.episode import rate
 from pop_selfplay.errors import DomainError
 from pop_selfplay.evaluation.duel.prompts import DuelPrompt, Questions
-from pop_selfplay.evaluation.model_spec import ModelSpec
+from pop_selfplay.evaluation.specs import ModelSpec
 from pop_selfplay.journal import Journal
 from pop_selfplay.judging import find_rating_mode, rubric_json
 from pop_selfplay.method.parsing import Parsed, Rejection, cut_reasoning, extract_tag, parse_answer, parse_better, read_side

@@ -8,8 +8,7 @@ from typing import Any
 from pop_selfplay.config import parse_config
 from pop_selfplay.domains import load_domain
 from pop_selfplay.evaluation.audit.findings import Family, Figure
-from pop_selfplay.evaluation.audit.references import Yardstick
-from pop_selfplay.evaluation.audit.sample import Material, Options, Scored
+from pop_selfplay.evaluation.audit.sample import AuditedRound, ComparisonScores, Options, Scored
 from pop_selfplay.journal import Journal, RunDirectory
 from pop_selfplay.records import Candidate, Criterion, Document, Episode, Evaluation, Problem, Rating, Rubric
 from pop_selfplay.runs.session import Session
@@ -75,13 +74,13 @@ def quality_of(answer: str) -> float:
     return float(answer.split()[0].removeprefix("q"))
 
 
-def truth_of(made: Sequence[Scored]) -> Yardstick:
-    """Return the hidden quality of all answers as a yardstick."""
-    return Yardstick("the truth", {one.id: {i: 2 * quality_of(a) for i, a in one.answers.items()} for one in made})
+def truth_of(made: Sequence[Scored]) -> ComparisonScores:
+    """Return the hidden quality of all answers as comparison scores."""
+    return ComparisonScores("the truth", {one.id: {i: 2 * quality_of(a) for i, a in one.answers.items()} for one in made})
 
 
-def material(tmp_path: Path, made: Sequence[Scored], journal: Journal | None = None, **config: Any) -> Material:
-    """Return the made-up round as the material of an audit, in a run directory that is otherwise empty."""
+def audited(tmp_path: Path, made: Sequence[Scored], journal: Journal | None = None, **config: Any) -> AuditedRound:
+    """Return the made-up round as an audit sees it, in a run directory that is otherwise empty."""
     base = {
         "domain": "health_care",
         "corpus": {"type": "files", "paths": ["texts"]},
@@ -91,7 +90,7 @@ def material(tmp_path: Path, made: Sequence[Scored], journal: Journal | None = N
     }
     run = RunDirectory(tmp_path, parse_config({**base, **config}))
     session = Session(run, journal or Journal.open(Path(":memory:")), load_domain("health_care"))
-    return Material(session, Options(), made[0].episode.round, tuple(made))
+    return AuditedRound(session, Options(), made[0].episode.round, tuple(made))
 
 
 def figure(family: Family, name: str) -> Figure:

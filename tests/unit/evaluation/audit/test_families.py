@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from tests.unit.evaluation.audit.makers import (
     RUBRIC,
+    audited,
     by_chance,
     by_length,
     fair,
     figure,
-    material,
     scored,
     truth_of,
     warned,
@@ -24,8 +24,15 @@ from pop_selfplay.evaluation.audit.diversity import diversity, rubrics
 from pop_selfplay.evaluation.audit.gap import gap, modes
 from pop_selfplay.evaluation.audit.hacking import hacking, yields
 from pop_selfplay.evaluation.audit.probes import Order, Played, Rewritten
-from pop_selfplay.evaluation.audit.references import SecondOpinion, Yardstick, verified
-from pop_selfplay.evaluation.audit.sample import Material, Options, Scored, per_problem
+from pop_selfplay.evaluation.audit.sample import (
+    AuditedRound,
+    ComparisonScores,
+    Options,
+    Scored,
+    SecondOpinion,
+    per_problem,
+    verified,
+)
 from pop_selfplay.journal import CallKey, Journal, StoredCall
 from pop_selfplay.records import Completion, Criterion, Episode, Evaluation, Failure, Problem, Rubric
 from pop_selfplay.stats.agreement import best_worst
@@ -47,7 +54,7 @@ def repeated(made: list[Scored], again: list[Scored]) -> dict[str, dict[str, dic
 def test_a_judge_at_chance_warns_against_the_truth_and_a_fair_one_does_not(tmp_path: Path) -> None:
     good, bad = scored(fair), scored(by_chance)
     for made, expected in ((good, set()), (bad, {"spearman.the truth.with document", "best_worst.the truth.with document"})):
-        family = gap(material(tmp_path, made), Played(), [truth_of(made)], None)
+        family = gap(audited(tmp_path, made), Played(), [truth_of(made)], None)
         assert warned(family) == expected
     assert figure(family, "best_worst.the truth.with document").paper == "85.14 %"
 
@@ -55,7 +62,7 @@ def test_a_judge_at_chance_warns_against_the_truth_and_a_fair_one_does_not(tmp_p
 def test_the_document_gain_is_paired_over_problems_and_warns_where_the_document_does_harm(tmp_path: Path) -> None:
     good, bad = scored(fair), scored(by_chance)
     for own, other, warns in ((good, bad, False), (bad, good, True)):
-        family = gap(material(tmp_path, own), Played(rubrics=rewritten(other)), [truth_of(own)], None)
+        family = gap(audited(tmp_path, own), Played(rubrics=rewritten(other)), [truth_of(own)], None)
         gain = figure(family, "gain.the truth")
         assert gain.estimate is not None and gain.warns is warns
         parts = [per_problem(best_worst, {one.id: one.scores for one in them}, truth_of(own).scores) for them in (own, other)]
@@ -65,7 +72,7 @@ def test_the_document_gain_is_paired_over_problems_and_warns_where_the_document_
 
 def test_a_run_that_hid_the_document_names_its_own_rubrics_so(tmp_path: Path) -> None:
     made = scored(fair)
-    hidden = material(tmp_path, made, synthesis={"document_for": ["proposer"]})
+    hidden = audited(tmp_path, made, synthesis={"document_for": ["proposer"]})
     family = gap(hidden, Played(rubrics=rewritten(made)), [truth_of(made)], None)
     assert figure(family, "spearman.the truth.without document").limit is not None
     assert figure(family, "spearman.the truth.with document").limit is None
@@ -74,7 +81,7 @@ def test_a_run_that_hid_the_document_names_its_own_rubrics_so(tmp_path: Path) ->
 def test_without_yardstick_or_judge_it_says_why_and_gives_no_number(tmp_path: Path) -> None:
     made = scored(fair)
     played = Played(unplayable={"rubrics": "the domain x has no rubric_without_document.md"})
-    family = gap(material(tmp_path, made), played, [], None)
+    family = gap(audited(tmp_path, made), played, [], None)
     assert all(found.estimate is None and found.missing for found in family.figures)
     assert "--judge" in figure(family, "agreement").missing and "rubric_without" in figure(family, "with_without").missing
 
@@ -82,8 +89,8 @@ def test_without_yardstick_or_judge_it_says_why_and_gives_no_number(tmp_path: Pa
 def test_a_judge_that_reads_the_rubric_otherwise_than_a_second_one_warns(tmp_path: Path) -> None:
     made, other = scored(fair), scored(by_chance)
     for them, warns in ((made, False), (other, True)):
-        by_rubric = Yardstick("j", {one.id: one.scores for one in them})
-        family = gap(material(tmp_path, made), Played(), [], SecondOpinion(Yardstick("j", {}), by_rubric))
+        by_rubric = ComparisonScores("j", {one.id: one.scores for one in them})
+        family = gap(audited(tmp_path, made), Played(), [], SecondOpinion(ComparisonScores("j", {}), by_rubric))
         assert figure(family, "judge_by_rubric").warns is warns
 
 
@@ -113,9 +120,9 @@ def with_problem(one: Scored, text: str) -> Scored:
 
 def test_problems_that_collapse_warn_and_those_from_their_documents_do_not(tmp_path: Path) -> None:
     made = scored(fair)
-    assert warned(diversity(material(tmp_path, made), Played())) == set()
+    assert warned(diversity(audited(tmp_path, made), Played())) == set()
     collapsed = [with_problem(one, "What is the best way to stay healthy and happy in these times?") for one in made]
-    family = diversity(material(tmp_path, collapsed), Played())
+    family = diversity(audited(tmp_path, collapsed), Played())
     assert warned(family) == {"near_duplicates", "of_documents", "own_document"}
     effective = figure(family, "vendi").estimate
     assert effective is not None and effective.mean == pytest.approx(1)
@@ -124,7 +131,7 @@ def test_problems_that_collapse_warn_and_those_from_their_documents_do_not(tmp_p
 def test_problems_made_otherwise_are_compared_on_the_same_documents(tmp_path: Path) -> None:
     made = scored(fair)
     same = {one.id: Problem(id=one.id, document_id="", text="the same thing", reference_answer="") for one in made[:10]}
-    family = diversity(material(tmp_path, made), Played(proposals={"without document": same}))
+    family = diversity(audited(tmp_path, made), Played(proposals={"without document": same}))
     gain = figure(family, "vendi.without document").estimate
     assert gain is not None and gain.n == 10 and gain.low > 1
     assert family.details[0].rows[1][:2] == ("without document", "10")
@@ -132,7 +139,7 @@ def test_problems_made_otherwise_are_compared_on_the_same_documents(tmp_path: Pa
 
 def test_a_comparison_that_mostly_failed_says_of_what(tmp_path: Path) -> None:
     lost = {"proposals without document": Counter({"proposer.no_tag": 40})}
-    family = diversity(material(tmp_path, scored(fair)), Played(proposals={"without document": {}}, lost=lost))
+    family = diversity(audited(tmp_path, scored(fair)), Played(proposals={"without document": {}}, lost=lost))
     assert "proposer.no_tag 40" in figure(family, "vendi.without document").missing
 
 
@@ -155,22 +162,22 @@ def twice(answer: str, quality: float, rng: random.Random) -> list[float]:
 
 
 def test_generic_rubrics_warn_and_specific_ones_do_not(tmp_path: Path) -> None:
-    assert warned(rubrics(material(tmp_path, scored(fair)), Played())) == set()
-    family = rubrics(material(tmp_path, scored(fair, rubric=GENERIC)), Played())
+    assert warned(rubrics(audited(tmp_path, scored(fair)), Played())) == set()
+    family = rubrics(audited(tmp_path, scored(fair, rubric=GENERIC)), Played())
     assert warned(family) == {"gold", "generic"}
     assert family.details[0].rows == (("clarity", "40"), ("accuracy", "40"))
 
 
 def test_criteria_that_tell_nobody_apart_and_those_that_say_the_same_warn(tmp_path: Path) -> None:
-    assert warned(rubrics(material(tmp_path, scored(alike)), Played())) == {"rate_all_alike"}
-    assert warned(rubrics(material(tmp_path, scored(twice)), Played())) == {"redundant"}
+    assert warned(rubrics(audited(tmp_path, scored(alike)), Played())) == {"rate_all_alike"}
+    assert warned(rubrics(audited(tmp_path, scored(twice)), Played())) == {"redundant"}
 
 
 def test_a_reference_answer_that_loses_warns(tmp_path: Path) -> None:
     made = scored(fair)
     for score, expected in ((2.0, set()), (0.0, {"reference_below_median"})):
         references = {one.id: Evaluation(candidate=-1, score=score) for one in made}
-        family = rubrics(material(tmp_path, made), Played(references=references))
+        family = rubrics(audited(tmp_path, made), Played(references=references))
         assert warned(family) == expected
         wins = figure(family, "reference_wins").estimate
         assert wins is not None and wins.mean == (1.0 if score else 0.0) and wins.low < wins.high
@@ -180,24 +187,24 @@ def test_a_reference_answer_that_loses_warns(tmp_path: Path) -> None:
 
 
 def test_a_judge_of_length_warns_and_a_fair_one_does_not(tmp_path: Path) -> None:
-    family = bias(material(tmp_path, scored(by_length)), Played(), None)
+    family = bias(audited(tmp_path, scored(by_length)), Played(), None)
     assert warned(family) == {"length", "longer_chosen"}
-    assert warned(bias(material(tmp_path, scored(fair)), Played(), None)) == set()
+    assert warned(bias(audited(tmp_path, scored(fair)), Played(), None)) == set()
 
 
 def test_where_longer_answers_are_truly_better_length_is_no_bias(tmp_path: Path) -> None:
     made = scored(by_length)
     other_round = {"2/d0/0": {0: 1.0, 1: 2.0}}  # the truth is known of more than what is audited
-    deserved = Yardstick("the truth", {**{one.id: one.scores for one in made}, **other_round})
-    family = bias(material(tmp_path, made), Played(), deserved)
+    deserved = ComparisonScores("the truth", {**{one.id: one.scores for one in made}, **other_round})
+    family = bias(audited(tmp_path, made), Played(), deserved)
     assert not figure(family, "length").warns and not figure(family, "length_beyond_truth").warns
-    assert figure(bias(material(tmp_path, made), Played(), truth_of(made)), "length_beyond_truth").warns
+    assert figure(bias(audited(tmp_path, made), Played(), truth_of(made)), "length_beyond_truth").warns
 
 
 def test_a_judge_that_goes_by_the_place_warns_and_one_that_means_the_answer_does_not(tmp_path: Path) -> None:
     made = scored(fair)
     for order, flips, first in ((Order("A", "A"), 1.0, 1.0), (Order("A", "B"), 0.0, 0.5)):
-        family = bias(material(tmp_path, made), Played(orders={one.id: [order] * 3 for one in made}), None)
+        family = bias(audited(tmp_path, made), Played(orders={one.id: [order] * 3 for one in made}), None)
         assert warned(family) == ({"flips"} if flips else set())
         found = figure(family, "first_place").estimate
         assert found is not None and found.mean == first
@@ -205,14 +212,14 @@ def test_a_judge_that_goes_by_the_place_warns_and_one_that_means_the_answer_does
 
 def test_a_judge_that_contradicts_itself_warns(tmp_path: Path) -> None:
     made = scored(fair)
-    family = bias(material(tmp_path, made), Played(repeats=repeated(made, scored(by_chance))), None)
+    family = bias(audited(tmp_path, made), Played(repeats=repeated(made, scored(by_chance))), None)
     assert warned(family) == {"repeat_greedy", "repeat_sampled"}
-    assert warned(bias(material(tmp_path, made), Played(repeats=repeated(made, made)), None)) == set()
+    assert warned(bias(audited(tmp_path, made), Played(repeats=repeated(made, made)), None)) == set()
 
 
 def test_a_rubric_that_all_satisfy_warns_of_ties_and_of_the_top_score(tmp_path: Path) -> None:
     easy = scored(lambda answer, quality, rng: [2.0, 2.0 * (quality > 0.1)])
-    assert {"ties", "top_score"} <= warned(bias(material(tmp_path, easy), Played(), None))
+    assert {"ties", "top_score"} <= warned(bias(audited(tmp_path, easy), Played(), None))
 
 
 def answering(made: list[Scored], change: str) -> list[Scored]:
@@ -229,18 +236,18 @@ def answering(made: list[Scored], change: str) -> list[Scored]:
 
 
 def test_refusals_that_win_warn(tmp_path: Path) -> None:
-    family = bias(material(tmp_path, answering(scored(fair), "I'm sorry, I cannot help with that.")), Played(), None)
+    family = bias(audited(tmp_path, answering(scored(fair), "I'm sorry, I cannot help with that.")), Played(), None)
     assert "refusals_chosen" in warned(family)
 
 
 def test_answers_that_hold_the_rubric_warn(tmp_path: Path) -> None:
     said = "one two three four five six seven eight nine"
     rubric = Rubric(criteria=(RUBRIC.criteria[0].model_copy(update={"gold": said}), RUBRIC.criteria[1]))
-    assert "copies" in warned(bias(material(tmp_path, answering(scored(fair, rubric=rubric), said)), Played(), None))
+    assert "copies" in warned(bias(audited(tmp_path, answering(scored(fair, rubric=rubric), said)), Played(), None))
 
 
 def test_scores_relative_to_the_group_have_no_top_and_no_ratings(tmp_path: Path) -> None:
-    compared = material(tmp_path, scored(fair), synthesis={"scoring": "pairwise"})
+    compared = audited(tmp_path, scored(fair), synthesis={"scoring": "pairwise"})
     assert "relative" in figure(bias(compared, Played(), None), "top_score").missing
     assert "pairwise" in figure(rubrics(compared, Played()), "separation").missing
     assert "relative" in figure(hacking(compared, {}, []), "drift").missing
@@ -255,7 +262,7 @@ def test_modes_are_compared_with_pointwise_and_one_at_chance_warns(tmp_path: Pat
     same = {one.id: one.scores for one in made}
     with Journal.open(Path(":memory:")) as journal:
         played = Played(modes={"per_criterion": same, "logprob": chance})
-        family = modes(material(tmp_path, made), played, [truth_of(made)], journal)
+        family = modes(audited(tmp_path, made), played, [truth_of(made)], journal)
     assert warned(family) == {"logprob.best_worst"}
     exact = figure(family, "per_criterion.spearman").estimate
     assert exact is not None and exact.mean == pytest.approx(1)
@@ -266,7 +273,7 @@ def test_a_mode_that_could_not_be_played_says_why(tmp_path: Path) -> None:
     played = Played(unplayable={"modes anchor": "the domain x has no anchor.md"}, modes={"logprob": {}})
     played.lost["modes logprob"] = Counter({"judge.no_tag": 3})
     with Journal.open(Path(":memory:")) as journal:
-        family = modes(material(tmp_path, scored(fair)), played, [], journal)
+        family = modes(audited(tmp_path, scored(fair)), played, [], journal)
     assert "anchor.md" in figure(family, "anchor").missing and "judge.no_tag 3" in figure(family, "logprob").missing
 
 
@@ -280,8 +287,8 @@ def generous(answer: str, quality: float, rng: random.Random) -> list[float]:
 def test_self_made_scores_that_rise_alone_warn_and_those_that_rise_with_the_truth_do_not(tmp_path: Path) -> None:
     first, hacked, steady = scored(fair), scored(generous, round_=2), scored(fair, round_=2)
     for second, warns in ((hacked, True), (steady, False)):
-        truth = Yardstick("the truth", {**truth_of(first).scores, **truth_of(second).scores})
-        family = hacking(material(tmp_path, second), {1: first, 2: second}, [truth])
+        truth = ComparisonScores("the truth", {**truth_of(first).scores, **truth_of(second).scores})
+        family = hacking(audited(tmp_path, second), {1: first, 2: second}, [truth])
         drift = figure(family, "drift.the truth")
         assert drift.warns is warns and drift.estimate is not None
         assert (drift.estimate.low > 0.3) is warns
@@ -290,21 +297,21 @@ def test_self_made_scores_that_rise_alone_warn_and_those_that_rise_with_the_trut
 def test_scores_that_rise_because_answers_got_better_do_not_warn(tmp_path: Path) -> None:
     first, second = scored(fair), scored(generous, round_=2)
     perfect = {one.id: dict.fromkeys(one.scores, 2.0) for one in second}
-    truth = Yardstick("the truth", {**truth_of(first).scores, **perfect})
-    drift = figure(hacking(material(tmp_path, second), {1: first, 2: second}, [truth]), "drift.the truth")
+    truth = ComparisonScores("the truth", {**truth_of(first).scores, **perfect})
+    drift = figure(hacking(audited(tmp_path, second), {1: first, 2: second}, [truth]), "drift.the truth")
     assert not drift.warns and drift.estimate is not None and abs(drift.estimate.mean) < 0.05
 
 
 def test_one_round_or_no_yardstick_is_said(tmp_path: Path) -> None:
     made = scored(fair)
-    assert "two rounds" in figure(hacking(material(tmp_path, made), {1: made}, [truth_of(made)]), "drift.the truth").missing
-    assert "--judge" in figure(hacking(material(tmp_path, made), {1: made}, []), "drift").missing
+    assert "two rounds" in figure(hacking(audited(tmp_path, made), {1: made}, [truth_of(made)]), "drift.the truth").missing
+    assert "--judge" in figure(hacking(audited(tmp_path, made), {1: made}, []), "drift").missing
 
 
 # --- yield ------------------------------------------------------------------------------------------------------------
 
 
-def stored(tmp_path: Path, made: list[Scored], failures: int) -> tuple[Material, Journal]:
+def stored(tmp_path: Path, made: list[Scored], failures: int) -> tuple[AuditedRound, Journal]:
     """Return the round in a journal, with a refused call and `failures` failed episodes of 100 generated tokens each."""
     journal = Journal.open(Path(":memory:"))
     for one in made:
@@ -317,7 +324,7 @@ def stored(tmp_path: Path, made: list[Scored], failures: int) -> tuple[Material,
         journal.record_call(CallKey(1, id_, "proposer", "", 0), StoredCall("d", "no_tag", Completion("?", "stop", 0, 100)))
         lost = Failure(stage="proposer", reason="no_tag")
         journal.record_episode(Episode(id=id_, round=1, document_id=f"lost{number}", failure=lost))
-    return material(tmp_path, made, journal, pairing={"near_duplicate_problems": None, "max_word_difference": None}), journal
+    return audited(tmp_path, made, journal, pairing={"near_duplicate_problems": None, "max_word_difference": None}), journal
 
 
 def test_the_cost_of_a_pair_counts_what_was_lost(tmp_path: Path) -> None:
@@ -334,7 +341,7 @@ def test_money_follows_the_prices_of_the_model(tmp_path: Path) -> None:
     looked_at, journal = stored(tmp_path, scored(fair, problems=10), 0)
     prices = Prices(prompt=100, generated=1000).model_dump()
     served = {"type": "endpoint", "base_url": "http://127.0.0.1/v1", "model": "m", "prices": prices}
-    priced = material(tmp_path, list(looked_at.scored), journal, model=served)
+    priced = audited(tmp_path, list(looked_at.scored), journal, model=served)
     money = figure(yields(priced, journal), "money").estimate
     assert money is not None and money.mean == pytest.approx(8 * (10 * 100 + 5 * 1000) / 1e6)
 

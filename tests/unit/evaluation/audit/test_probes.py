@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.evaluation.audit.makers import RUBRIC, fair, material, quality_of, scored
+from tests.unit.evaluation.audit.makers import RUBRIC, audited, fair, quality_of, scored
 from tests.unit.stages.scripted import Scripted
 
 from pop_selfplay.config import SimulatedModel
 from pop_selfplay.evaluation.audit.probes import Played, play
-from pop_selfplay.evaluation.audit.references import YARDSTICK, SecondOpinion, second_judge
-from pop_selfplay.evaluation.audit.sample import Material, Options, Scored
+from pop_selfplay.evaluation.audit.sample import FIXED_RUBRIC, AuditedRound, Options, Scored, SecondOpinion, second_judge
 from pop_selfplay.journal import Journal
 from pop_selfplay.models.base import ChatRequest
 from pop_selfplay.records import Document, Role
@@ -49,18 +48,18 @@ def titled(made: list[Scored]) -> list[Scored]:
     return [Scored(one.episode, Document(id=one.document.id, text=one.document.text, title="Valerian")) for one in made]
 
 
-def casting(looked_at: Material, journal: Journal) -> Casting:
+def casting(looked_at: AuditedRound, journal: Journal) -> Casting:
     return looked_at.session.casting.copy(journal=journal)
 
 
 def played(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: list[Scored], options: Options | None = None, **config: Any
-) -> tuple[Played, Scripted, Material]:
+) -> tuple[Played, Scripted, AuditedRound]:
     """Play everything with the scripted model in all roles."""
     model = Scripted(write)
     monkeypatch.setattr("pop_selfplay.runs.casting.open_model", lambda *_, **__: model)
-    base = material(tmp_path, made, **config)
-    looked_at = Material(base.session, options or Options(), base.round, base.scored)
+    base = audited(tmp_path, made, **config)
+    looked_at = AuditedRound(base.session, options or Options(), base.round, base.scored)
     with Journal.open(Path(":memory:")) as journal:
         return play(looked_at, casting(looked_at, journal)), model, looked_at
 
@@ -151,7 +150,7 @@ def test_what_cannot_be_played_has_its_reason(tmp_path: Path, monkeypatch: pytes
 def test_failures_are_counted_by_stage_and_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     silent = Scripted(lambda request: "…")
     made = scored(fair, problems=2)
-    looked_at = material(tmp_path, made)
+    looked_at = audited(tmp_path, made)
     monkeypatch.setattr("pop_selfplay.runs.casting.open_model", lambda *_, **__: silent)
     with Journal.open(Path(":memory:")) as journal:
         found = play(looked_at, casting(looked_at, journal))
@@ -161,8 +160,8 @@ def test_failures_are_counted_by_stage_and_reason(tmp_path: Path, monkeypatch: p
 
 def judged_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: list[Scored], model: Scripted) -> SecondOpinion:
     monkeypatch.setattr("pop_selfplay.runs.casting.open_model", lambda *_, **__: model)
-    base = material(tmp_path, made)
-    looked_at = Material(base.session, Options(judge=SimulatedModel(), judge_name="j"), 1, base.scored)
+    base = audited(tmp_path, made)
+    looked_at = AuditedRound(base.session, Options(judge=SimulatedModel(), judge_name="j"), 1, base.scored)
     with Journal.open(Path(":memory:")) as journal:
         found = second_judge(looked_at, casting(looked_at, journal), made)
     assert found is not None
@@ -179,7 +178,7 @@ def test_a_second_judge_grades_by_the_yardstick_and_by_the_runs_rubric_with_the_
     for one in made:
         own = [text for text in prompts if one.problem.text in text]
         assert all(one.document.text in text for text in own)
-        marks, rated = ([text for text in own if rubric.criteria[0].name in text] for rubric in (YARDSTICK, RUBRIC))
+        marks, rated = ([text for text in own if rubric.criteria[0].name in text] for rubric in (FIXED_RUBRIC, RUBRIC))
         assert len(marks) == len(rated) == 8 and not set(marks) & set(rated)
         expected = {index: float(min(2, int(3 * quality_of(answer)))) for index, answer in one.answers.items()}
         assert found.mark.scores[one.id] == found.by_rubric.scores[one.id] == expected
@@ -193,6 +192,6 @@ def test_a_second_judge_that_fails_gives_no_score_and_is_counted(tmp_path: Path,
 
 def test_without_a_judge_in_the_options_nobody_is_asked(tmp_path: Path) -> None:
     made = scored(fair, problems=1)
-    looked_at = material(tmp_path, made)
+    looked_at = audited(tmp_path, made)
     with Journal.open(Path(":memory:")) as journal:
         assert second_judge(looked_at, casting(looked_at, journal), made) is None

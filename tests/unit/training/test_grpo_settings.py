@@ -9,7 +9,7 @@ import yaml
 
 from pop_selfplay.config import GRPOTraining, LoRA, Sampling
 from pop_selfplay.errors import ConfigError
-from pop_selfplay.training.grpo_config import ONLINE, OURS, OWNED, TRLS_GENERATION, OnlineSettings
+from pop_selfplay.training.grpo_trainer import ONLINE, OURS, OWNED, TRLS_GENERATION, OnlineSettings
 
 DOCS = Path(__file__).parents[3] / "docs" / "configuration.md"
 SOLVER = Sampling(temperature=0.9, top_p=0.95, max_tokens=100)

@@ -9,8 +9,8 @@ import pytest
 import pop_selfplay as pop
 from pop_selfplay.config import parse_config
 from pop_selfplay.errors import ConfigError, UsageError
-from pop_selfplay.evaluation import model_spec
-from pop_selfplay.evaluation.model_spec import find_model, start_of_run
+from pop_selfplay.evaluation import specs
+from pop_selfplay.evaluation.specs import find_model, start_of_run
 from pop_selfplay.journal import RunDirectory
 from pop_selfplay.models.endpoint import EndpointChatModel
 from pop_selfplay.results.run import BestModel
@@ -85,7 +85,7 @@ def test_a_run_whose_best_model_is_its_start_has_nothing_to_be_evaluated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = a_run(tmp_path / "mine")
-    monkeypatch.setattr(model_spec, "best_model", lambda session: BestModel(round=0, path="pocket", best_by="self_play.greedy"))
+    monkeypatch.setattr(specs, "best_model", lambda session: BestModel(round=0, path="pocket", best_by="self_play.greedy"))
     with pytest.raises(UsageError, match=r"no round of .*mine made a better model.*mine#1"):
         pop.evaluate(str(run), suite="gsm8k", data_dir=tmp_path)
     prompts = tmp_path / "prompts.txt"
