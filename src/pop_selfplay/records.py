@@ -90,6 +90,20 @@ class Document(Record):
     source: str = ""
 
 
+class Shard(NamedTuple):
+    """A part of every round's documents: the `number`-th of `shards` parts, from 1, as even as whole numbers allow."""
+
+    number: int
+    shards: int
+
+    def part_of(self, total: int) -> range:
+        """Return which of `total` documents, by their place in the choice from 0, belong to it."""
+        return range((self.number - 1) * total // self.shards, self.number * total // self.shards)
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.shards}"
+
+
 class Problem(Record):
     """A self-contained task made from a document, with the reference answer that the document supports."""
 

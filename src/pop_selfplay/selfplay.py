@@ -16,6 +16,8 @@ round's model is the result.
 """
 
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from pop_selfplay.corpus import split_documents
@@ -23,21 +25,25 @@ from pop_selfplay.episode import ToPlay, play_all, unfinished
 from pop_selfplay.errors import JournalError, NothingMade, TrainingError, UsageError
 from pop_selfplay.evaluation.measure import comparison, measure
 from pop_selfplay.evaluation.rounds import still_helps, stopped, worth_training
-from pop_selfplay.journal.notes import TRAINING
+from pop_selfplay.journal.notes import SHARD, TRAINING
 from pop_selfplay.journal.pairs import read_pairs, write_pairs
 from pop_selfplay.models.identity import weights_of
+from pop_selfplay.observer import Observer
 from pop_selfplay.pairing import pairs_of
 from pop_selfplay.plan import calls_per_episode
-from pop_selfplay.report.result import write_result
+from pop_selfplay.records import Shard
+from pop_selfplay.report.result import compute_result, write_result
 from pop_selfplay.results.run import RunResult
 from pop_selfplay.runs.lineage import note_lineage
-from pop_selfplay.runs.session import Session
+from pop_selfplay.runs.session import Session, open_session
+from pop_selfplay.scale.shards import merge_shards, refuse_shard, store_shard
 from pop_selfplay.stages.refusals import ask_again, last_words
 from pop_selfplay.training import pairs_of_round, trainer_of
 
 
 def play_rounds(session: Session) -> RunResult:
     """Play the whole run to its end and return its result, which result.json then holds."""
+    refuse_shard(session)
     choose_documents(session)
     measure(session, 0)
     for round_ in range(1, session.config.rounds + 1):
@@ -53,22 +59,46 @@ def play_rounds(session: Session) -> RunResult:
     return _not_empty(session, write_result(session, comparison(session)))
 
 
-def play_synthesis(session: Session) -> RunResult:
-    """Only synthesise and pair the first round; `train` and `play_rounds` can continue from there."""
-    choose_documents(session)
+def play_synthesis(session: Session, shard: Shard | None = None) -> RunResult:
+    """Only synthesise and pair the first round; `train` and `play_rounds` can continue from there.
+
+    Of a run that is a `shard`, nothing is paired: which of two problems that nearly repeat each other gives a pair is not for
+    a shard to say. All shards together are paired (scale/shards.py).
+    """
+    choose_documents(session, shard)
     synthesise(session, 1)
+    if SHARD.exists(session.journal):
+        return compute_result(session, {})
     pair(session, 1)
     return _not_empty(session, write_result(session, comparison(session)))
 
 
-def choose_documents(session: Session) -> None:
-    """Choose the documents of every round, once, and fix them in the journal. Round 0 is held out for measurement."""
+def merge(directories: Sequence[Path], out: Path, observer: Observer | None = None) -> RunResult:
+    """Make the run `out` of all shards of a run (scale/shards.py), with its pairs and figures so far."""
+    merge_shards(directories, out)
+    with open_session(out, observer=observer) as session:
+        pair(session, 1)
+        return write_result(session, comparison(session))
+
+
+def choose_documents(session: Session, shard: Shard | None = None) -> None:
+    """Choose the documents of every round, once, and fix them, or a `shard` of them, in the journal.
+
+    Round 0 is held out for measurement. Raises UsageError when another shard was fixed, or all.
+    """
     config, journal = session.config, session.journal
-    if journal.document_ids(1):
+    kept = SHARD.read(journal)
+    if kept is not None or journal.document_ids(1):
+        if shard is not None and (kept is None or kept.shard != shard):
+            held = "a whole run" if kept is None else f"shard {kept.shard}"
+            raise UsageError(f"{session.directory.path} holds {held}: give shard {shard} a directory of its own with --out")
         return
     session.observer.phase("reading the corpus")
     rounds, dropped = split_documents(config)
-    journal.store_documents(rounds, dropped)
+    if shard is None:
+        journal.store_documents(rounds, dropped)
+    else:
+        store_shard(journal, shard, rounds, dropped)
 
 
 def synthesise(session: Session, round_: int) -> None:
@@ -192,6 +222,7 @@ def _advice(reason: str) -> str:
 def next_to_train(session: Session) -> int:
     """Return the first round that has no model yet. Raises UsageError when there is none, or its synthesis is not finished."""
     path = session.directory.path
+    refuse_shard(session)
     if not session.config.training.trains:
         raise UsageError(f"the config of {path} has training.type {session.config.training.type}: there is nothing to train")
     if stop := stopped(session):

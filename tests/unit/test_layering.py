@@ -24,7 +24,7 @@ LAYERS = (
     {"episode"},
     # a whole run
     {"runs"},
-    {"pairing", "plan"},
+    {"pairing", "plan", "scale"},
     {"rewards"},
     {"exports"},
     {"evaluation", "training"},

@@ -13,6 +13,7 @@ from pop_selfplay.errors import BudgetSpent, PopError, Stopped, UsageError
 
 if TYPE_CHECKING:
     from pop_selfplay.config import RunConfig
+    from pop_selfplay.records import Shard
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,6 +46,10 @@ Out = Annotated[Path | None, typer.Option("--out", help="the run directory; by d
 ForkFrom = Annotated[
     Path | None, typer.Option("--fork-from", help="reuse every model call of this run that is unchanged", metavar="DIR")
 ]
+ShardOf = Annotated[
+    str | None,
+    typer.Option("--shard", help="only this part of the documents, as 1/8; `pop merge` joins them", metavar="I/N"),
+]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="override one setting", metavar="a.b=value")]
 
 
@@ -57,23 +62,47 @@ def load(named: Path, overrides: list[str] | None) -> "RunConfig":
     return load_config(named / "config.yaml" if named.is_dir() else named, overrides or ())
 
 
+def shard_of(text: str) -> "Shard":
+    """Return the shard that `text` names, as 2/8. Raises UsageError where it names none."""
+    from pop_selfplay.records import Shard
+
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count) <= MOST):
+        raise UsageError(f"--shard {text} names no shard: write 1/8 for the first of eight, 8/8 for the last")
+    return Shard(int(number), int(count))
+
+
 def play_named(
-    named: Path, out: Path | None, overrides: list[str] | None, *, synthesis_only: bool = False, fork_from: Path | None = None
+    named: Path,
+    out: Path | None,
+    overrides: list[str] | None,
+    *,
+    synthesis_only: bool = False,
+    shard: "Shard | None" = None,
+    fork_from: Path | None = None,
 ) -> None:
     """Play what the command line names: a config, in a new run directory, or an existing run directory, in place."""
     if not named.is_dir():
         config = load(named, overrides)
-        play(out or Path("runs") / named.stem, config, synthesis_only=synthesis_only, fork_from=fork_from)
+        name = named.stem if shard is None else f"{named.stem}-shard-{shard.number}-of-{shard.shards}"
+        play(out or Path("runs") / name, config, synthesis_only=synthesis_only, shard=shard, fork_from=fork_from)
         return
     if out or fork_from:
         raise UsageError(
             f"{named} is a run directory and is resumed in place: use --out and --fork-from with a config file, "
             f"such as {named / 'config.yaml'}"
         )
-    play(named, load(named, overrides) if overrides else None, synthesis_only=synthesis_only)
+    play(named, load(named, overrides) if overrides else None, synthesis_only=synthesis_only, shard=shard)
 
 
-def play(directory: Path, config: "RunConfig | None", *, synthesis_only: bool = False, fork_from: Path | None = None) -> None:
+def play(
+    directory: Path,
+    config: "RunConfig | None",
+    *,
+    synthesis_only: bool = False,
+    shard: "Shard | None" = None,
+    fork_from: Path | None = None,
+) -> None:
     from pop_selfplay.training import distributed
 
     if distributed.count() > 1:
@@ -88,8 +117,8 @@ def play(directory: Path, config: "RunConfig | None", *, synthesis_only: bool = 
 
         console = Console()
         with LiveView(console) as view, open_session(directory, config, view, fork_from=fork_from) as session:
-            result = play_synthesis(session) if synthesis_only else play_rounds(session)
-        print_result(console, result, str(directory))
+            result = play_synthesis(session, shard) if synthesis_only else play_rounds(session)
+        print_result(console, result, directory)
 
 
 def print_plan(config: "RunConfig", like: Path | None, tokens_per_second: float | None) -> None:

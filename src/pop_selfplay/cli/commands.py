@@ -20,6 +20,7 @@ from pop_selfplay.cli.app import (
     ForkFrom,
     Out,
     Overrides,
+    ShardOf,
     app,
     load,
     play,
@@ -27,6 +28,7 @@ from pop_selfplay.cli.app import (
     print_plan,
     quoted,
     resumable,
+    shard_of,
     writable,
 )
 from pop_selfplay.errors import PopError, UsageError
@@ -77,6 +79,7 @@ def synth(
     out: Out = None,
     set_: Overrides = None,
     fork_from: ForkFrom = None,
+    shard: ShardOf = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only print the plan: calls, tokens, hours, cost")] = False,
     like: Annotated[
         Path | None, typer.Option("--like", help="with --dry-run: take lengths and speed from this run", metavar="DIR")
@@ -87,13 +90,28 @@ def synth(
 ) -> None:
     """Make preference pairs from documents, and stop there. Continue with `pop train` or `pop run` on the run directory."""
     if dry_run:
-        if out is not None or fork_from is not None:
-            raise UsageError("--dry-run makes no run and reads none: leave out --out and --fork-from")
+        if (out, fork_from, shard) != (None, None, None):
+            raise UsageError("--dry-run makes no run and reads none: leave out --out, --fork-from and --shard")
         print_plan(load(config, set_), like, tokens_per_second)
         return
     if like is not None or tokens_per_second is not None:
         raise UsageError("--like and --tokens-per-second set the assumptions of a plan: use them with --dry-run")
-    play_named(config, out, set_, synthesis_only=True, fork_from=fork_from)
+    part = None if shard is None else shard_of(shard)
+    play_named(config, out, set_, synthesis_only=True, shard=part, fork_from=fork_from)
+
+
+@app.command()
+def merge(
+    directories: Annotated[list[Path], typer.Argument(help="the run directories of all shards", metavar="DIR...")],
+    out: Annotated[Path, typer.Option("--out", help="the run directory to make")],
+) -> None:
+    """Make one run of all its shards, with their pairs. Continue with `pop run` or `pop train` on it."""
+    from rich.console import Console
+
+    from pop_selfplay import selfplay
+    from pop_selfplay.report.tables import print_result
+
+    print_result(Console(), selfplay.merge(directories, out), out)
 
 
 @app.command()

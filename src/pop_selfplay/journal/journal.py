@@ -18,9 +18,11 @@ from pydantic import ValidationError
 
 from pop_selfplay.journal.files import damaged, explain
 from pop_selfplay.journal.schema import (
-    INHERITED_COLUMNS,
+    CALL_COLUMNS,
+    INHERIT_CALL,
     STORE_CALL,
     CallKey,
+    Played,
     StoredCall,
     call_row,
     column,
@@ -114,12 +116,17 @@ class Journal:
 
     # --- documents ----------------------------------------------------------------------------------------------------
 
-    def store_documents(self, rounds: Sequence[Sequence[Document]], drops: dict[str, int]) -> None:
-        """Fix the documents of all rounds, all or none; `rounds[0]` are the held-out ones. `drops` count for round 1."""
+    def store_documents(
+        self, rounds: Sequence[Sequence[Document]], drops: dict[str, int], starts: Sequence[int] | None = None
+    ) -> None:
+        """Fix the documents of all rounds, all or none; `rounds[0]` are the held-out ones. `drops` count for round 1.
+
+        Of a part of the documents, `starts` says for each round at which place of the choice it begins.
+        """
         rows = (
             (round_, n, document.id, document.model_dump_json())
-            for round_, documents in enumerate(rounds)
-            for n, document in enumerate(documents)
+            for round_, (documents, start) in enumerate(zip(rounds, starts or [0] * len(rounds), strict=True))
+            for n, document in enumerate(documents, start)
         )
         with self._transaction():
             self._db.executemany("INSERT INTO documents VALUES (?, ?, ?, ?)", rows)
@@ -128,7 +135,7 @@ class Journal:
     def forget_documents(self) -> None:
         """Forget what was chosen, and who was to play, before any model has answered."""
         with self._transaction():
-            for forgotten in ("documents", "corpus_drops", "meta WHERE key LIKE 'lineage/%'"):
+            for forgotten in ("documents", "corpus_drops", "meta WHERE key LIKE 'lineage/%'", "meta WHERE key = 'shard'"):
                 self._db.execute(f"DELETE FROM {forgotten}")
 
     def documents(self, round_: int) -> list[Document]:
@@ -177,9 +184,8 @@ class Journal:
 
     def inherit(self, calls: Iterable[tuple[Any, ...]]) -> None:
         """Add `calls`, rows in the order of INHERITED_COLUMNS, to the inheritance. Calls of this run stay as they are."""
-        insert = f"INSERT OR IGNORE INTO inherited_calls ({INHERITED_COLUMNS}) VALUES ({_marks(INHERITED_COLUMNS)})"
         with self._transaction():
-            self._db.executemany(insert, calls)
+            self._db.executemany(INHERIT_CALL, calls)
         self._inherits = True
 
     # --- episodes -----------------------------------------------------------------------------------------------------
@@ -248,6 +254,33 @@ class Journal:
             raise damaged(self._path, f"the proposer's completion of episode {id_} is missing")
         return str(row[0])
 
+    # --- from one journal to another ------------------------------------------------------------------------------------
+
+    def played(self, after: int = 0) -> Iterator[tuple[int, Played]]:
+        """Yield the number and content of every finished episode whose number is above `after`, the first stored first."""
+        finished = "SELECT rowid, id, round, stage, reason, record FROM episodes WHERE rowid > ? ORDER BY rowid"
+        for number, id_, round_, stage, reason, record in self._rows(finished, after):
+            yield number, Played(id_, round_, stage, reason, record, self._calls(id_))
+
+    def begun_episodes(self) -> Iterator[Played]:
+        """Yield what has calls but is no finished episode, without a record: an episode that was cut short, mostly."""
+        begun = "SELECT DISTINCT episode, round FROM calls WHERE episode NOT IN (SELECT id FROM episodes)"
+        yield from (Played(id_, round_, "", "", "", self._calls(id_)) for id_, round_ in self._rows(begun))
+
+    def _calls(self, episode: str) -> tuple[tuple[str | int, ...], ...]:
+        return tuple(self._rows(f"SELECT {CALL_COLUMNS} FROM calls WHERE episode = ?", episode))
+
+    def take_in(self, played: Iterable[Played], note: str = "") -> None:
+        """Store episodes of another journal, all or none, and that `note` was taken in; what is finished here stays."""
+        with self._transaction():
+            for one in played:
+                if self._one("SELECT 1 FROM episodes WHERE id = ?", one.id) is None:
+                    self._db.executemany(STORE_CALL, one.calls)
+                    if one.record:
+                        self._db.execute("INSERT INTO episodes VALUES (?, ?, ?, ?, ?)", one[:5])
+            if note:
+                self.note(note, "taken in")
+
     # --- counts -------------------------------------------------------------------------------------------------------
 
     @property
@@ -315,7 +348,3 @@ class Journal:
         except ValidationError as error:
             detail = f"a {record.__name__.lower()} in it does not parse ({error.errors()[0]['msg']})"
             raise damaged(self._path, detail) from error
-
-
-def _marks(columns: str) -> str:
-    return ", ".join("?" for _ in columns.split(","))

@@ -6,16 +6,18 @@
     PROBLEM_SCORES  the same of the self-judged measure         measure/<round>
     DECISION        whether it is worth going on                decision/<round>/training, decision/<round>/next_round
     LINEAGE         who played a role                           lineage/<round>/<role>, lineage/measure/<round>/<role>
+    SHARD           which part of the documents a journal has   shard
 
 A new kind of note is a line at the end, or beside its type where only one room needs it (evaluation/evaluate.py).
 """
 
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from pop_selfplay.journal.files import damaged
 from pop_selfplay.journal.journal import Journal
+from pop_selfplay.records import Shard
 from pop_selfplay.results.run import Ancestor, RoundDecision
 from pop_selfplay.results.training import TrainingFigures
 
@@ -30,6 +32,17 @@ Facts = list[tuple[str, str]]
 ExamResult = dict[str, dict[str, Facts]]
 """group → mode → facts. Groups are self_play and held_out, modes greedy and sampled, outcomes known, hedged, wrong and omitted.
 """
+
+
+class PartOfRun(NamedTuple):
+    """Which part of the documents a journal holds: its shard, how many documents each round has in all, and their hash.
+
+    The shards of one run have the same hash. Shard 1 also holds the documents of round 0, all of them.
+    """
+
+    shard: Shard
+    totals: tuple[int, ...]
+    choice: str
 
 
 class Note(Generic[T]):
@@ -71,3 +84,4 @@ EXAM: Final[Note[ExamResult]] = Note("measure/{}", ExamResult)
 PROBLEM_SCORES: Final[Note[ProblemScores]] = Note("measure/{}", ProblemScores)
 DECISION: Final[Note[RoundDecision]] = Note("decision/{}/{}", RoundDecision)
 LINEAGE: Final[Note[tuple[Ancestor, ...]]] = Note("lineage/{}/{}", tuple[Ancestor, ...])
+SHARD: Final[Note[PartOfRun]] = Note("shard", PartOfRun)

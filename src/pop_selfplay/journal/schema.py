@@ -192,8 +192,15 @@ CALL_COLUMNS: Final = (
 INHERITED_COLUMNS: Final = (
     "episode, role, item, attempt, digest, text, finish_reason, prompt_tokens, cached_tokens, generated_tokens, probabilities"
 )
+
+
+def _marks(columns: str) -> str:
+    return ", ".join("?" for _ in columns.split(","))
+
+
+INHERIT_CALL: Final = f"INSERT OR IGNORE INTO inherited_calls ({INHERITED_COLUMNS}) VALUES ({_marks(INHERITED_COLUMNS)})"
 STORE_CALL: Final = (
-    f"INSERT INTO calls ({CALL_COLUMNS}) VALUES ({', '.join('?' for _ in CALL_COLUMNS.split(','))}) ON CONFLICT DO UPDATE SET"
+    f"INSERT INTO calls ({CALL_COLUMNS}) VALUES ({_marks(CALL_COLUMNS)}) ON CONFLICT DO UPDATE SET"
     " round = excluded.round, digest = excluded.digest, reason = excluded.reason, text = excluded.text,"
     " finish_reason = excluded.finish_reason, prompt_tokens = excluded.prompt_tokens,"
     " cached_tokens = excluded.cached_tokens, generated_tokens = excluded.generated_tokens,"
@@ -217,6 +224,20 @@ class StoredCall(NamedTuple):
     digest: str
     reason: str
     completion: Completion
+
+
+class Played(NamedTuple):
+    """An episode with all of its calls, as another journal can take it in.
+
+    `record` is "" where the episode is not finished. Calls are rows in the order of CALL_COLUMNS.
+    """
+
+    id: str
+    round: int
+    stage: str
+    reason: str
+    record: str
+    calls: tuple[tuple[str | int, ...], ...]
 
 
 def call_row(key: CallKey, call: StoredCall) -> tuple[object, ...]:

@@ -7,6 +7,7 @@ from pop_selfplay.config import NoMeasure
 from pop_selfplay.episode import unfinished
 from pop_selfplay.evaluation.measure import is_measured
 from pop_selfplay.evaluation.rounds import stopped
+from pop_selfplay.journal.notes import SHARD
 from pop_selfplay.results.training import ReportedEstimate
 from pop_selfplay.runs.session import Session
 
@@ -43,14 +44,18 @@ def printable(text: str) -> str:
 
 
 def status_line(session: Session) -> str:
-    """Return the line. A run is finished when every round is and result.json is written."""
-    path = session.directory.path
+    """Return the line. A run is finished when every round is and result.json is written, a shard when its episodes are."""
+    path, part = session.directory.path, SHARD.read(session.journal)
     how_far, finished = _how_far(session)
+    if part is not None:
+        finished = not unfinished(session.journal, session.config.synthesis.problems_per_document, 1)
+        how_far = f"shard {part.shard}, {how_far}"
     if session.directory.worked_on():
         return f"{how_far}; a process is working on it"
     if finished:
-        return f"{how_far}; the run is finished"
-    return f"{how_far}; no process is working on it, resume with: pop run {shlex.quote(str(path))}"
+        return f"{how_far}; the {'run' if part is None else 'shard'} is finished"
+    command = "run" if part is None else "synth"
+    return f"{how_far}; no process is working on it, resume with: pop {command} {shlex.quote(str(path))}"
 
 
 def _how_far(session: Session) -> tuple[str, bool]:

@@ -5,6 +5,7 @@ round gained, why the run ended, and whose model is the result. The next table i
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from rich.console import Console, Group
@@ -187,10 +188,11 @@ def duration_text(seconds: float) -> str:
     return f"{hours:,.1f} h" if hours >= 1 else f"{minutes:.0f} min" if minutes >= 1 else f"{seconds:.0f} s"
 
 
-def print_result(console: Console, result: RunResult, directory: str) -> None:
+def print_result(console: Console, result: RunResult, directory: Path) -> None:
     """Print the closing tables and where everything is."""
     console.print(result_tables(result))
-    console.print(Text(f"run directory {directory}\nreport        {directory}/report.html"), soft_wrap=True)
+    report = f"\nreport        {directory}/report.html" if (directory / "report.html").is_file() else ""
+    console.print(Text(f"run directory {directory}{report}"), soft_wrap=True)
 
 
 def progress_rows(result: RunResult) -> list[list[str]]:

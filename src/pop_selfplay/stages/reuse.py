@@ -13,6 +13,7 @@ from pathlib import Path
 from pop_selfplay.config import Reuse
 from pop_selfplay.errors import ConfigError
 from pop_selfplay.journal import CallKey, Journal, RunDirectory
+from pop_selfplay.journal.notes import SHARD
 from pop_selfplay.records import Completion, Role
 
 
@@ -49,7 +50,7 @@ def open_earlier(reuse: Reuse | None, own: Journal, rounds: int) -> Iterator[Ear
             for round_ in range(rounds + 1)
             for id_, _ in {(d.id, d.text) for d in own.documents(round_)} & {(d.id, d.text) for d in journal.documents(round_)}
         )
-        if not shared:
+        if not shared and not SHARD.exists(own):  # another shard may share what this one does not
             raise ConfigError(
                 f"synthesis.reuse: {reuse.run} shares no document with this run: give both the same seed, corpus, "
                 "filter and number of held-out documents"
