@@ -9,9 +9,8 @@ from pop_selfplay.errors import UsageError
 from pop_selfplay.evaluation.audit.audit import audit_run
 from pop_selfplay.evaluation.audit.findings import limits_with
 from pop_selfplay.evaluation.audit.sample import SAMPLE, Options, modes_of
-from pop_selfplay.evaluation.duel.play import Duel
-from pop_selfplay.evaluation.duel.prompts import problems_of_run, read_prompts, some_of
-from pop_selfplay.evaluation.duel.result import duel_in
+from pop_selfplay.evaluation.duel.duel import Duel, problems_of_run, read_prompts, some_of
+from pop_selfplay.evaluation.duel.play import duel_in
 from pop_selfplay.evaluation.evaluate import EVALUATION, evaluate_in
 from pop_selfplay.evaluation.specs import EvalSpec, ModelSpec, find_model, load_suite, named_model, start_of_run, with_examples
 from pop_selfplay.exports import export_run, named

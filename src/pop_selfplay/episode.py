@@ -25,10 +25,9 @@ from typing import NamedTuple
 from pop_selfplay.journal import Journal
 from pop_selfplay.method.answers import same_final_answer
 from pop_selfplay.records import REFERENCE, Candidate, Document, Episode, Evaluation, Failure, Problem, Role, Rubric
-from pop_selfplay.stages.calls import Cast
+from pop_selfplay.stages.calls import Cast, server_failure
 from pop_selfplay.stages.judge import judge_of
 from pop_selfplay.stages.propose import propose
-from pop_selfplay.stages.refusals import server_failure
 from pop_selfplay.stages.solve import solve
 from pop_selfplay.stages.write_rubric import write_rubric
 from pop_selfplay.tasks import together

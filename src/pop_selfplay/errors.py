@@ -25,7 +25,10 @@ new error goes under the boundary it belongs to, with the exit code of that bran
 value, and what to do about it.
 """
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class PopError(Exception):
@@ -108,3 +111,12 @@ class BudgetSpent(Stopped):
     def __init__(self, message: str, limit: str) -> None:
         super().__init__(message)
         self.limit = limit
+
+
+def validation_text(error: "ValidationError") -> str:
+    """Return what pydantic found wrong with stored or sent data: place and words of the first three faults, in one line.
+
+    For what a user wrote as settings, `config.complaints` says more.
+    """
+    faults = error.errors(include_url=False, include_input=False)[:3]
+    return "; ".join(": ".join(filter(None, (".".join(map(str, fault["loc"])), fault["msg"]))) for fault in faults)

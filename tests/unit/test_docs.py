@@ -29,7 +29,7 @@ from pop_selfplay.errors import PopError
 from pop_selfplay.evaluation.audit.audit import JOURNAL, LOCK, RESULT
 from pop_selfplay.evaluation.audit.findings import THRESHOLDS
 from pop_selfplay.evaluation.specs import SuiteFile
-from pop_selfplay.results.training import HeldOut, HeldOutAnswers, OnlineResult, SFTResult, TrainingResult
+from pop_selfplay.results.run import HeldOut, HeldOutAnswers, OnlineResult, SFTResult, TrainingResult
 from tests.integration.runs import small_run
 from tests.schemas import assert_valid
 

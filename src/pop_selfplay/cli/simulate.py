@@ -101,7 +101,7 @@ def simulate(
 def _config(*, seed: int, lengths: str, malformed_rate: float, mistakes: list[str] | None) -> "SimulatedModel":
     from pydantic import ValidationError
 
-    from pop_selfplay.config import SimulatedModel
+    from pop_selfplay.config import SimulatedModel, complaints
 
     shares = dict(map(_named_share, mistakes or ()))
     try:
@@ -109,8 +109,7 @@ def _config(*, seed: int, lengths: str, malformed_rate: float, mistakes: list[st
             {"seed": seed, "lengths": lengths, "malformed_rate": malformed_rate, "mistakes": shares}
         )
     except ValidationError as error:
-        wrong = error.errors(include_url=False)[0]
-        raise UsageError(f"--mistake {wrong['loc'][1]}={shares.get(str(wrong['loc'][1]))}: {wrong['msg']}") from None
+        raise UsageError("--mistake: " + "; ".join(complaints(error, SimulatedModel))) from None
 
 
 def _named_share(text: str) -> tuple[str, str]:

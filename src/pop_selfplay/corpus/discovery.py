@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import fsspec.core
 
-from pop_selfplay.corpus.file_kinds import File, Kind, join, kind_of, kind_of_named, known_kind, without_query
+from pop_selfplay.corpus.file_kinds import File, Kind, format_of, kind_of, kind_of_named
 from pop_selfplay.errors import CorpusError
 
 
@@ -213,3 +213,24 @@ def _open_local(path: Path) -> BinaryIO:
     if not os.path.isfile(path):  # a pipe or a socket would be waited on for ever
         raise OSError(f"{path} is not a regular file")
     return path.open("rb")
+
+
+def known_kind(name: str, place: str, setting: str) -> Kind:
+    """Return what the one file holds that was named. Raises CorpusError with its format where that is none we read."""
+    kind = kind_of_named(name)
+    if kind is None:
+        raise CorpusError(
+            f"{place} is a {format_of(name)} file, which is not read: unpack it or convert it to .txt, .jsonl or .parquet, and "
+            f"correct {setting}"
+        )
+    return kind
+
+
+def join(label: str, relative: str) -> str:
+    """Return the id of the file at `relative`, under a path with this label."""
+    return f"{label}/{relative}" if label else relative
+
+
+def without_query(path: str) -> str:
+    """Return an HTTP URL without its ?…, which is no part of the name and may hold a secret; any other path as it is."""
+    return path.split("?", 1)[0] if path.startswith(("http://", "https://")) else path

@@ -23,8 +23,6 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Final, Literal
 
-from pop_selfplay.errors import CorpusError
-
 Kind = Literal["text", "lines", "parquet"]
 _KINDS: Final[dict[str, Kind]] = {
     ".txt": "text",
@@ -90,27 +88,6 @@ def format_of(name: str) -> str:
     inner = [end for end in ends if end in _NO_TEXT]
     compressed = ends[-1:] if ends and ends[-1] in OPENERS else []
     return inner[-1] + "".join(compressed) if inner and (inner[-1] == ends[-1] or compressed) else ""
-
-
-def known_kind(name: str, place: str, setting: str) -> Kind:
-    """Return what the one file holds that was named. Raises CorpusError with its format where that is none we read."""
-    kind = kind_of_named(name)
-    if kind is None:
-        raise CorpusError(
-            f"{place} is a {format_of(name)} file, which is not read: unpack it or convert it to .txt, .jsonl or .parquet, and "
-            f"correct {setting}"
-        )
-    return kind
-
-
-def join(label: str, relative: str) -> str:
-    """Return the id of the file at `relative`, under a path with this label."""
-    return f"{label}/{relative}" if label else relative
-
-
-def without_query(path: str) -> str:
-    """Return an HTTP URL without its ?…, which is no part of the name and may hold a secret; any other path as it is."""
-    return path.split("?", 1)[0] if path.startswith(("http://", "https://")) else path
 
 
 class _Zstd(io.RawIOBase):

@@ -11,8 +11,8 @@ from pop_selfplay.journal.notes import ExamResult, Facts
 from pop_selfplay.method.parsing import parse_answer
 from pop_selfplay.pocket.world import ExamQuestion, World, grade
 from pop_selfplay.records import Failure, Role
+from pop_selfplay.results.base import ReportedEstimate
 from pop_selfplay.results.run import Change, Measure, Outcomes, OutcomeShares
-from pop_selfplay.results.training import ReportedEstimate
 from pop_selfplay.stages.calls import Cast, Question, ask
 from pop_selfplay.stats.intervals import SHARES, SIGNED, clustered_mean, paired_difference
 from pop_selfplay.tasks import together

@@ -36,8 +36,8 @@ from pop_selfplay.journal.notes import Note
 from pop_selfplay.journal.tally import Tally
 from pop_selfplay.models.base import Notice
 from pop_selfplay.records import Role
+from pop_selfplay.results.base import ReportedEstimate
 from pop_selfplay.results.evaluation import BenchmarkResult, DecodingResult, EvalResult, Logs, Lost, PairedFigure
-from pop_selfplay.results.training import ReportedEstimate
 from pop_selfplay.seeds import derive_seed
 from pop_selfplay.stats.intervals import Estimate, Range, Totals, bootstrap_totals, bounded, clustered_mean, totals_by_cluster
 

@@ -1,4 +1,7 @@
-"""Measure the model that came out of a round, once, by whatever measure the config names, and compare the rounds."""
+"""Measure the model that came out of a round, once, by whatever measure the config names, and compare the rounds.
+
+Beside the measure stands what needs no model: how often a round's pairs agree with the truth, where that is known.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,11 +12,14 @@ from pop_selfplay.config import ExamMeasure, MeasureConfig, NoMeasure, SelfJudge
 from pop_selfplay.evaluation import closed_book, self_judged
 from pop_selfplay.journal.notes import EXAM, PROBLEM_SCORES, Note
 from pop_selfplay.method.stopping import Climb, climb
-from pop_selfplay.records import Role
+from pop_selfplay.pairing import paired
+from pop_selfplay.pocket.world import knows_truth, truth_score
+from pop_selfplay.records import Episode, PreferencePair, Role
 from pop_selfplay.results.run import Measure
 from pop_selfplay.runs.lineage import note_lineage
 from pop_selfplay.runs.session import Session
-from pop_selfplay.stats.intervals import Estimate
+from pop_selfplay.stats.agreement import best_worst
+from pop_selfplay.stats.intervals import SHARES, Estimate, clustered_mean
 
 T = TypeVar("T")
 
@@ -76,3 +82,30 @@ def best_of(session: Session, rounds: Sequence[int]) -> Climb:
 def headline(config: MeasureConfig) -> tuple[str, str]:
     """Return the group and mode by which rounds are held against each other: what the rounds' documents should improve."""
     return ("self_play", "greedy") if isinstance(config, ExamMeasure) else ("held_out_self_judged", "sampled")
+
+
+def agreement(session: Session, round_: int) -> Estimate:
+    """Return how often the truth, too, puts the best answer of a pair above the worst; ties half, 0.5 is chance."""
+    found: dict[str, float] = {}
+    config = session.config
+    for episode, made in paired(session.journal, round_, session.domain, config.pairing, config.seed):
+        if episode.round == round_ and isinstance(made, PreferencePair):
+            agreement = _agrees(episode, in_pocket=knows_truth(config.corpus))
+            if agreement is not None:
+                found[episode.id] = agreement
+    return clustered_mean(list(found.values()), [id_.rpartition("/")[0] for id_ in found], SHARES)
+
+
+def _agrees(episode: Episode, *, in_pocket: bool) -> float | None:
+    answers = {candidate.index: candidate.answer for candidate in episode.candidates}
+    assert episode.problem is not None  # it made a pair
+    truths: list[float | None] = []
+    for evaluation in episode.evaluations:
+        if in_pocket:
+            truths.append(truth_score(episode.problem, answers[evaluation.candidate]))
+        else:
+            truths.append(None if evaluation.verified is None else float(evaluation.verified))
+    known = [truth for truth in truths if truth is not None]
+    if len(known) < len(truths):
+        return None
+    return best_worst([evaluation.score for evaluation in episode.evaluations], known)

@@ -9,19 +9,14 @@ for every run of several rounds.
 from collections.abc import Callable, Iterator
 from typing import Final, Literal
 
-from pop_selfplay.evaluation.measure import best_of, headline, is_measured
+from pop_selfplay.evaluation.measure import agreement, best_of, headline, is_measured
 from pop_selfplay.journal.notes import DECISION
 from pop_selfplay.method.stopping import Climb, Stop, stop_by_agreement, stop_by_diversity, stop_by_gain
-from pop_selfplay.pairing import paired
-from pop_selfplay.pocket.world import knows_truth, truth_score
-from pop_selfplay.records import Episode, PreferencePair
+from pop_selfplay.results.base import ReportedEstimate
 from pop_selfplay.results.run import BestModel, GainFigures, NoFigures, ProblemFigures, RoundDecision
-from pop_selfplay.results.training import ReportedEstimate
 from pop_selfplay.runs.lineage import path_of
 from pop_selfplay.runs.session import Session
 from pop_selfplay.seeds import derive_seed
-from pop_selfplay.stats.agreement import best_worst
-from pop_selfplay.stats.intervals import SHARES, Estimate, clustered_mean
 from pop_selfplay.text.overlap import similarities, vendi
 
 PROBLEMS_COMPARED: Final = 500
@@ -85,13 +80,13 @@ def _decided(session: Session, round_: int, before: Before, look: Callable[[Sess
 
 
 def _look_at_problems(session: Session, round_: int) -> Look:
-    rules, share, agreement = session.config.stop, _diversity_share(session, round_), _agreement(session, round_)
+    rules, share, agreed = session.config.stop, _diversity_share(session, round_), agreement(session, round_)
     stop = None
     if rules.min_diversity is not None:
         stop = stop_by_diversity(share, min_diversity=rules.min_diversity)
     if stop is None and rules.min_agreement is not None:
-        stop = stop_by_agreement(agreement, min_agreement=rules.min_agreement)
-    return stop, ProblemFigures(diversity=share, agreement=ReportedEstimate.of(agreement))
+        stop = stop_by_agreement(agreed, min_agreement=rules.min_agreement)
+    return stop, ProblemFigures(diversity=share, agreement=ReportedEstimate.of(agreed))
 
 
 def _look_at_gain(session: Session, round_: int) -> Look:
@@ -129,30 +124,3 @@ def _diversity_share(session: Session, round_: int) -> float | None:
         return None
     first, now = first[:count], now[:count]
     return round(vendi(similarities(now, first + now)) / vendi(similarities(first, first + now)), 6)
-
-
-def _agreement(session: Session, round_: int) -> Estimate:
-    """Return how often the truth, too, puts the best answer of a pair above the worst; ties half, 0.5 is chance."""
-    found: dict[str, float] = {}
-    config = session.config
-    for episode, made in paired(session.journal, round_, session.domain, config.pairing, config.seed):
-        if episode.round == round_ and isinstance(made, PreferencePair):
-            agreement = _agrees(episode, in_pocket=knows_truth(config.corpus))
-            if agreement is not None:
-                found[episode.id] = agreement
-    return clustered_mean(list(found.values()), [id_.rpartition("/")[0] for id_ in found], SHARES)
-
-
-def _agrees(episode: Episode, *, in_pocket: bool) -> float | None:
-    answers = {candidate.index: candidate.answer for candidate in episode.candidates}
-    assert episode.problem is not None  # it made a pair
-    truths: list[float | None] = []
-    for evaluation in episode.evaluations:
-        if in_pocket:
-            truths.append(truth_score(episode.problem, answers[evaluation.candidate]))
-        else:
-            truths.append(None if evaluation.verified is None else float(evaluation.verified))
-    known = [truth for truth in truths if truth is not None]
-    if len(known) < len(truths):
-        return None
-    return best_worst([evaluation.score for evaluation in episode.evaluations], known)

@@ -16,8 +16,8 @@ from pop_selfplay.journal.notes import ProblemScores
 from pop_selfplay.judging import by_itself
 from pop_selfplay.method.rewards import SCORES
 from pop_selfplay.records import Episode, Evaluation, Failure
+from pop_selfplay.results.base import ReportedEstimate
 from pop_selfplay.results.run import Change, Measure
-from pop_selfplay.results.training import ReportedEstimate
 from pop_selfplay.stages.calls import Cast
 from pop_selfplay.stages.solve import solve
 from pop_selfplay.stats.intervals import clustered_mean, paired_difference

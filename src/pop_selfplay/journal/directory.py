@@ -20,8 +20,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final
 
+from pydantic import ValidationError
+
 from pop_selfplay.config import RunConfig, changed_settings, dump_config, load_config, parse_config
-from pop_selfplay.errors import ConfigError, JournalDamaged
+from pop_selfplay.domains import Domain, load_domain
+from pop_selfplay.errors import ConfigError, JournalDamaged, JournalError, validation_text
 from pop_selfplay.journal.files import explain, is_locked, take_lock, write_atomically
 from pop_selfplay.journal.journal import Journal
 
@@ -110,6 +113,40 @@ class RunDirectory:
     def journal(self) -> Journal:
         """Open the journal to write; only who holds the directory may. `Journal.open_to_read` is for everybody else."""
         return Journal.open(self.journal_path)
+
+    def domain(self) -> Domain:
+        """Return the domain as the run began with it; as it is now where that was not kept."""
+        return self._kept_domain() or load_domain(self.config.domain)
+
+    def keep_domain(self, now: Domain | None) -> Domain:
+        """Keep the domain in the directory, `now` or the one of the config, and return what the run goes by.
+
+        Raises ConfigError when the run began with another one than `now`.
+        """
+        kept = self._kept_domain()
+        if kept is None or (now is not None and now != kept and not self.begun()):
+            domain = now or load_domain(self.config.domain)
+            write_atomically(self.domain_path, domain.model_dump_json(indent=1))
+            return domain
+        if now is not None and now != kept:
+            raise ConfigError(
+                f"the prompts of domain {kept.name!r} have changed since the run in {self.path} began: continue with the old "
+                f"ones with `pop run {self.path}`, or use a new run directory for the changed ones"
+            )
+        return kept
+
+    def _kept_domain(self) -> Domain | None:
+        if not self.domain_path.is_file():
+            return None
+        try:
+            return Domain.model_validate_json(self.domain_path.read_bytes())
+        except ValidationError as error:
+            raise JournalError(
+                f"{self.domain_path} is damaged ({validation_text(error)}): write it back from a copy; if domain "
+                f"{self.config.domain!r} is still as it was when the run began, remove the file, and it is written again"
+            ) from error
+        except OSError as error:
+            raise explain(error, self.domain_path, "read") from error
 
     def begun(self) -> bool:
         """Tell whether anything here was made by a model: calls, episodes or models. Else the config may still change."""

@@ -15,11 +15,11 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from pop_selfplay.errors import validation_text
 from pop_selfplay.journal.files import damaged
 from pop_selfplay.journal.journal import Journal
 from pop_selfplay.records import Shard
-from pop_selfplay.results.run import Ancestor, RoundDecision
-from pop_selfplay.results.training import TrainingFigures
+from pop_selfplay.results.run import Ancestor, RoundDecision, TrainingFigures
 
 T = TypeVar("T")
 
@@ -75,7 +75,7 @@ class Note(Generic[T]):
         try:
             return self._type.validate_json(noted)
         except ValidationError as error:
-            raise damaged(journal.path, f"the note {key} does not parse ({error.errors()[0]['msg']})") from error
+            raise damaged(journal.path, f"the note {key} does not parse ({validation_text(error)})") from error
 
 
 SECONDS: Final[Note[float]] = Note("seconds/{}", float)

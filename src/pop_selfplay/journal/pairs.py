@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from pop_selfplay.errors import JournalError, UsageError
+from pop_selfplay.errors import JournalError, UsageError, validation_text
 from pop_selfplay.journal.files import atomic_write
 from pop_selfplay.records import Message, PreferencePair
 from pop_selfplay.text.fencing import valid_unicode
@@ -145,7 +145,9 @@ def _validated(rows: Iterator[Any], path: Path) -> Iterator[PreferencePair]:
     except OSError as error:
         raise JournalError(f"cannot read the pairs in {path}: {error.strerror or error}") from error
     except ValidationError as error:
-        detail = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)[:3])
-        raise JournalError(f"row {number} of {path} is no preference pair: {detail}. Needed: {', '.join(COLUMNS)}") from error
+        needed = ", ".join(COLUMNS)
+        raise JournalError(
+            f"row {number} of {path} is no preference pair: {validation_text(error)}. Needed: {needed}"
+        ) from error
     except (pa.ArrowException, ValueError) as error:
         raise JournalError(f"{path} is damaged or not in the format of its suffix, after row {number}: {error}") from error

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pop_selfplay.results.training import Tokens
+from pop_selfplay.results.base import Tokens
 
 
 class Spent(NamedTuple):

@@ -6,8 +6,9 @@ and a line in `models.open_model`.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
+from pop_selfplay.config import Prices
 from pop_selfplay.method.rubric_json import JsonSchema
 from pop_selfplay.records import Completion, Message, Role, Token
 
@@ -72,3 +73,27 @@ class AnswersMany(Protocol):
 async def complete_many(model: ChatModel, requests: Sequence[ChatRequest]) -> list[Completion] | None:
     """Answer `requests`, which differ only by their seeds, in one call; None where `model` wants them one at a time."""
     return await model.complete_many(requests) if isinstance(model, AnswersMany) else None
+
+
+_CHARACTERS_PER_TOKEN: Final = 4
+
+
+class Cost(NamedTuple):
+    """Tokens (prompt and generated) and money."""
+
+    tokens: float = 0
+    money: float = 0.0
+
+    def plus(self, other: "Cost", times: float = 1) -> "Cost":
+        return Cost(self.tokens + times * other.tokens, self.money + times * other.money)
+
+
+def most_cost(request: ChatRequest, prices: Prices | None) -> Cost:
+    """Return what `request` costs if it is answered with all the tokens that it allows."""
+    prompt = sum(len(message.content) for message in request.messages) // _CHARACTERS_PER_TOKEN
+    return cost_of(prompt, 0, request.max_tokens, prices)
+
+
+def cost_of(prompt: int, cached: int, generated: int, prices: Prices | None) -> Cost:
+    """Return what so many tokens cost; without prices no money."""
+    return Cost(prompt + generated, 0.0 if prices is None else prices.money(prompt, cached, generated))

@@ -12,24 +12,11 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple
 
 from pop_selfplay.config import Budget, Prices
 from pop_selfplay.errors import BudgetSpent
-from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, complete_many
+from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, Cost, complete_many, cost_of, most_cost
 from pop_selfplay.records import Role
-
-_CHARACTERS_PER_TOKEN: Final = 4
-
-
-class Cost(NamedTuple):
-    """Tokens (prompt and generated) and money."""
-
-    tokens: float = 0
-    money: float = 0.0
-
-    def plus(self, other: "Cost", times: float = 1) -> "Cost":
-        return Cost(self.tokens + times * other.tokens, self.money + times * other.money)
 
 
 class Meter:
@@ -78,7 +65,7 @@ class Meter:
         role, number = requests[0].role, len(requests)
         async with self._line:  # one after the other, so that nobody who costs little overtakes for ever
             if not self._paid[role]:
-                self._each[role] = max(self._each.get(role, Cost()), _most(requests[0], prices))
+                self._each[role] = max(self._each.get(role, Cost()), most_cost(requests[0], prices))
             while self._in_flight.total() and not self._fits(role, number):
                 self._ended.clear()
                 await self._ended.wait()
@@ -92,7 +79,7 @@ class Meter:
 
     def pay(self, role: Role, completion: Completion, prices: Prices | None) -> None:
         """Count a completion."""
-        cost = _cost(completion.prompt_tokens, completion.cached_tokens, completion.generated_tokens, prices)
+        cost = cost_of(completion.prompt_tokens, completion.cached_tokens, completion.generated_tokens, prices)
         self._spent = self._spent.plus(cost)
         before, mean = self._paid[role], self._each.get(role, cost)
         self._paid[role] += 1
@@ -106,16 +93,6 @@ class Meter:
         budget = self._budget
         within = most.tokens <= (budget.tokens or most.tokens) and most.money <= (budget.money or most.money)
         return within and self.spent() is None
-
-
-def _most(request: ChatRequest, prices: Prices | None) -> Cost:
-    """Return what `request` costs if it is answered with all the tokens that it allows."""
-    prompt = sum(len(message.content) for message in request.messages) // _CHARACTERS_PER_TOKEN
-    return _cost(prompt, 0, request.max_tokens, prices)
-
-
-def _cost(prompt: int, cached: int, generated: int, prices: Prices | None) -> Cost:
-    return Cost(prompt + generated, 0.0 if prices is None else prices.money(prompt, cached, generated))
 
 
 class MeteredModel:

@@ -1,7 +1,6 @@
 """What a directory of weights is, and whether the tokenizer in it belongs to them: for the local model and for training alike.
 
-`find_adapter` tells LoRA matrices from whole weights, and whose they are. `check_vocabulary` compares a tokenizer with the rows
-of the embedding. What else has to be known of a model before it is used goes here.
+What else has to be known of a model before it is used goes here.
 """
 
 import json

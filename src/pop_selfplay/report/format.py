@@ -8,7 +8,7 @@ from pop_selfplay.episode import unfinished
 from pop_selfplay.evaluation.measure import is_measured
 from pop_selfplay.evaluation.rounds import stopped
 from pop_selfplay.journal.notes import SHARD
-from pop_selfplay.results.training import ReportedEstimate
+from pop_selfplay.results.base import ReportedEstimate
 from pop_selfplay.runs.session import Session
 
 Show = Callable[[float], str]

@@ -16,6 +16,7 @@ from pop_selfplay.method.problems import ALIKE, below_median, criterion_power, v
 from pop_selfplay.pairing import look_through, paired_problems, problem_clusters
 from pop_selfplay.records import Episode, Failure, PreferencePair, Role
 from pop_selfplay.report.page import render_page
+from pop_selfplay.results.base import ReportedEstimate
 from pop_selfplay.results.run import (
     CallCost,
     CriterionFigures,
@@ -28,7 +29,6 @@ from pop_selfplay.results.run import (
     RunResult,
     Seconds,
 )
-from pop_selfplay.results.training import ReportedEstimate
 from pop_selfplay.runs.lineage import lineage_of
 from pop_selfplay.runs.session import Session, watch_session
 from pop_selfplay.stages.refusals import last_words

@@ -12,11 +12,11 @@ added needs a default, so that files written before can still be read; one that 
 """
 
 from pop_selfplay.results.audit import AuditResult
+from pop_selfplay.results.base import ReportedEstimate, Result
 from pop_selfplay.results.duel import DuelResult
 from pop_selfplay.results.evaluation import EvalResult
 from pop_selfplay.results.reading import RESULT_FILES, read_result
 from pop_selfplay.results.run import RunResult
-from pop_selfplay.results.training import ReportedEstimate, Result
 
 __all__ = [
     "RESULT_FILES",

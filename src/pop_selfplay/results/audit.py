@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from pop_selfplay.records import Record
-from pop_selfplay.results.training import Count, Number, ReportedEstimate, Result
+from pop_selfplay.results.base import Count, Number, ReportedEstimate, Result
 
 Form = Literal["share", "number"]
 """How a value is shown: a share in percent, a number as it is."""

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from pop_selfplay.records import Record
-from pop_selfplay.results.training import Count, Number, ReportedEstimate, Result
+from pop_selfplay.results.base import Count, Number, ReportedEstimate, Result
 
 
 class PromptsAsked(Record):

@@ -3,7 +3,7 @@
 from pydantic import Field, JsonValue
 
 from pop_selfplay.records import Record
-from pop_selfplay.results.training import Count, Number, ReportedEstimate, Result, Tokens
+from pop_selfplay.results.base import Count, Number, ReportedEstimate, Result, Tokens
 
 
 class DecodingResult(Record):

@@ -7,12 +7,12 @@ from typing import Final, TypeVar, overload
 
 from pydantic import ValidationError
 
-from pop_selfplay.errors import UsageError
+from pop_selfplay.errors import UsageError, validation_text
 from pop_selfplay.results.audit import AuditResult
+from pop_selfplay.results.base import Result
 from pop_selfplay.results.duel import DuelResult
 from pop_selfplay.results.evaluation import EvalResult
 from pop_selfplay.results.run import RunResult
-from pop_selfplay.results.training import Result
 
 AnyResult = RunResult | EvalResult | AuditResult | DuelResult
 R = TypeVar("R", RunResult, EvalResult, AuditResult, DuelResult)
@@ -58,9 +58,7 @@ def read_result(path: str | PathLike[str], kind: type[Result] | None = None) -> 
     try:
         return found.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise UsageError(f"{path} is damaged: {place}: {first['msg']}; run the command that made it again") from error
+        raise UsageError(f"{path} is damaged: {validation_text(error)}; run the command that made it again") from error
 
 
 def _content(path: Path) -> dict[str, object]:

@@ -9,28 +9,44 @@ Where the rubric of a sampled answer comes from:
 | --- | --- |
 | a column `rubric` | the JSON in it; the problem is the column `problem`, else the text of the prompt |
 | a run directory, or a mapping from problem ids | the column `problem_id`, else the prompt that the solver was asked with |
+
+At the end: figures of a batch of rewards, and signs that the reward is being gamed.
 """
 
 import hashlib
 import json
+import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
 from pop_selfplay.domains import Domain
 from pop_selfplay.episode import rate_each
-from pop_selfplay.errors import UsageError
+from pop_selfplay.errors import UsageError, validation_text
 from pop_selfplay.judging import by_itself
 from pop_selfplay.method.json_output import folded
 from pop_selfplay.method.parsing import Rejection, parse_answer
 from pop_selfplay.method.rewards import INVALID_SCORE, Sample, Shaping, shaped
-from pop_selfplay.records import Candidate, Episode, Evaluation, Failure, Message, PreferencePair, Problem, Rubric, content_text
+from pop_selfplay.records import (
+    Candidate,
+    Episode,
+    Evaluation,
+    Failure,
+    Message,
+    PreferencePair,
+    Problem,
+    Rubric,
+    content_text,
+)
 from pop_selfplay.seeds import derive_seed
 from pop_selfplay.stages.calls import Cast
+from pop_selfplay.stats.agreement import pearson
 from pop_selfplay.tasks import together
 from pop_selfplay.text.fencing import valid_unicode
+from pop_selfplay.text.words import count_words, split_words
 
 
 class Graded(NamedTuple):
@@ -171,7 +187,7 @@ def _given(prompt: Any, rubric: Any, id_: Any, problem: Any, reference: Any) -> 
     try:
         parsed = read_rubric(rubric)
     except (TypeError, ValueError) as error:
-        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        what = validation_text(error) if isinstance(error, ValidationError) else str(error)
         raise UsageError(
             f"column rubric is not a rubric ({what}): {rubric!r:.200}. Needed is JSON like "
             '{"criteria": [{"name": …, "description": …, "weight": 1, "gold": …}]}'
@@ -217,3 +233,60 @@ def _text_of(prompt: Any) -> str:
     if isinstance(prompt, str):
         return valid_unicode(prompt)
     return valid_unicode(next((content_text(turn["content"]) for turn in reversed(prompt) if turn["role"] == "user"), ""))
+
+
+_WORDS_PER_PHRASE: Final = 4
+
+
+def group_figures(groups: Sequence[Sequence[float | None]]) -> dict[str, float]:
+    """Return mean and spread of the rewards within groups, None being no reward: what GRPO's advantages are made of.
+
+    `reward` is the mean over groups of a group's mean, `reward_std` that of its standard deviation (n − 1), and `no_spread` the
+    share of groups with fewer than two rewards or all of them alike, which teach nothing. Groups without a reward have no mean.
+    """
+    valid = [[reward for reward in group if reward is not None] for group in groups]
+    rated = [group for group in valid if group]
+    spreads = [statistics.stdev(group) for group in valid if len(group) > 1]
+    figures = {"no_spread": sum(len(set(group)) < 2 for group in valid) / len(valid)}
+    if rated:
+        figures["reward"] = statistics.fmean(statistics.fmean(group) for group in rated)
+    if spreads:
+        figures["reward_std"] = statistics.fmean(spreads)
+    return figures
+
+
+def signs(groups: Sequence[Sequence[Sample]]) -> dict[str, float]:
+    """Return signs of a reward that is being gamed, over all scored samples.
+
+    `words` and `repetition` are means; `words_reward` and `repetition_reward` are the correlations of each with the reward,
+    both as differences from the group's mean, so that problems which ask for long answers are no sign. A correlation is left
+    out where one side does not vary.
+    """
+    scored = [[sample for sample in group if sample.reward is not None] for group in groups]
+    flat = [sample for group in scored for sample in group]
+    if not flat:
+        return {}
+    rewards = _centred([[float(sample.reward or 0.0) for sample in group] for group in scored])
+    figures = {}
+    for name, measure in (("words", word_count), ("repetition", repetition)):
+        values = [[measure(sample.completion) for sample in group] for group in scored]
+        figures[name] = statistics.fmean(value for group in values for value in group)
+        related = pearson(_centred(values), rewards)
+        if related is not None:
+            figures[f"{name}_reward"] = related
+    return figures
+
+
+def word_count(text: str) -> float:
+    return float(count_words(text))
+
+
+def repetition(text: str) -> float:
+    """Return the share of four-word phrases of `text` that it has said before, in [0, 1)."""
+    words = split_words(text)
+    phrases = Counter(tuple(words[start : start + _WORDS_PER_PHRASE]) for start in range(len(words) - _WORDS_PER_PHRASE + 1))
+    return 1 - len(phrases) / phrases.total() if phrases else 0.0
+
+
+def _centred(groups: Sequence[Sequence[float]]) -> list[float]:
+    return [value - statistics.fmean(group) for group in groups for value in group]

@@ -14,13 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, TypeVar
 
-from pydantic import ValidationError
-
 from pop_selfplay.config import RunConfig
 from pop_selfplay.domains import Domain, check_domain, load_domain
-from pop_selfplay.errors import ConfigError, JournalDamaged, JournalError, UsageError
+from pop_selfplay.errors import JournalDamaged, UsageError
 from pop_selfplay.journal import Journal, RunDirectory
-from pop_selfplay.journal.files import explain, write_atomically
 from pop_selfplay.journal.salvage import finish_fork, fork, salvage
 from pop_selfplay.models.identity import weights_of
 from pop_selfplay.models.model_files import refuse_adapter
@@ -76,7 +73,7 @@ def open_session(
         raise UsageError(f"a fork of {fork_from} needs its own run directory: name a new one with --out")
     directory = RunDirectory.open(path) if config is None else RunDirectory.create(path, config)
     with directory, directory.journal() as journal:
-        session = Session(directory, journal, _kept_domain(directory, domain), observer or Unwatched())
+        session = Session(directory, journal, directory.keep_domain(domain), observer or Unwatched())
         directory.note_config(journal)
         if source is not None:
             fork(journal, source)
@@ -91,7 +88,7 @@ def watch_session(path: Path) -> Iterator[Session]:
     directory = RunDirectory.open(path)
     with Journal.open_to_read(directory.journal_path) as journal:
         directory.refuse_edited(journal)
-        yield Session(directory, journal, _read_domain(directory) or load_domain(directory.config.domain))
+        yield Session(directory, journal, directory.domain())
 
 
 def read_session(path: Path, work: Callable[[Session], T]) -> T:
@@ -111,7 +108,7 @@ def read_session(path: Path, work: Callable[[Session], T]) -> T:
         _LOG.warning("%d finished episodes can still be read", salvage(directory.journal_path, whole))
         with Journal.open_to_read(whole) as journal:
             directory.refuse_edited(journal)
-            return work(Session(directory, journal, _read_domain(directory) or load_domain(directory.config.domain)))
+            return work(Session(directory, journal, directory.domain()))
 
 
 def _check_start(config: RunConfig) -> None:
@@ -119,32 +116,3 @@ def _check_start(config: RunConfig) -> None:
     start = weights_of(config.model) if config.training.trains else None
     if start is not None:
         refuse_adapter(start)
-
-
-def _kept_domain(directory: RunDirectory, now: Domain | None) -> Domain:
-    kept = _read_domain(directory)
-    if kept is None or (now is not None and now != kept and not directory.begun()):
-        domain = now or load_domain(directory.config.domain)
-        write_atomically(directory.domain_path, domain.model_dump_json(indent=1))
-        return domain
-    if now is not None and now != kept:
-        raise ConfigError(
-            f"the prompts of domain {kept.name!r} have changed since the run in {directory.path} began: continue with the old "
-            f"ones with `pop run {directory.path}`, or use a new run directory for the changed ones"
-        )
-    return kept
-
-
-def _read_domain(directory: RunDirectory) -> Domain | None:
-    if not directory.domain_path.is_file():
-        return None
-    path = directory.domain_path
-    try:
-        return Domain.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise JournalError(
-            f"{path} is damaged ({error.errors()[0]['msg']}): write it back from a copy; if domain {directory.config.domain!r} "
-            "is still as it was when the run began, remove the file, and it is written again"
-        ) from error
-    except OSError as error:
-        raise explain(error, path, "read") from error

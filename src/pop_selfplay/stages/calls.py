@@ -18,7 +18,7 @@ from pop_selfplay.method.rubric_json import JsonSchema
 from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, complete_many
 from pop_selfplay.records import Failure, Message, Role
 from pop_selfplay.seeds import derive_seed
-from pop_selfplay.stages.refusals import Refusals, broken_note
+from pop_selfplay.stages.refusals import BROKEN, REFUSED, Refusals, broken_note
 from pop_selfplay.stages.reuse import Earlier
 from pop_selfplay.tasks import together
 from pop_selfplay.text.fencing import valid_unicode
@@ -277,3 +277,12 @@ def _digest(cast: Cast, request: ChatRequest) -> str:
     if request.top_logprobs:
         text += f"\0top_logprobs\0{request.top_logprobs}"
     return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
+
+
+def server_failure(role: Role, outcomes: Sequence[object], missing: float) -> Failure | None:
+    """Return the failure of a group that lacks `missing` outcomes, where those are what the server refused; else None."""
+    refused = [failure for failure in outcomes if isinstance(failure, Failure) and failure.reason in (REFUSED, BROKEN)]
+    if not refused or len(refused) < missing:
+        return None
+    reason = BROKEN if all(failure.reason == BROKEN for failure in refused) else REFUSED
+    return Failure(stage=role.value, reason=reason, detail=refused[-1].detail)

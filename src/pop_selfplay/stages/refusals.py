@@ -14,7 +14,7 @@ are too long must not end every resume. Another rule is a row here and a conditi
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from pop_selfplay.errors import ModelRefused, ModelUnavailable, RequestBroken, RequestRefused
@@ -86,7 +86,9 @@ class Refusals:
         if role not in self._answered and not _ever_answered(journal, role):
             if ended or len(self._refused[role]) >= _NEVER_ANSWERED:
                 _forget_broken(journal)
-                raise ModelRefused(f"no call of the {_name(role)} was ever answered. The last refusal: {words}")
+                raise ModelRefused(
+                    f"no call of the {role.value.replace('_', ' ')} was ever answered. The last refusal: {words}"
+                )
             return
         refused = sum(last.values())
         running_on = refused >= (_FEW_AT_THE_END if ended else _MOST_OF_THE_LAST) and 2 * refused > len(last)
@@ -95,18 +97,9 @@ class Refusals:
             return
         _forget_broken(journal)
         raise ModelUnavailable(
-            f"calls of the {_name(role)} were refused, {refused} of its last {len(last)} episodes. The last refusal: {words}. "
-            "Refused episodes are retried when the run is resumed"
+            f"calls of the {role.value.replace('_', ' ')} were refused, {refused} of its last {len(last)} episodes. The last "
+            f"refusal: {words}. Refused episodes are retried when the run is resumed"
         )
-
-
-def server_failure(role: Role, outcomes: Sequence[object], missing: float) -> Failure | None:
-    """Return the failure of a group that lacks `missing` outcomes, where those are what the server refused; else None."""
-    refused = [failure for failure in outcomes if isinstance(failure, Failure) and failure.reason in (REFUSED, BROKEN)]
-    if not refused or len(refused) < missing:
-        return None
-    reason = BROKEN if all(failure.reason == BROKEN for failure in refused) else REFUSED
-    return Failure(stage=role.value, reason=reason, detail=refused[-1].detail)
 
 
 def last_words(journal: Journal) -> Mapping[str, str]:
@@ -135,7 +128,3 @@ def _forget_broken(journal: Journal) -> None:
 
 def _ever_answered(journal: Journal, role: Role) -> bool:
     return any(of == role.value and count for (_, of, _), count in journal.tally.calls.items())
-
-
-def _name(role: Role) -> str:
-    return role.value.replace("_", " ")

@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 from pop_selfplay.method.parsing import Parsed, Rejection, parse_answer
 from pop_selfplay.records import Candidate, Failure, Problem, Role
-from pop_selfplay.stages.calls import Cast, Question, ask_each
-from pop_selfplay.stages.refusals import server_failure
+from pop_selfplay.stages.calls import Cast, Question, ask_each, server_failure
 
 
 async def solve(cast: Cast, problem: Problem, round_: int, indices: range | None = None) -> tuple[Candidate, ...] | Failure:

@@ -2,10 +2,7 @@
 
 A word is what stands between white space. Where a script is written without spaces (Chinese, Japanese, Thai, Lao, Khmer,
 Burmese, Tibetan and others), what stands between white space is counted as near-duplicates count it (`text/overlap.py`): a word
-a character. This is the one counter for all lengths in words: limits of documents, the gap between the answers of a pair,
-penalties, the spread of candidates, style.
-
-Style is four numbers, as Arena-Hard's style control counts them, and how two answers differ in them.
+a character. This is the one counter for all lengths in words. Style is four numbers, as Arena-Hard's style control counts them.
 """
 
 import re
@@ -33,14 +30,14 @@ def split_words(text: str) -> list[str]:
 def count_words(text: str) -> int:
     if not _WITHOUT_SPACES.search(text):
         return len(text.split())
-    return sum(_count(spaced) for spaced in text.split())
+    return sum(len(_words_of(spaced)) for spaced in text.split())
 
 
 def has_words(text: str, minimum: int) -> bool:
     """Whether `text` has at least `minimum` words; reads no further than it must."""
     if not _WITHOUT_SPACES.search(text):
         return len(text.split(None, minimum)) >= minimum
-    return any(before + _count(spaced[0]) >= minimum for spaced, before in _counted(text)) if minimum > 0 else True
+    return any(before + len(_words_of(spaced[0])) >= minimum for spaced, before in _counted(text)) if minimum > 0 else True
 
 
 def cut_words(text: str, maximum: int) -> str:
@@ -49,7 +46,7 @@ def cut_words(text: str, maximum: int) -> str:
         pieces = text.split(None, maximum)
         return text if len(pieces) <= maximum else text[: len(text) - len(pieces[-1])].rstrip()
     for spaced, before in _counted(text):
-        if before + _count(spaced[0]) > maximum:
+        if before + len(_words_of(spaced[0])) > maximum:
             return text[: spaced.start() + _place(spaced[0], maximum - before)].rstrip()
     return text
 
@@ -59,7 +56,7 @@ def _counted(text: str) -> Iterator[tuple[re.Match[str], int]]:
     before = 0
     for spaced in _SPACED.finditer(text):
         yield spaced, before
-        before += _count(spaced[0])
+        before += len(_words_of(spaced[0]))
 
 
 def _words_of(spaced: str) -> list[str]:
@@ -67,19 +64,15 @@ def _words_of(spaced: str) -> list[str]:
     return (normalised_words(spaced) or [spaced]) if _WITHOUT_SPACES.search(spaced) else [spaced]
 
 
-def _count(spaced: str) -> int:
-    return len(_words_of(spaced))
-
-
 def _place(spaced: str, words: int) -> int:
     """Return how many characters of a text without white space have at most `words` words; no mark is cut from its letter."""
     low, high = 0, 1
-    while high < len(spaced) and _count(spaced[:high]) <= words:
+    while high < len(spaced) and len(_words_of(spaced[:high])) <= words:
         low, high = high, 2 * high
     high = min(high, len(spaced))
     while low + 1 < high:  # spaced[:low] has few enough, spaced[:high] too many
         middle = (low + high) // 2
-        low, high = (middle, high) if _count(spaced[:middle]) <= words else (low, middle)
+        low, high = (middle, high) if len(_words_of(spaced[:middle])) <= words else (low, middle)
     while low and low < len(spaced) and unicodedata.category(spaced[low])[0] == "M":
         low -= 1
     return low if words else 0
@@ -88,9 +81,7 @@ def _place(spaced: str, words: int) -> int:
 def spread(candidates: Sequence[Candidate], count: int) -> tuple[Candidate, ...]:
     """Return `count` (≥ 1) of the candidates, evenly spaced from the shortest answer to the longest, or all if fewer.
 
-    In the order of length in words, ties by index. The shortest and the longest are among them, when `count` is at
-    least 2; a single one is the median. (Method, "The spread of candidates": every k-th by length, where k need not be
-    whole here.)
+    In the order of length, ties by index; one alone is the median. (Method, "The spread of candidates": every k-th by length.)
     """
     ranked = sorted(candidates, key=lambda candidate: (count_words(candidate.answer), candidate.index))
     if len(ranked) <= count:
@@ -125,8 +116,7 @@ def style_of(text: str) -> Style:
 def style_difference(a: Style, b: Style) -> tuple[float, float, float, float]:
     """Return how a differs from b, each part in [−1, 1] and 0 where they are alike.
 
-    Length: (a − b) / (a + b). Marks: the same of their number per word, with 1 added below, so that one mark in a short
-    answer is no extreme.
+    Length: (a − b) / (a + b). Marks: the same of their number per word, plus 1 below: one mark in a short answer is no extreme.
     """
     length = (a.words - b.words) / (a.words + b.words) if a.words + b.words else 0.0
     marks = [(_density(a, n) - _density(b, n)) / (_density(a, n) + _density(b, n) + 1) for n in (1, 2, 3)]

@@ -42,7 +42,7 @@ from pop_selfplay.journal import RunDirectory
 from pop_selfplay.journal.pairs import read_pairs
 from pop_selfplay.models.identity import weights_of
 from pop_selfplay.records import PreferencePair, Role, Step
-from pop_selfplay.results.training import TrainingFigures
+from pop_selfplay.results.run import TrainingFigures
 from pop_selfplay.runs.session import Session, read_session
 
 T = TypeVar("T", bound=Training)

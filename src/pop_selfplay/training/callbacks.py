@@ -20,8 +20,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from pop_selfplay.errors import TrainingError
 from pop_selfplay.journal.files import write_atomically
-from pop_selfplay.method.rewards import Sample, group_figures, signs
+from pop_selfplay.method.rewards import Sample
 from pop_selfplay.records import OnlineStep, Step
+from pop_selfplay.rewards.scoring import group_figures, signs
 from pop_selfplay.stats.agreement import pearson
 from pop_selfplay.training import distributed
 from pop_selfplay.training.checkpoints import METRICS, SAMPLES
@@ -136,6 +137,13 @@ def _step(line: str) -> float:
 def finite(value: Any) -> Any:
     """Return `value` for a log: JSON has no NaN and no infinity: they are written as text."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class ScoredBatch(NamedTuple):
+    """What became of each answer, in order, and other scorings of the same answers by name, None where there is none."""
+
+    samples: list[Sample]
+    audits: dict[str, list[float | None]]
 
 
 class Sampled(NamedTuple):

@@ -30,7 +30,7 @@ from typing import Any, Final, Generic, NamedTuple
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from pop_selfplay.journal.files import write_atomically
-from pop_selfplay.results.training import H
+from pop_selfplay.results.run import H
 from pop_selfplay.training import distributed
 
 METRICS: Final = "metrics.jsonl"

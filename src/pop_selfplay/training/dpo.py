@@ -11,7 +11,7 @@ from trl import DPOConfig, DPOTrainer
 
 from pop_selfplay.config import Fields, RoleThinking
 from pop_selfplay.records import PreferencePair, TrainingStep
-from pop_selfplay.results.training import HeldOut, TrainingResult
+from pop_selfplay.results.run import HeldOut, TrainingResult
 from pop_selfplay.training import export
 from pop_selfplay.training.callbacks import Logged
 from pop_selfplay.training.checkpoints import as_good

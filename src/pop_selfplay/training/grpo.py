@@ -27,7 +27,7 @@ from pop_selfplay.errors import ModelRefused, TrainingError, UsageError
 from pop_selfplay.models.chat_template import opens_reasoning, render_prompt, switches
 from pop_selfplay.pairing import paired
 from pop_selfplay.records import Message, OnlineStep, Role
-from pop_selfplay.results.training import OnlineResult
+from pop_selfplay.results.run import OnlineResult
 from pop_selfplay.rewards.scoring import Graded, sound
 from pop_selfplay.runs.session import Session
 from pop_selfplay.training import Origin, distributed, origin_of

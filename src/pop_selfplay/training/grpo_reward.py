@@ -1,13 +1,12 @@
 """The frozen judge of an online training, open for as long as it takes, and the reward function that asks it.
 
-Scores are held against a second judge (`training.second_judge`), and against the truth where it is known. Neither touches the
-reward. Another audit of the scores is one more entry in `ScoredBatch.audits`.
+A second judge (`training.second_judge`), and the truth where it is known, are only compared with it: `ScoredBatch.audits`.
 """
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from pop_selfplay.config import GRPOTraining
 from pop_selfplay.method.rewards import Sample, Shaping
@@ -19,18 +18,10 @@ from pop_selfplay.rewards.scoring import Graded, score_answers
 from pop_selfplay.runs.session import Session
 from pop_selfplay.stages.calls import Cast
 from pop_selfplay.tasks import together
-from pop_selfplay.training.callbacks import OnlineWatch, Sampled
+from pop_selfplay.training.callbacks import OnlineWatch, Sampled, ScoredBatch
 
 SECOND_JUDGE: Final = "second_judge"
 TRUTH: Final = "truth"
-
-
-class ScoredBatch(NamedTuple):
-    """What became of each answer, in order, and other scorings of the same answers by name, None where there is none."""
-
-    samples: list[Sample]
-    audits: dict[str, list[float | None]]
-
 
 Score = Callable[[Sequence[Graded], Sequence[str]], ScoredBatch]
 """(problems with their rubrics, completions), one of each per answer → what became of them."""
@@ -47,9 +38,8 @@ class RubricRewards:
         self._mask_cut_off = self._in_reasoning = False
 
     def know_ends(self, ends: Iterable[int], *, mask_cut_off: bool, in_reasoning: bool = False) -> None:
-        """Say by which token an answer ends that was not cut off, and whether TRL masks one that was.
-
-        `in_reasoning`: the prompts open the reasoning, so that an answer which never leaves it is none.
+        """Say by which token an answer ends that was not cut off, whether TRL masks one that was, and whether prompts open the
+        reasoning: an answer which never leaves it is none.
         """
         self._ends, self._mask_cut_off, self._in_reasoning = frozenset(ends), mask_cut_off, in_reasoning
 

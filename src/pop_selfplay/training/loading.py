@@ -15,16 +15,15 @@ beside `has_bf16`.
 
 import contextlib
 import gc
-import importlib.util
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import is_flash_attn_2_available, is_liger_kernel_available
 
 from pop_selfplay.config import Fields
-from pop_selfplay.errors import ConfigError, ModelRefused, TrainingError
+from pop_selfplay.errors import ModelRefused, TrainingError
 from pop_selfplay.models.chat_template import ensure_template
 from pop_selfplay.models.model_files import check_vocabulary, refuse_adapter
 
@@ -120,20 +119,3 @@ def model_kwargs(given: Mapping[str, Any] | None, *, bf16: bool, use_cpu: bool) 
     if has_flash_attention(use_cpu) and bf16:
         kwargs["attn_implementation"] = "flash_attention_2"
     return kwargs | dict(given or {})
-
-
-def four_bits(use_cpu: bool) -> BitsAndBytesConfig:
-    """Return how QLoRA holds frozen weights: 4-bit NormalFloat with quantised constants, computing in bf16.
-
-    Raises ConfigError where that cannot work: without a CUDA GPU, or without bitsandbytes.
-    """
-    if use_cpu or not torch.cuda.is_available():
-        raise ConfigError(
-            "training.quantization 4bit needs a CUDA GPU, and there is none: set it to null, which trains LoRA on whole weights"
-        )
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise ConfigError("training.quantization 4bit needs bitsandbytes: `pip install bitsandbytes`, or set it to null")
-    compute = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=compute
-    )

@@ -8,6 +8,7 @@ interrupted training leaves its hidden directory, and the next one for the same 
 like theirs.
 """
 
+import importlib.util
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -15,12 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple
 
-from transformers import PrinterCallback
+import torch
+from transformers import BitsAndBytesConfig, PrinterCallback
 
 from pop_selfplay.config import AS_IT_DOES, Fields, OfflineTraining, RoleThinking
-from pop_selfplay.errors import ModelRefused, TrainingError, UsageError
+from pop_selfplay.errors import ConfigError, ModelRefused, TrainingError, UsageError
 from pop_selfplay.records import PreferencePair, Step
-from pop_selfplay.results.training import H, TrainingFigures
+from pop_selfplay.results.run import H, TrainingFigures
 from pop_selfplay.training import Observe, Origin, TrainerOnPairs, distributed, trainer_of
 from pop_selfplay.training.callbacks import Logged, Watch, diverged_advice
 from pop_selfplay.training.checkpoints import (
@@ -38,7 +40,7 @@ from pop_selfplay.training.checkpoints import (
 )
 from pop_selfplay.training.data import E, LengthLimits, PairSplit, choose_pairs, on_disk
 from pop_selfplay.training.export import Facts, finish, peft_config, push, save_weights
-from pop_selfplay.training.loading import four_bits, load_model_config, load_tokenizer, memory_given_back, threads_for
+from pop_selfplay.training.loading import load_model_config, load_tokenizer, memory_given_back, threads_for
 from pop_selfplay.training.trl_config import Defaults, Settings, quiet_libraries
 
 
@@ -261,3 +263,20 @@ def _directory(job: Job, chosen: PairSplit[E]) -> Path:
         take_up(job.out, request)
     distributed.barrier()
     return unfinished_directory(job.out)
+
+
+def four_bits(use_cpu: bool) -> BitsAndBytesConfig:
+    """Return how QLoRA holds frozen weights: 4-bit NormalFloat with quantised constants, computing in bf16.
+
+    Raises ConfigError where that cannot work: without a CUDA GPU, or without bitsandbytes.
+    """
+    if use_cpu or not torch.cuda.is_available():
+        raise ConfigError(
+            "training.quantization 4bit needs a CUDA GPU, and there is none: set it to null, which trains LoRA on whole weights"
+        )
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ConfigError("training.quantization 4bit needs bitsandbytes: `pip install bitsandbytes`, or set it to null")
+    compute = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=compute
+    )

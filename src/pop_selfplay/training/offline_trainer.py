@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer
 
 from pop_selfplay.errors import TrainingError
-from pop_selfplay.results.training import H
+from pop_selfplay.results.run import H
 from pop_selfplay.training.callbacks import under_chance
 from pop_selfplay.training.optimizer import keep_remainders
 from pop_selfplay.training.results import AnswerLogProbs, LogProbs

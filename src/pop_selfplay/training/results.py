@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from pop_selfplay.results.training import HeldOut, HeldOutAnswers
+from pop_selfplay.results.run import HeldOut, HeldOutAnswers
 
 
 class LogProbs(NamedTuple):

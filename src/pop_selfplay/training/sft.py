@@ -14,7 +14,7 @@ from trl import SFTConfig, SFTTrainer
 
 from pop_selfplay.config import Fields, RoleThinking
 from pop_selfplay.records import PreferencePair, SFTStep
-from pop_selfplay.results.training import HeldOutAnswers, SFTResult
+from pop_selfplay.results.run import HeldOutAnswers, SFTResult
 from pop_selfplay.training.callbacks import Logged
 from pop_selfplay.training.data import TokenAnswer, encode_answer
 from pop_selfplay.training.offline import Offline

@@ -20,7 +20,7 @@ from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.models import POCKET_WEIGHTS
 from pop_selfplay.pocket.quickstart import quickstart_config
 from pop_selfplay.records import PreferencePair
-from pop_selfplay.results.training import OtherTraining, TrainingResult
+from pop_selfplay.results.run import OtherTraining, TrainingResult
 from pop_selfplay.training import Observe, Origin, TrainerOnPairs, register, trainer_of
 from pop_selfplay.training.data import encode_answer
 

@@ -18,8 +18,8 @@ from pop_selfplay.errors import ModelUnavailable, TrainingError, UsageError
 from pop_selfplay.method.rewards import Sample
 from pop_selfplay.records import OnlineStep, Problem
 from pop_selfplay.rewards.scoring import Graded
+from pop_selfplay.training.callbacks import ScoredBatch
 from pop_selfplay.training.grpo import OnlineJob, train_grpo
-from pop_selfplay.training.grpo_reward import ScoredBatch
 from pop_selfplay.training.optimizer import CompensatedAdamW
 
 SOLVER = Sampling(max_tokens=12)

@@ -14,7 +14,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 from pop_selfplay.config import DPOTraining
 from pop_selfplay.errors import TrainingError
 from pop_selfplay.records import PreferencePair
-from pop_selfplay.results.training import HeldOut
+from pop_selfplay.results.run import HeldOut
 from pop_selfplay.training.checkpoints import KeepBest, as_good, best_folder, read_best
 from pop_selfplay.training.dpo import PairTrainer
 from pop_selfplay.training.results import LogProbs

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from pop_selfplay.config import LoRA, SFTTraining
 from pop_selfplay.errors import ConfigError, TrainingError
 from pop_selfplay.records import PreferencePair, SFTStep
-from pop_selfplay.results.training import SFTResult
+from pop_selfplay.results.run import SFTResult
 from pop_selfplay.training.data import encode_answer, encode_pair
 from pop_selfplay.training.loading import load_tokenizer
 from pop_selfplay.training.results import AnswerLogProbs

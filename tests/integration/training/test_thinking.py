@@ -15,11 +15,11 @@ from pop_selfplay.models.local.batching import Row
 from pop_selfplay.models.local.decoding import Written
 from pop_selfplay.models.local.loading import Loaded
 from pop_selfplay.records import Problem, Role
-from pop_selfplay.results.training import OnlineResult
+from pop_selfplay.results.run import OnlineResult
 from pop_selfplay.rewards.scoring import Graded
 from pop_selfplay.training import grpo_trainer
+from pop_selfplay.training.callbacks import ScoredBatch
 from pop_selfplay.training.grpo import OnlineJob, train_grpo
-from pop_selfplay.training.grpo_reward import ScoredBatch
 
 THINKS_IF_TOLD = CHATML.replace("{% endif %}", "{% if enable_thinking %}<think>\n{% endif %}{% endif %}")
 THINKS_ALWAYS = CHATML.replace("{% endif %}", "<think>\n{% endif %}")

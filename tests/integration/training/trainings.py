@@ -6,7 +6,7 @@ from typing import Any
 
 from pop_selfplay.config import DPOTraining
 from pop_selfplay.records import PreferencePair
-from pop_selfplay.results.training import TrainingResult
+from pop_selfplay.results.run import TrainingResult
 from pop_selfplay.training.data import PairSplit, TokenPair
 from pop_selfplay.training.dpo import DPO, PairTrainer
 from pop_selfplay.training.loading import load_tokenizer

@@ -11,9 +11,8 @@ import pytest
 
 from pop_selfplay.config import parse_config
 from pop_selfplay.errors import ConfigError, DomainError, ModelUnavailable, UsageError
-from pop_selfplay.evaluation.duel.play import Duel, parse_verdict, play_duel
-from pop_selfplay.evaluation.duel.prompts import problems_of_run, read_prompts
-from pop_selfplay.evaluation.duel.result import duel_result, fight_row
+from pop_selfplay.evaluation.duel.duel import Duel, duel_result, fight_row, problems_of_run, read_prompts
+from pop_selfplay.evaluation.duel.play import parse_verdict, play_duel
 from pop_selfplay.evaluation.eval_dir import open_eval_dir
 from pop_selfplay.evaluation.specs import ModelSpec
 from pop_selfplay.runs.session import open_session

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pop_selfplay.errors import ConfigError
+from pop_selfplay.evaluation.duel.duel import DuelPrompt, read_prompts
 from pop_selfplay.evaluation.duel.play import parse_verdict
-from pop_selfplay.evaluation.duel.prompts import DuelPrompt, read_prompts
 
 
 def prompts(path: Path, content: str | bytes) -> list[DuelPrompt]:

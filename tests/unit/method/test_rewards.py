@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from pop_selfplay.method.rewards import Sample, Shaping, group_figures, repetition, shaped, signs
+from pop_selfplay.method.rewards import Sample, Shaping, shaped
+from pop_selfplay.rewards.scoring import group_figures, repetition, signs
 
 
 def sample(completion: str, reward: float | None) -> Sample:

@@ -10,7 +10,7 @@ from tests.unit.report.makers import HALF, audit_result, duel_result, estimate, 
 
 from pop_selfplay.errors import UsageError
 from pop_selfplay.results import DuelResult, Result, RunResult, read_result
-from pop_selfplay.results.training import OnlineResult, OtherTraining, TrainingResult
+from pop_selfplay.results.run import OnlineResult, OtherTraining, TrainingResult
 from pop_selfplay.stats.intervals import clustered_mean
 
 TRAINED = {"pairs_trained": 9, "pairs_held_out": 0, "dropped": {}, "steps": 3, "best_step": None, "first_loss": 0.7}

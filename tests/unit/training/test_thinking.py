@@ -9,7 +9,7 @@ from tests.unit.runs.makers import make_config
 from pop_selfplay import training
 from pop_selfplay.config import GRPOTraining, RoleThinking
 from pop_selfplay.records import PreferencePair
-from pop_selfplay.results.training import OtherTraining
+from pop_selfplay.results.run import OtherTraining
 from pop_selfplay.runs.session import open_session
 from pop_selfplay.training import Observe, Origin, TrainerOnPairs, grpo
 

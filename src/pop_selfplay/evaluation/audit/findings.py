@@ -13,7 +13,7 @@ from typing import Final, Literal, NamedTuple
 
 from pop_selfplay.errors import UsageError
 from pop_selfplay.results.audit import AuditFigure, Bound, DetailTable, FamilyResult, Form, MeasuredFigure, MissingFigure
-from pop_selfplay.results.training import ReportedEstimate
+from pop_selfplay.results.base import ReportedEstimate
 from pop_selfplay.stats.intervals import Estimate
 
 

@@ -4,8 +4,9 @@ The judge sees two answers in both orders, and rates each by the rubric where th
 """
 
 import functools
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal
@@ -14,13 +15,18 @@ from pop_selfplay.config import JudgeSampling, Sampling, Synthesis
 from pop_selfplay.domains import Domain, Prompt, load_domain, load_prompt
 from pop_selfplay.episode import rate
 from pop_selfplay.errors import DomainError
-from pop_selfplay.evaluation.duel.prompts import DuelPrompt, Questions
-from pop_selfplay.evaluation.specs import ModelSpec
+from pop_selfplay.evaluation.duel.duel import Duel, DuelPrompt, Fight, Verdict, duel_result, fight_row
+from pop_selfplay.evaluation.eval_dir import open_eval_dir, reporting
+from pop_selfplay.interrupts import run_to_end
 from pop_selfplay.journal import Journal
+from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.judging import find_rating_mode, rubric_json
 from pop_selfplay.method.parsing import Parsed, Rejection, cut_reasoning, extract_tag, parse_answer, parse_better, read_side
 from pop_selfplay.models.base import ChatModel, Notice
 from pop_selfplay.records import Candidate, Failure, Problem, Rating, Role
+from pop_selfplay.results.duel import (
+    DuelResult,
+)
 from pop_selfplay.stages.calls import NO_STOP, Cast, Question, ask
 from pop_selfplay.tasks import together
 
@@ -28,19 +34,6 @@ Way = Literal["compare", "rate"]
 ROUND: Final = 0
 _PLACES: Final = frozenset({"request", "answer_a", "answer_b"})
 _POINTS: Final = {"A": 1.0, "B": 0.0, "tie": 0.5}
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the judge made of answer a beside answer b.
-
-    `preference` in [0, 1] is 1 where a is better in both orders. `flipped` tells that the orders named different winners;
-    None where no orders were asked. `criteria` holds (name, weight, rating of a, rating of b).
-    """
-
-    preference: float
-    flipped: bool | None
-    criteria: tuple[tuple[str, float, float, float], ...] = ()
 
 
 def way_for(cast: Cast, prompt: DuelPrompt) -> Way:
@@ -140,34 +133,6 @@ REFUSED = "refused"
 """The reason of a request that a server did not take: not the model's fault, and no forfeit."""
 
 
-@dataclass(frozen=True)
-class Duel:
-    """Who fights over what. `samples` answers of each model to each prompt; a temperature of 0 is greedy."""
-
-    a: ModelSpec
-    b: ModelSpec
-    judge: ModelSpec
-    questions: Questions
-    domain: str = "instruction_following"
-    samples: int = 1
-    temperature: float = 0.0
-    max_tokens: int = 6144
-    seed: int = 42
-
-
-@dataclass(frozen=True)
-class Fight:
-    """One pair of answers. `lost` says why there is no verdict, `forfeit` which side lost by having no valid answer."""
-
-    prompt: DuelPrompt
-    sample: int
-    a: str
-    b: str
-    verdict: Verdict | None
-    forfeit: str = ""
-    lost: str = ""
-
-
 async def play_duel(duel: Duel, journal: Journal, notice: Notice) -> list[Fight]:
     """Play every fight of the duel, in the order of the prompts. Models are opened here and closed; `notice`: as they say.
 
@@ -241,3 +206,27 @@ def _check(domain: Domain, prompts: Sequence[DuelPrompt]) -> None:
             f"domain {domain.name!r} has neither compare.md nor rate.md, so its judge cannot use the rubrics: "
             "name another domain with --domain"
         )
+
+
+def duel_in(out: Path, duel: Duel, tell: Notice = lambda line: None) -> DuelResult:
+    """Play `duel` in the directory `out`, write duel.json and items.jsonl there and return the content of duel.json.
+
+    Called again it makes only the calls that are left. `tell` hears now and then how far it is. Raises the errors of
+    the models, and JournalError when `out` cannot be used.
+    """
+    with open_eval_dir(out) as place:
+        fights = run_to_end(_played(duel, place.journal, tell))
+        result = duel_result(duel, fights)
+        lines = "".join(json.dumps(fight_row(fight), ensure_ascii=False) + "\n" for fight in fights)
+        write_atomically(place.path / "items.jsonl", lines)
+        write_atomically(place.path / "duel.json", result.to_json())
+    return result
+
+
+async def _played(duel: Duel, journal: Journal, tell: Notice) -> list[Fight]:
+    def say() -> None:
+        calls = {role: sum(reasons.values()) for role, reasons in journal.tally.calls_by_role().items()}
+        tell(", ".join(f"{count:,} calls of the {role}" for role, count in calls.items()) or "no call is finished yet")
+
+    async with reporting(say):
+        return await play_duel(duel, journal, tell)

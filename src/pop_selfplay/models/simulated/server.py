@@ -23,9 +23,9 @@ from typing import Final, Literal
 from aiohttp import web
 from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
+from pop_selfplay.errors import validation_text
 from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, Token
-from pop_selfplay.models.simulated.faults import Fault, FaultDraw, HttpFaults
-from pop_selfplay.models.simulated.timed import TimedChatModel
+from pop_selfplay.models.simulated.timed import Fault, FaultDraw, HttpFaults, TimedChatModel
 from pop_selfplay.records import Message, Role
 
 __all__ = ["HttpFaults", "guess_role", "listening", "serving", "simulated_app"]
@@ -101,7 +101,7 @@ class _Service:
         try:
             asked = _ChatBody.model_validate_json(body)
         except ValidationError as error:
-            return _error(400, "invalid_request_error", str(error.errors(include_url=False)[0]["msg"]))
+            return _error(400, "invalid_request_error", validation_text(error))
         if asked.model != self._model.name:
             return _error(404, "model_not_found", f"The model `{asked.model}` does not exist")
         stops = [asked.stop] if isinstance(asked.stop, str) else asked.stop or [""]

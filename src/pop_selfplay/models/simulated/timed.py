@@ -1,14 +1,16 @@
-"""The simulated model, as late as a real server would be, and the statistics of its work.
+"""The simulated model, as late and as faulty as a real server would be, and the statistics of its work.
 
 Simulated time is the clock's time, `speedup` times as fast. What a caller waits is decided by timing.py; a caller that is
-cancelled frees its slot.
+cancelled frees its slot. Which requests fail, and how, is drawn by `FaultDraw`; server.py makes it so.
 """
 
 import asyncio
 import dataclasses
+import hashlib
 import time
 from collections import Counter, defaultdict
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.models.simulated import SimulatedChatModel
@@ -140,3 +142,49 @@ class _Statistics:
             "server_cpu_share": (time.process_time() - self._cpu) / real_s,
             "delivery_lag_real_ms": {"mean": 1000 * self._late_s / done, "max": 1000 * self._latest_s},
         }
+
+
+Fault = Literal["error", "rate_limit", "drop_before", "drop_after"]
+
+
+@dataclass(frozen=True, slots=True)
+class HttpFaults:
+    """Shares of requests that fail. Which ones follows from the seed, the body and how often that body came before."""
+
+    seed: int = 0
+    error_rate: float = 0.0
+    """HTTP 500."""
+    rate_limit_rate: float = 0.0
+    """HTTP 429, with `retry_after_s` as its Retry-After header."""
+    retry_after_s: int = 1
+    drop_rate: float = 0.0
+    """The connection ends in the middle of the reply, one half of them before the work is done and one half after."""
+    crash_after: int | None = None
+    """The whole process ends, at once, at the request after this many."""
+
+
+class FaultDraw:
+    """Decides for one request after the other."""
+
+    def __init__(self, faults: HttpFaults) -> None:
+        self._faults = faults
+        self._seen: Counter[bytes] = Counter()
+        self._any = bool(faults.error_rate or faults.rate_limit_rate or faults.drop_rate)
+
+    def fault(self, body: bytes) -> Fault | None:
+        """Return what is to go wrong with the request that has this body, None where nothing is."""
+        if not self._any:
+            return None
+        digest = hashlib.blake2b(body, digest_size=16).digest()
+        self._seen[digest] += 1
+        drawn = hashlib.blake2b(f"{self._faults.seed} {self._seen[digest]} ".encode() + digest, digest_size=8).digest()
+        at = int.from_bytes(drawn, "big") / 2**64
+        if at < self._faults.error_rate:
+            return "error"
+        at -= self._faults.error_rate
+        if at < self._faults.rate_limit_rate:
+            return "rate_limit"
+        at -= self._faults.rate_limit_rate
+        if at < self._faults.drop_rate:
+            return "drop_before" if at < self._faults.drop_rate / 2 else "drop_after"
+        return None
