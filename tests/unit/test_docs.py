@@ -1,5 +1,6 @@
-"""The documentation says what is: every setting, default, file, field and reason; configs that load, commands that exist."""
+"""The docs say what is: every setting, default, file, field and reason; configs that load, commands and modules that exist."""
 
+import ast
 import json
 import re
 import shlex
@@ -15,13 +16,14 @@ import pytest
 import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from tools.house import PACKAGE, Module, modules
 from typer.core import TyperGroup
 from typer.main import get_command
 
 import pop_selfplay as pop
-from pop_selfplay import errors
+from pop_selfplay import errors, judging
 from pop_selfplay.cli import app
-from pop_selfplay.config import RunConfig, parse_config
+from pop_selfplay.config import RunConfig, parse_config, training
 from pop_selfplay.config.validation import Variants
 from pop_selfplay.corpus.rows import Reason
 from pop_selfplay.domains import Domain, prompt_files
@@ -335,3 +337,56 @@ def test_every_limit_and_option_of_the_audit_is_documented() -> None:
     options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")} - {"--help"}
     assert set(re.findall(r"^\| `(--[\w-]+)", text, re.MULTILINE)) == options
     assert [path for path in (JOURNAL, LOCK, RESULT) if f"`{path}`" not in RUN_DIRECTORY] == []
+
+
+# --- modules named in prose -------------------------------------------------------------------------------------------
+
+FILE_NAME = re.compile(r"(?<![\w./*<-])(?:\w+/)*\w+\.py\b")
+DOTTED_NAME = re.compile(rf"\b{PACKAGE}((?:\.\w+)+)")
+SOURCES = [path for room in ("src", "tests", "tools", "benchmarks", "examples") for path in (ROOT / room).rglob("*.py")]
+
+
+def prose() -> Iterator[tuple[Path, str]]:
+    """Yield what docs/ and README say outside of code, and every docstring and comment of the package, with its file."""
+    for page in PAGES:
+        yield page, BLOCK.sub("", page.read_text(encoding="utf-8"))
+    for module in modules().values():
+        documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        docs = [ast.get_docstring(node) or "" for node in ast.walk(module.tree) if isinstance(node, documented)]
+        yield module.path, "\n".join([*docs, *re.findall(r"#.*", module.text)])
+
+
+def defined(module: Module) -> set[str]:
+    """Return what can be imported from `module`."""
+    if module.name == PACKAGE:
+        return set(pop.__all__)
+    names = {
+        alias.asname or alias.name for node in module.tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    names |= {node.id for node in ast.walk(module.tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return names | {
+        node.name for node in module.tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+
+
+def test_every_file_that_docs_and_docstrings_name_is_there() -> None:
+    there = {path.relative_to(ROOT).as_posix() for path in SOURCES}
+    missing = [
+        f"{place.relative_to(ROOT)}: {name}"
+        for place, text in prose()
+        for name in FILE_NAME.findall(text)
+        if not any(path == name or path.endswith(f"/{name}") for path in there)
+    ]
+    assert missing == []
+
+
+def test_every_dotted_name_of_the_package_that_docs_and_docstrings_give_is_there() -> None:
+    missing, groups = [], {judging.base.GROUP, training.ENTRY_POINTS}
+    for place, text in prose():
+        for dotted in DOTTED_NAME.findall(text):
+            name, rest = PACKAGE, dotted.split(".")[1:]
+            while rest and f"{name}.{rest[0]}" in modules():
+                name = f"{name}.{rest.pop(0)}"
+            if rest and rest[0] not in defined(modules()[name]) and f"{PACKAGE}{dotted}" not in groups:
+                missing.append(f"{place.relative_to(ROOT)}: {PACKAGE}{dotted}")
+    assert missing == []

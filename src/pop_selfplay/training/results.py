@@ -1,4 +1,4 @@
-"""How pairs held out of training are compared before and after it. The figures themselves are in results/training.py."""
+"""How pairs held out of training are compared before and after it. The figures themselves are in results/run.py."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
