@@ -18,7 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
-from pop_selfplay.errors import JournalDamaged, JournalError, JournalStopped
+from pydantic import ValidationError
+
+from pop_selfplay.errors import JournalDamaged, JournalError, JournalStopped, validation_text
 
 _GLANCE: Final = 0.05
 """Seconds after which a lock that was only looked at (`is_locked`) is free again."""
@@ -148,6 +150,11 @@ def damaged(path: Path, detail: str) -> JournalDamaged:
     """Return the error for a journal at `path` that does not hold what it must; `detail` says what was found."""
     advice = _DAMAGED if _has_tables(path) else _LOST
     return JournalDamaged(f"cannot read {path}: {detail}; " + advice.format(run=path.parent))
+
+
+def unparsed(path: Path, what: str, error: ValidationError) -> JournalDamaged:
+    """Return the error for `what` in the journal at `path`, in which pydantic found faults."""
+    return damaged(path, f"{what} does not parse ({validation_text(error)})")
 
 
 def _has_tables(path: Path) -> bool:

@@ -16,8 +16,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
-from pop_selfplay.errors import validation_text
-from pop_selfplay.journal.files import damaged, explain
+from pop_selfplay.journal.files import damaged, explain, unparsed
 from pop_selfplay.journal.schema import (
     CALL_COLUMNS,
     INHERIT_CALL,
@@ -347,5 +346,4 @@ class Journal:
         try:
             return record.model_validate_json(text)
         except ValidationError as error:
-            detail = f"a {record.__name__.lower()} in it does not parse ({validation_text(error)})"
-            raise damaged(self._path, detail) from error
+            raise unparsed(self._path, f"a {record.__name__.lower()} in it", error) from error

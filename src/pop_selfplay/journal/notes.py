@@ -15,8 +15,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from pop_selfplay.errors import validation_text
-from pop_selfplay.journal.files import damaged
+from pop_selfplay.journal.files import unparsed
 from pop_selfplay.journal.journal import Journal
 from pop_selfplay.records import Shard
 from pop_selfplay.results.run import Ancestor, RoundDecision, TrainingFigures
@@ -75,7 +74,7 @@ class Note(Generic[T]):
         try:
             return self._type.validate_json(noted)
         except ValidationError as error:
-            raise damaged(journal.path, f"the note {key} does not parse ({validation_text(error)})") from error
+            raise unparsed(journal.path, f"the note {key}", error) from error
 
 
 SECONDS: Final[Note[float]] = Note("seconds/{}", float)
