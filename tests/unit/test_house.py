@@ -13,7 +13,7 @@ MODULES, LOOSE_DICTS, FILES_OF_AN_EPISODE = 200, 30, 7
 def test_modules_are_few_and_of_a_size_to_be_read_in_one_go() -> None:
     lines = {name: module.lines for name, module in modules().items()}
     assert len(lines) <= MODULES
-    assert 90 <= statistics.median(lines.values()) <= 150
+    assert 90 <= statistics.median(lines.values()) <= 130
     assert {name: count for name, count in lines.items() if count > 350} == {}
 
 

@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from pop_selfplay.method.notation import Token
-from pop_selfplay.method.terms import FUNCTIONS, GREEK, Node, Terms, UnreadableExpression, names_in
+from pop_selfplay.method.terms import FUNCTIONS, GREEK, Node, Terms, UnreadableExpression, as_mathematics, names_in
 
 DEEPEST: Final = 30
 """Brackets in brackets."""
-_VARIABLES: Final = 3
-"""Letters of a word that is read as a product."""
 _EITHER: Final = {r"\pm": 1, r"\mp": -1}
 _SIGNS: Final = ("+", "-", *_EITHER)
 _STARTS: Final = {"frac", "sqrt", "binom", "pi", *GREEK, *FUNCTIONS}
@@ -34,7 +32,7 @@ class _Reader(Terms):
     """Recursive descent: sum → product → power → term. `sign` is what ± stands for."""
 
     def __init__(self, tokens: Sequence[Token], sign: int) -> None:
-        super().__init__(_as_mathematics(tokens))
+        super().__init__(as_mathematics(tokens))
         self.sign, self.depth = sign, 0
 
     def sum(self) -> Node:
@@ -113,20 +111,6 @@ class _Reader(Terms):
                 if self.peek().text == "^":
                     raise UnreadableExpression("a power of a power without brackets")
         return node
-
-
-def _as_mathematics(tokens: Sequence[Token]) -> list[Token]:
-    """Return the tokens with the words that are commands (sqrt, pi) or products of variables (the xy of 2xy) as such."""
-    found: list[Token] = []
-    for place, token in enumerate(tokens):
-        known = token.text in FUNCTIONS or token.text in ("sqrt", "pi")
-        if token.kind == "word" and known:
-            found.append(token._replace(kind="command", text=f"\\{token.text}"))
-        elif token.kind == "word" and len(token.text) <= _VARIABLES and token.text.islower() and not (place and token.spaced):
-            found += [Token("letter", letter, token.spaced) for letter in token.text]
-        else:
-            found.append(token)
-    return found
 
 
 def _chemical(product: Node) -> bool:

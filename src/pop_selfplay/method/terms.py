@@ -288,3 +288,21 @@ class Terms(ABC):
         while self.peek().kind == "letter" or self.peek().text in (r"\pi", r"\frac", r"\sqrt") or self.peek().text[1:] in GREEK:
             node = Node("*", (node, self.power()))
         return node
+
+
+_VARIABLES: Final = 3
+"""Letters of a word that is read as a product."""
+
+
+def as_mathematics(tokens: Sequence[Token]) -> list[Token]:
+    """Return the tokens with the words that are commands (sqrt, pi) or products of variables (the xy of 2xy) as such."""
+    found: list[Token] = []
+    for place, token in enumerate(tokens):
+        known = token.text in FUNCTIONS or token.text in ("sqrt", "pi")
+        if token.kind == "word" and known:
+            found.append(token._replace(kind="command", text=f"\\{token.text}"))
+        elif token.kind == "word" and len(token.text) <= _VARIABLES and token.text.islower() and not (place and token.spaced):
+            found += [Token("letter", letter, token.spaced) for letter in token.text]
+        else:
+            found.append(token)
+    return found
