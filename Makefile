@@ -8,7 +8,7 @@ export TOKENIZERS_PARALLELISM := false
 # A module's tests share what its fixtures made, so one process runs them all; the modules that train come first.
 SPREAD := -n 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: quickstart test test-isa setup lint check house format clean
+.PHONY: quickstart test test-isa test-wheel setup lint check house format clean
 
 quickstart: $(STAMP)
 	$(BIN)/pop quickstart
@@ -20,6 +20,10 @@ test: $(STAMP)
 test-isa: $(STAMP)
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(BIN)/pytest $(SPREAD) -m learning
 
+# The wheel as users get it: built, checked, installed alone into an empty environment and used there. Needs a package index.
+test-wheel: $(STAMP)
+	$(BIN)/pytest -s -m wheel
+
 setup: $(STAMP)
 
 # torch is installed first and by its exact version: the CPU wheel is taken where it lies at hand, and nothing else pulls CUDA in.
@@ -27,7 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev --group docs
 	touch $(STAMP)
 
 lint: $(STAMP)

@@ -4,7 +4,8 @@
     ├── UsageError                  2   the request itself makes no sense
     │   ├── ConfigError             2   a config file or --set value is wrong
     │   ├── DomainError             2   a domain folder is incomplete or malformed
-    │   └── CorpusError             2   documents cannot be read, or none are left
+    │   ├── CorpusError             2   documents cannot be read, or none are left
+    │   └── MissingExtra            2   what was asked for needs an extra of the package (extras.py)
     ├── JournalError                2   a run directory cannot be opened, read or written
     │   ├── JournalDamaged          2   its journal no longer holds what was written
     │   └── JournalStopped          4   it cannot be used for now: disk full, locked by another program
@@ -50,6 +51,10 @@ class DomainError(UsageError):
 
 
 class CorpusError(UsageError):
+    pass
+
+
+class MissingExtra(UsageError):
     pass
 
 

@@ -20,30 +20,33 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from pop_selfplay.config import HuggingFaceCorpus, LocalModel, PocketModel, RunConfig
 from pop_selfplay.corpus import split_documents
 from pop_selfplay.episode import ToPlay, play_all, unfinished
 from pop_selfplay.errors import JournalError, NothingMade, TrainingError, UsageError
 from pop_selfplay.evaluation.measure import comparison, measure
 from pop_selfplay.evaluation.rounds import still_helps, stopped, worth_training
+from pop_selfplay.extras import need
 from pop_selfplay.journal.notes import SHARD, TRAINING
 from pop_selfplay.journal.pairs import read_pairs, write_pairs
 from pop_selfplay.models.identity import weights_of
 from pop_selfplay.observer import Observer
 from pop_selfplay.pairing import pairs_of
 from pop_selfplay.plan import calls_per_episode
-from pop_selfplay.records import Shard
+from pop_selfplay.records import Role, Shard
 from pop_selfplay.report.result import compute_result, write_result
 from pop_selfplay.results.run import RunResult
 from pop_selfplay.runs.lineage import note_lineage
 from pop_selfplay.runs.session import Session, open_session
 from pop_selfplay.scale.shards import merge_shards, refuse_shard, store_shard
 from pop_selfplay.stages.refusals import ask_again, last_words
-from pop_selfplay.training import pairs_of_round, trainer_of
+from pop_selfplay.training import TRAINERS, pairs_of_round, trainer_of
 
 
 def play_rounds(session: Session) -> RunResult:
     """Play the whole run to its end and return its result, which result.json then holds."""
     refuse_shard(session)
+    need_extras(session.config, training=True)
     choose_documents(session)
     measure(session, 0)
     for round_ in range(1, session.config.rounds + 1):
@@ -65,12 +68,24 @@ def play_synthesis(session: Session, shard: Shard | None = None) -> RunResult:
     Of a run that is a `shard`, nothing is paired: which of two problems that nearly repeat each other gives a pair is not for
     a shard to say. All shards together are paired (scale/shards.py).
     """
+    need_extras(session.config, training=False)
     choose_documents(session, shard)
     synthesise(session, 1)
     if SHARD.exists(session.journal):
         return compute_result(session, {})
     pair(session, 1)
     return _not_empty(session, write_result(session, comparison(session)))
+
+
+def need_extras(config: RunConfig, *, training: bool) -> None:
+    """Raise MissingExtra for what the run will need later, with or without its training, and this installation lacks."""
+    for model in map(config.player, Role):
+        if isinstance(model, LocalModel | PocketModel):
+            need("local", f"model.type {model.type}")
+    if isinstance(config.corpus, HuggingFaceCorpus):
+        need("hub", "corpus.type hugging_face")
+    if training and config.training.type in TRAINERS:
+        need("train", f"training.type {config.training.type}")
 
 
 def merge(directories: Sequence[Path], out: Path, observer: Observer | None = None) -> RunResult:

@@ -8,7 +8,7 @@ from tools.house import PACKAGE, Module, cycles, imports, modules
 LAYERS = (
     # what everything speaks of
     {"errors", "interrupts", "records", "seeds"},
-    {"tasks"},
+    {"tasks", "extras"},
     # pure functions: no I/O, no torch
     {"stats"},
     {"results", "text"},

@@ -3,6 +3,8 @@
 Exit codes: 0 done, 1 our bug, 2 wrong usage or config, 3 no usable model or a failed gate, 4 stopped with work saved.
 
     app.py       what all commands share
+    starter.py   pop init: a config to start from
+    doctor.py    pop doctor: will it work here?
     commands.py  the commands that make and use a run
     simulate.py  the simulated server
     evaluate.py  pop eval, pop duel, pop audit
@@ -17,14 +19,20 @@ import sys
 import typer
 
 from pop_selfplay import interrupts
-from pop_selfplay.cli import commands  # first: `pop --help` lists commands in the order in which they are imported
+from pop_selfplay.cli import starter  # first: `pop --help` lists commands in the order in which they are imported
+
+# isort: split
+from pop_selfplay.cli import doctor
+
+# isort: split
+from pop_selfplay.cli import commands
 
 # isort: split
 from pop_selfplay.cli import evaluate, simulate
 from pop_selfplay.cli.app import app
 from pop_selfplay.errors import PopError
 
-__all__ = ["app", "commands", "evaluate", "main", "run", "simulate"]
+__all__ = ["app", "commands", "doctor", "evaluate", "main", "run", "simulate", "starter"]
 
 _BAD_PLACES = {errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS}
 """What the file system says of a place that cannot be what the user meant; everything else it says is met where it is asked."""
@@ -57,6 +65,13 @@ def run(arguments: list[str]) -> int:
     except PopError as error:
         said = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]
         return _complain("\n  ".join(said), error.exit_code)
+    except ModuleNotFoundError as error:
+        from pop_selfplay.extras import missing_extra
+
+        missing = missing_extra(error)
+        if missing is None:
+            raise
+        return _complain(f"{type(missing).__name__}: {missing}", missing.exit_code)
     except OSError as error:
         if error.errno not in _BAD_PLACES or error.filename is None:
             raise

@@ -52,17 +52,6 @@ def quickstart(
 
 
 @app.command()
-def init(path: Annotated[Path, typer.Argument(help="the file to write")] = Path("pop.yaml")) -> None:
-    """Write a commented run config to start from."""
-    from importlib.resources import files
-
-    if path.exists():
-        raise UsageError(f"{path} exists already: name another file or remove it")
-    writable(path).write_text(files("pop_selfplay.cli").joinpath("starter.yaml").read_text(encoding="utf-8"), encoding="utf-8")
-    typer.echo(f"wrote {path}: set corpus.paths and model, then `pop run {path}`")
-
-
-@app.command()
 def run(
     config: ConfigOrRun,
     out: Out = None,

@@ -7,14 +7,15 @@ from typing import Any, Final
 
 from pop_selfplay.config import HuggingFaceCorpus
 from pop_selfplay.corpus.rows import Entry, to_entry
-from pop_selfplay.errors import CorpusError
+from pop_selfplay.errors import CorpusError, MissingExtra
+from pop_selfplay.extras import need
 
 
 def read_hugging_face(config: HuggingFaceCorpus) -> Iterator[Entry]:
     """Yield the rows of one split. Without an id field, ids are the split's name and the row number from 0: `train/17`.
 
     Raises CorpusError when the dataset, its config, split or a configured column does not exist, and when reading
-    breaks off.
+    breaks off, MissingExtra when the library is not installed.
     """
     read = 0
     try:
@@ -22,7 +23,7 @@ def read_hugging_face(config: HuggingFaceCorpus) -> Iterator[Entry]:
             row_id = f"{config.split}/{read}"
             read += 1
             yield to_entry(row, config, row_id=row_id, source=config.path, place=f"{config.path}/{row_id}")
-    except CorpusError:
+    except (CorpusError, MissingExtra):
         raise
     except Exception as error:  # the library and each of its readers have errors of their own
         name = "" if config.name is None else f", config {config.name!r}"
@@ -60,6 +61,7 @@ def _advice(error: Exception) -> str:
 
 def _rows(config: HuggingFaceCorpus) -> Iterable[Mapping[str, object]]:
     """Return the rows, with the configured columns alone where the dataset knows its columns."""
+    need("hub", "corpus.type hugging_face")
     import datasets
 
     if (Path(config.path) / "state.json").is_file():

@@ -20,6 +20,7 @@ from typing import Final
 
 from pop_selfplay.config import EndpointModel, LocalModel, ModelConfig, PocketModel, SimulatedModel, VllmModel
 from pop_selfplay.errors import ModelRefused
+from pop_selfplay.extras import need
 from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, Notice
 
 __all__ = ["POCKET_WEIGHTS", "ChatModel", "ChatRequest", "Completion", "open_model"]
@@ -40,7 +41,8 @@ def open_model(
     `notice` is told what the user should know while the model works, a server that is down for example. A server that the model
     starts writes its log into `folder`.
 
-    Close the model when done. Raises ModelRefused when weights, key or address are missing or unusable.
+    Close the model when done. Raises ModelRefused when weights, key or address are missing or unusable, MissingExtra when the
+    backend is not installed.
     """
     match config:
         case EndpointModel():
@@ -61,10 +63,12 @@ def open_model(
 
             return SimulatedChatModel(config, name=name)
         case LocalModel():
+            need("local", "model.type local")
             from pop_selfplay.models.local import LocalChatModel
 
             return LocalChatModel(config, name=name)
         case PocketModel():
+            need("local", "model.type pocket")
             from pop_selfplay.models.local import LocalChatModel
 
             if not (POCKET_WEIGHTS / "config.json").is_file():

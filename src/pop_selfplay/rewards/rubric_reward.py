@@ -17,16 +17,16 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-import httpx2
 from pydantic import TypeAdapter, ValidationError
 
 from pop_selfplay.config import EndpointModel, LocalModel, ModelConfig, Synthesis, complaints
 from pop_selfplay.domains import Domain, load_domain
-from pop_selfplay.errors import ConfigError, ModelRefused, ModelUnavailable, UsageError
+from pop_selfplay.errors import ConfigError, ModelRefused, UsageError
 from pop_selfplay.journal import Journal
 from pop_selfplay.judging import by_itself, find_mode
 from pop_selfplay.method.rewards import Sample, Shaping
 from pop_selfplay.models import open_model
+from pop_selfplay.models.endpoint.probe import served_models
 from pop_selfplay.pairing import paired
 from pop_selfplay.records import Role, content_text
 from pop_selfplay.rewards.scoring import Graded, Rubrics, score_answers, sound
@@ -107,7 +107,6 @@ class Bridge(Generic[C]):
 
 IN_MEMORY: Final = Path(":memory:")
 """A journal that lives as long as the reward."""
-_ASK_TIMEOUT_S: Final = 30.0
 _ANY_MODEL: Final[TypeAdapter[ModelConfig]] = TypeAdapter(ModelConfig)
 
 
@@ -135,7 +134,7 @@ def judge_config(judge: ModelConfig | Mapping[str, Any] | str) -> ModelConfig:
     """Return the config of `judge`: itself, the same as plain data, the address of a server, or the path of a model.
 
     A server that is given by its address is asked which model it serves. Raises ConfigError for anything else, or where it
-    serves several; ModelUnavailable when it does not answer.
+    serves several; ModelUnavailable when it does not answer, ModelRefused when it lists no models.
     """
     if isinstance(judge, str):
         if judge.startswith(("http://", "https://")):
@@ -151,15 +150,11 @@ def judge_config(judge: ModelConfig | Mapping[str, Any] | str) -> ModelConfig:
 
 def _served(address: str) -> str:
     """Return the name of the one model behind `address`."""
-    url = f"{address.rstrip('/')}/models"
     try:
-        reply = httpx2.get(url, timeout=_ASK_TIMEOUT_S)
-        reply.raise_for_status()
-        names = [str(model["id"]) for model in reply.json()["data"]]
-    except httpx2.TransportError as error:
-        raise ModelUnavailable(f"no answer from {url}: {error or type(error).__name__}. Is the server up?") from error
-    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError, TypeError) as error:
-        raise ModelRefused(f"{url} does not list its models: {error}. Give the judge as {_AS_DATA}") from error
+        names = [model.name for model in served_models(address)]
+    except ModelRefused as error:
+        error.add_note(f"give the judge as {_AS_DATA}")
+        raise
     if len(names) != 1:
         raise ConfigError(f"{address} serves {len(names)} models ({', '.join(names)}): give the judge as {_AS_DATA}")
     return names[0]

@@ -38,6 +38,7 @@ from pop_selfplay.config import (
     thinking_of,
 )
 from pop_selfplay.errors import UsageError
+from pop_selfplay.extras import need
 from pop_selfplay.journal import RunDirectory
 from pop_selfplay.journal.pairs import read_pairs
 from pop_selfplay.models.identity import weights_of
@@ -124,9 +125,11 @@ def register(settings: type[T], trainer: Callable[[T], Trainer]) -> None:
 
 
 def trainer_of(training: Training) -> Trainer:
-    """Return the trainer with these settings. Raises UsageError where nothing is to be trained."""
+    """Return the trainer with these settings. Raises UsageError where nothing is to be trained, MissingExtra where
+    its library is not installed."""
     make = _REGISTERED.get(training.type)
     if make is None and training.type in TRAINERS:
+        need("train", f"training.type {training.type}")
         make = resolve_name(TRAINERS[training.type])
     if make is None:
         raise UsageError(f"training.type {training.type} trains nothing: use one of {', '.join([*TRAINERS, *_REGISTERED])}")

@@ -1,13 +1,14 @@
 """A judge is a config, the same as data, the path of a model, or the address of a server that is asked what it serves."""
 
-import httpx2
+from contextlib import AbstractContextManager
+
 import pytest
+from aiohttp import web
 
 from pop_selfplay.config import EndpointModel, LocalModel, SimulatedModel
 from pop_selfplay.errors import ConfigError, ModelRefused, ModelUnavailable
+from pop_selfplay.models.simulated.server import serving
 from pop_selfplay.rewards.rubric_reward import judge_config
-
-ADDRESS = "http://localhost:8000/v1"
 
 
 def test_a_config_stays_as_it_is_and_data_becomes_one() -> None:
@@ -20,45 +21,55 @@ def test_a_text_that_is_no_address_is_a_model_in_this_process() -> None:
     assert judge_config("models/judge") == LocalModel(path="models/judge")
 
 
-def serve(monkeypatch: pytest.MonkeyPatch, reply: httpx2.Response | Exception) -> None:
-    def get(url: str, timeout: float) -> httpx2.Response:
-        assert url == f"{ADDRESS}/models"
-        if isinstance(reply, Exception):
-            raise reply
-        reply.request = httpx2.Request("GET", url)
+def served(reply: web.Response) -> AbstractContextManager[str]:
+    """Yield the address of a server that answers `reply` to who asks for its models."""
+
+    async def models(_: web.Request) -> web.Response:
         return reply
 
-    monkeypatch.setattr(httpx2, "get", get)
+    app = web.Application()
+    app.add_routes([web.get("/v1/models", models)])
+    return serving(app)
 
 
-@pytest.mark.parametrize("address", [ADDRESS, f"{ADDRESS}/"])
-def test_a_server_tells_what_it_serves(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    serve(monkeypatch, httpx2.Response(200, json={"data": [{"id": "qwen"}]}))
-    assert judge_config(address) == EndpointModel(base_url=address, model="qwen")
+@pytest.mark.parametrize("end", ["", "/"])
+def test_a_server_tells_what_it_serves(end: str) -> None:
+    with served(web.json_response({"data": [{"id": "qwen"}]})) as address:
+        assert judge_config(address + end) == EndpointModel(base_url=address + end, model="qwen")
 
 
-def test_a_server_of_several_models_needs_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    serve(monkeypatch, httpx2.Response(200, json={"data": [{"id": "a"}, {"id": "b"}]}))
-    with pytest.raises(ConfigError, match=r"serves 2 models \(a, b\)"):
-        judge_config(ADDRESS)
+def test_a_server_of_several_models_needs_a_name() -> None:
+    with (
+        served(web.json_response({"data": [{"id": "a"}, {"id": "b"}]})) as address,
+        pytest.raises(ConfigError, match=r"serves 2 models \(a, b\)"),
+    ):
+        judge_config(address)
 
 
-@pytest.mark.parametrize("reply", [httpx2.Response(404), httpx2.Response(200, text="hello"), httpx2.Response(200, json=[])])
-def test_a_server_that_does_not_tell_is_refused(monkeypatch: pytest.MonkeyPatch, reply: httpx2.Response) -> None:
-    serve(monkeypatch, reply)
-    with pytest.raises(ModelRefused, match="does not list its models"):
-        judge_config(ADDRESS)
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (web.Response(status=404), "answers 404 Not Found"),
+        (web.Response(text="hello"), "does not answer in JSON"),
+        (web.json_response([]), "does not list its models"),
+    ],
+)
+def test_a_server_that_does_not_tell_is_refused_with_what_to_write_instead(reply: web.Response, said: str) -> None:
+    with served(reply) as address, pytest.raises(ModelRefused, match=said) as refused:
+        judge_config(address)
+    assert refused.value.__notes__ == ['give the judge as {"type": "endpoint", "base_url": …, "model": …}']
 
 
 def test_an_address_that_is_none_is_refused() -> None:
-    with pytest.raises(ModelRefused, match="does not list its models"):
+    with pytest.raises(ModelRefused, match="is not a URL"):
         judge_config("http://localhost:port/v1")
 
 
-def test_a_server_that_is_away_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    serve(monkeypatch, httpx2.ConnectError("refused"))
+def test_a_server_that_is_away_is_unavailable() -> None:
+    with served(web.Response()) as address:
+        pass
     with pytest.raises(ModelUnavailable, match="Is the server up"):
-        judge_config(ADDRESS)
+        judge_config(address)
 
 
 def test_data_that_is_no_model_is_refused_by_the_field() -> None:

@@ -20,6 +20,7 @@ from typing import Final
 
 from pop_selfplay.errors import UsageError
 from pop_selfplay.evaluation.benchmarks.base import Benchmark, Decoding, Tasks
+from pop_selfplay.extras import missing_extra
 
 _NAMED: Final = ("accuracy", "no_letter")
 _SEVERAL: Final = Decoding(0.6, 0.95, epochs=4)
@@ -81,13 +82,12 @@ def find_benchmark(name: str) -> Benchmark:
 
 
 def load_tasks(benchmark: Benchmark) -> Tasks:
-    """Return the module behind a benchmark. Raises UsageError when what it needs is not installed."""
+    """Return the module behind a benchmark. Raises MissingExtra when what it needs is not installed."""
     try:
         module: Tasks = importlib.import_module(f"{__name__}.{benchmark.module}")
     except ModuleNotFoundError as error:
-        if (error.name or "").startswith("pop_selfplay"):
+        missing = missing_extra(error, f"benchmark {benchmark.name}")
+        if missing is None:
             raise
-        raise UsageError(
-            f"benchmark {benchmark.name} needs {error.name}, which is not installed: pip install 'pop-selfplay[eval]'"
-        ) from error
+        raise missing from error
     return module

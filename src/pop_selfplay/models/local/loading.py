@@ -12,6 +12,7 @@ from transformers.utils import logging
 
 from pop_selfplay.config import LocalModel, Thinking
 from pop_selfplay.errors import ModelRefused
+from pop_selfplay.extras import need
 from pop_selfplay.models.chat_template import ensure_template, require_switches
 from pop_selfplay.models.model_files import check_vocabulary, expanded, find_adapter
 
@@ -52,6 +53,8 @@ def load(config: LocalModel) -> Loaded:
         raise ModelRefused(f"model.path {config.path!r} is not a directory: check the path")
     adapter = find_adapter(path)
     weights = adapter.base if adapter else path
+    if adapter:
+        need("train", f"the LoRA adapter {path}")
     try:
         with _without_progress_bars():
             tokenizer = AutoTokenizer.from_pretrained(adapter.tokenizer if adapter else path, revision=config.revision)
