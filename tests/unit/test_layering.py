@@ -31,7 +31,7 @@ LAYERS = (
     {"report"},
     {"selfplay"},
     # how it is called
-    {"api"},
+    {"api", "doctor"},
     {"cli"},
     {"__main__"},
 )

@@ -3,8 +3,7 @@
 Exit codes: 0 done, 1 our bug, 2 wrong usage or config, 3 no usable model or a failed gate, 4 stopped with work saved.
 
     app.py       what all commands share
-    starter.py   pop init: a config to start from
-    doctor.py    pop doctor: will it work here?
+    starter.py   pop quickstart, pop init and pop doctor: before the first run
     commands.py  the commands that make and use a run
     simulate.py  the simulated server
     evaluate.py  pop eval, pop duel, pop audit
@@ -22,9 +21,6 @@ from pop_selfplay import interrupts
 from pop_selfplay.cli import starter  # first: `pop --help` lists commands in the order in which they are imported
 
 # isort: split
-from pop_selfplay.cli import doctor
-
-# isort: split
 from pop_selfplay.cli import commands
 
 # isort: split
@@ -32,7 +28,7 @@ from pop_selfplay.cli import evaluate, simulate
 from pop_selfplay.cli.app import app
 from pop_selfplay.errors import PopError
 
-__all__ = ["app", "commands", "doctor", "evaluate", "main", "run", "simulate", "starter"]
+__all__ = ["app", "commands", "evaluate", "main", "run", "simulate", "starter"]
 
 _BAD_PLACES = {errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS}
 """What the file system says of a place that cannot be what the user meant; everything else it says is met where it is asked."""

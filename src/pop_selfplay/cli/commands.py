@@ -14,7 +14,6 @@ import typer
 
 from pop_selfplay.cli.app import (
     MOST,
-    MOST_SEED,
     ConfigOrRun,
     Directory,
     ForkFrom,
@@ -23,7 +22,6 @@ from pop_selfplay.cli.app import (
     ShardOf,
     app,
     load,
-    play,
     play_named,
     print_plan,
     quoted,
@@ -35,20 +33,6 @@ from pop_selfplay.errors import PopError, UsageError
 
 if TYPE_CHECKING:
     from pop_selfplay.report.live import LiveView
-
-
-@app.command()
-def quickstart(
-    out: Annotated[Path | None, typer.Option("--out", help="the run directory")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="random seed of the run")] = 5,
-    rounds: Annotated[int, typer.Option(min=1, max=100, help="rounds of self-play")] = 1,
-    no_document: Annotated[bool, typer.Option("--no-document", help="hide the documents: the paper's ablation")] = False,
-) -> None:
-    """Watch the embedded pocket model improve itself on raw documents, measured exactly, in a few minutes."""
-    from pop_selfplay.pocket.quickstart import quickstart_config
-
-    name = f"quickstart-seed{seed}" + ("-no-document" if no_document else "") + (f"-{rounds}rounds" if rounds > 1 else "")
-    play(out or Path("runs") / name, quickstart_config(seed=seed, rounds=rounds, document=not no_document))
 
 
 @app.command()

@@ -1,21 +1,24 @@
-"""`pop init`: a commented run config whose numbers fit the corpus, from flags or a few questions. Its text is starter.yaml.
+"""Where one begins: `pop quickstart`; `pop init`, a config that fits the texts; `pop doctor`: will it work here?
 
 What a config needs to run is found out, not guessed: how many documents there are and how short they are, what the server
 serves and how long its context is. The next setting of that kind is a field of `Fitted`, and a line in starter.yaml.
 """
 
+import json
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
-from pop_selfplay.cli.app import app, quoted, writable
-from pop_selfplay.errors import CorpusError, PopError, UsageError
+from pop_selfplay.cli.app import MOST_SEED, app, play, quoted, writable
+from pop_selfplay.errors import CorpusError, GateFailed, PopError, UsageError
 
 if TYPE_CHECKING:
     from pop_selfplay.config import DocumentFilter, FilesCorpus
+    from pop_selfplay.doctor import Diagnosis
 
 DOMAINS: Final = "health_care, creative_writing, instruction_following, math, knowledge, or the folder of your own"
 MODEL: Final = "Qwen/Qwen2.5-7B-Instruct"
@@ -33,6 +36,20 @@ class Fitted(NamedTuple):
     held_out: int = MOST_HELD_OUT
     min_words: int = LEAST_WORDS
     found: str = "the corpus was not looked at"
+
+
+@app.command()
+def quickstart(
+    out: Annotated[Path | None, typer.Option("--out", help="the run directory")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="random seed of the run")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="rounds of self-play")] = 1,
+    no_document: Annotated[bool, typer.Option("--no-document", help="hide the documents: the paper's ablation")] = False,
+) -> None:
+    """Watch the embedded pocket model improve itself on raw documents, measured exactly, in a few minutes."""
+    from pop_selfplay.pocket.quickstart import quickstart_config
+
+    name = f"quickstart-seed{seed}" + ("-no-document" if no_document else "") + (f"-{rounds}rounds" if rounds > 1 else "")
+    play(out or Path("runs") / name, quickstart_config(seed=seed, rounds=rounds, document=not no_document))
 
 
 @app.command()
@@ -171,3 +188,44 @@ def config_text(
     )
     parse_config(yaml.safe_load(text), "the config")
     return text
+
+
+@app.command()
+def doctor(
+    what: Annotated[
+        str | None,
+        typer.Argument(help="also check this config, run or model (named as for pop eval)", metavar="CONFIG|RUN|MODEL"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print the checks as JSON")] = False,
+) -> None:
+    """Check the installation, the machine, and whether a config or a model will work here. Exit code 3: there is a problem."""
+    from pop_selfplay.doctor import look_at
+
+    diagnosis = look_at(what)
+    if as_json:
+        typer.echo(json.dumps(asdict(diagnosis), indent=1, ensure_ascii=False))
+    else:
+        show(diagnosis)
+    if diagnosis.problems:
+        raise GateFailed(f"{len(diagnosis.problems)} problems: {', '.join(diagnosis.problems)}")
+
+
+def show(diagnosis: "Diagnosis") -> None:
+    """Print the checks, a group after the other; what a server or a file said is printed on one line."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from pop_selfplay.report.format import printable
+
+    console, styles = Console(), {"ok": "green", "note": "cyan", "warning": "yellow", "problem": "bold red"}
+    group = ""
+    for check in diagnosis.checks:
+        if check.group != group:
+            group = check.group
+            console.print(Text(group, style="bold"))
+        line = Text.assemble(
+            "  ", (f"{check.status:<8}", styles[check.status]), f"{printable(check.name)}: {printable(check.found)}"
+        )
+        console.print(line, soft_wrap=True)
+        if check.advice:
+            console.print(Text(f"          → {printable(check.advice)}"), soft_wrap=True)

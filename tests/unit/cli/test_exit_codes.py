@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pop_selfplay import errors
-from pop_selfplay.cli import commands, main, run
+from pop_selfplay.cli import main, run, starter
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_an_interrupt_is_4_and_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "play", interrupted)
+    monkeypatch.setattr(starter, "play", interrupted)
     assert run(["quickstart"]) == 4
     assert "pop run" in capfd.readouterr().err
 
@@ -97,7 +97,7 @@ def test_a_file_that_is_no_config_says_why(
 def test_the_help_lists_commands_in_the_order_of_their_use(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     listed = re.findall(r"^│ (\w+) ", capfd.readouterr().out, re.MULTILINE)
-    assert listed[:4] == ["quickstart", "init", "run", "synth"]
+    assert listed[:4] == ["quickstart", "init", "doctor", "run"]
 
 
 def test_init_writes_a_config_that_loads_and_never_overwrites(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -112,7 +112,7 @@ def test_init_writes_a_config_that_loads_and_never_overwrites(tmp_path: Path, ca
 
 def test_every_error_has_the_exit_code_that_its_tree_promises() -> None:
     tree = dict(re.findall(r"─ (\w+) +(\d)", errors.__doc__ or ""))
-    assert len(tree) == 17
+    assert len(tree) == 18
     for name, code in tree.items():
         assert getattr(errors, name).exit_code == int(code), name
 

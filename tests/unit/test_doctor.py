@@ -8,9 +8,10 @@ import pytest
 import yaml
 from aiohttp import web
 
-from pop_selfplay.cli import doctor, run
-from pop_selfplay.cli.doctor import GIB, Check, Gpu, billions, look_at
+from pop_selfplay import doctor
+from pop_selfplay.cli import run
 from pop_selfplay.config import SimulatedModel
+from pop_selfplay.doctor import GIB, Check, Gpu, billions, look_at
 from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.models.simulated.server import serving, simulated_app
 

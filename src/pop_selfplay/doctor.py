@@ -1,4 +1,4 @@
-"""`pop doctor`: what is here, and does it suffice? Looks and asks, changes nothing.
+"""What is here, and does it suffice: `pop doctor`. Looks and asks, changes nothing.
 
     software   Python, this package, the extras
     machine    CPU, memory, disk, GPUs, and what size of model they train in which way
@@ -17,19 +17,21 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
-
-import typer
+from typing import Final, Literal, NamedTuple
 
 from pop_selfplay import __version__
-from pop_selfplay.cli.app import app
-from pop_selfplay.errors import GateFailed, PopError
+from pop_selfplay.config import EndpointModel, LocalModel, ModelConfig, RunConfig, VllmModel, load_config, read_yaml
+from pop_selfplay.corpus import split_documents
+from pop_selfplay.errors import PopError
+from pop_selfplay.evaluation.specs import named_model
 from pop_selfplay.extras import EXTRAS, absent, install_line
-
-if TYPE_CHECKING:
-    from pop_selfplay.config import EndpointModel, ModelConfig, RunConfig, VllmModel
+from pop_selfplay.models.endpoint.dialects import dialect_of
+from pop_selfplay.models.endpoint.probe import abilities, served_models
+from pop_selfplay.models.model_files import expanded
+from pop_selfplay.records import Role
+from pop_selfplay.selfplay import need_extras
 
 Status = Literal["ok", "note", "warning", "problem"]
 GIB: Final = 2**30
@@ -74,53 +76,11 @@ class Diagnosis:
         return [check.name for check in self.checks if check.status == "problem"]
 
 
-@app.command()
-def doctor(
-    what: Annotated[
-        str | None,
-        typer.Argument(help="also check this config, run or model (named as for pop eval)", metavar="CONFIG|RUN|MODEL"),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print the checks as JSON")] = False,
-) -> None:
-    """Check the installation, the machine, and whether a config or a model will work here. Exit code 3: there is a problem."""
-    diagnosis = look_at(what)
-    if as_json:
-        typer.echo(json.dumps(asdict(diagnosis), indent=1, ensure_ascii=False))
-    else:
-        show(diagnosis)
-    if diagnosis.problems:
-        raise GateFailed(f"{len(diagnosis.problems)} problems: {', '.join(diagnosis.problems)}")
-
-
-def show(diagnosis: Diagnosis) -> None:
-    """Print the checks, a group after the other; what a server or a file said is printed on one line."""
-    from rich.console import Console
-    from rich.text import Text
-
-    from pop_selfplay.report.format import printable
-
-    console, styles = Console(), {"ok": "green", "note": "cyan", "warning": "yellow", "problem": "bold red"}
-    group = ""
-    for check in diagnosis.checks:
-        if check.group != group:
-            group = check.group
-            console.print(Text(group, style="bold"))
-        line = Text.assemble(
-            "  ", (f"{check.status:<8}", styles[check.status]), f"{printable(check.name)}: {printable(check.found)}"
-        )
-        console.print(line, soft_wrap=True)
-        if check.advice:
-            console.print(Text(f"          → {printable(check.advice)}"), soft_wrap=True)
-
-
 def look_at(what: str | None = None, place: Path = Path()) -> Diagnosis:
     """Check this installation and machine and, where `what` names a run config, a run or a model, whether that will work.
 
     Disk is looked at where `place` is. Raises UsageError and ConfigError where `what` names nothing.
     """
-    from pop_selfplay.evaluation.model_spec import named_model
-    from pop_selfplay.records import Role
-
     checks = [*_python(), *_extras(), *_cpu(place), *_gpus(), *_training(gpus := find_gpus())]
     if what is None:
         return Diagnosis(checks=checks)
@@ -134,10 +94,8 @@ def look_at(what: str | None = None, place: Path = Path()) -> Diagnosis:
     return Diagnosis(checks=checks)
 
 
-def _config_named(what: str) -> "RunConfig | None":
+def _config_named(what: str) -> RunConfig | None:
     """Return the run config that `what` names, None for anything else: then it is a model."""
-    from pop_selfplay.config import load_config, read_yaml
-
     path = Path(what) / "config.yaml" if Path(what).is_dir() else Path(what)
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
         return None
@@ -153,7 +111,7 @@ def _python() -> Iterator[Check]:
     tested = TESTED[0] <= running <= TESTED[1]
     found = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}, pop {__version__}"
     advice = "" if tested else f"tested with Python {'.'.join(map(str, TESTED[0]))} to {'.'.join(map(str, TESTED[1]))}"
-    yield Check(group="software", name="python", status="ok" if tested else "warning", found=found, advice=advice)
+    yield Check("software", "python", "ok" if tested else "warning", found, advice)
 
 
 def _extras() -> Iterator[Check]:
@@ -161,10 +119,10 @@ def _extras() -> Iterator[Check]:
         missing = absent(extra)
         if missing:
             advice = install_line(extra)
-            yield Check(group="software", name=f"extra {extra}", status="note", found="not installed", advice=advice)
+            yield Check("software", f"extra {extra}", "note", "not installed", advice)
         else:
             found = ", ".join(f"{module} {_version(module)}".strip() for module in modules)
-            yield Check(group="software", name=f"extra {extra}", status="ok", found=found)
+            yield Check("software", f"extra {extra}", "ok", found)
 
 
 def _version(module: str) -> str:
@@ -207,12 +165,12 @@ def memory() -> int:
 
 def _cpu(place: Path) -> Iterator[Check]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Check(group="machine", name="cpu", status="ok", found=f"{cores} cores, {memory() / GIB:.0f} GiB of memory")
+    yield Check("machine", "cpu", "ok", f"{cores} cores, {memory() / GIB:.0f} GiB of memory")
     free = shutil.disk_usage(place).free
     few = free < LEAST_DISK
     advice = "a trained 7B model takes 15 GiB, its checkpoints 75 GiB more: use another disk (--out)" if few else ""
     found = f"{free / GIB:.0f} GiB free at {place.resolve()}"
-    yield Check(group="machine", name="disk", status="warning" if few else "ok", found=found, advice=advice)
+    yield Check("machine", "disk", "warning" if few else "ok", found, advice)
 
 
 def _gpus() -> Iterator[Check]:
@@ -221,9 +179,9 @@ def _gpus() -> Iterator[Check]:
     torch = _version("torch")
     if gpus and "+cpu" in torch:
         advice = "torch is a build for CPUs and does not see them: reinstall torch for CUDA"
-        yield Check(group="machine", name="gpus", status="problem", found=f"{found}; torch {torch}", advice=advice)
+        yield Check("machine", "gpus", "problem", f"{found}; torch {torch}", advice)
     else:
-        yield Check(group="machine", name="gpus", status="ok" if gpus else "note", found=found)
+        yield Check("machine", "gpus", "ok" if gpus else "note", found)
 
 
 def _training(gpus: list[Gpu]) -> Iterator[Check]:
@@ -235,7 +193,7 @@ def _training(gpus: list[Gpu]) -> Iterator[Check]:
     if len(gpus) > 1:
         shared = sum(USABLE * gpu.memory - ACTIVATIONS for gpu in gpus)
         found += f"; over {len(gpus)} GPUs with FSDP2: up to {billions(shared / 16)} (16 bytes a weight, shared)"
-    yield Check(group="machine", name="training", status="note", found=found)
+    yield Check("machine", "training", "note", found)
 
 
 def _ways(gpus: list[Gpu]) -> tuple[tuple[Way, ...], float]:
@@ -252,10 +210,8 @@ def billions(weights: float) -> str:
 # --- model ------------------------------------------------------------------------------------------------------------
 
 
-def _model(model: "ModelConfig", roles: str, config: "RunConfig | None", gpus: list[Gpu]) -> Iterator[Check]:
+def _model(model: ModelConfig, roles: str, config: RunConfig | None, gpus: list[Gpu]) -> Iterator[Check]:
     """Check one model. A server that does not answer is a problem, whatever else there is."""
-    from pop_selfplay.config import EndpointModel, LocalModel, VllmModel
-
     try:
         if isinstance(model, EndpointModel):
             yield from _server(model, roles, config)
@@ -266,26 +222,21 @@ def _model(model: "ModelConfig", roles: str, config: "RunConfig | None", gpus: l
             if isinstance(model, VllmModel):
                 yield _vllm(model, gpus)
         else:
-            yield Check(group="model", name=roles, status="ok", found=f"{model.type}, shipped with this package")
+            yield Check("model", roles, "ok", f"{model.type}, shipped with this package")
     except PopError as error:
-        yield Check(
-            group="model", name=roles, status="problem", found=str(error), advice="start it, or correct the model's settings"
-        )
+        yield Check("model", roles, "problem", str(error), "start it, or correct the model's settings")
 
 
-def _server(model: "EndpointModel", roles: str, config: "RunConfig | None") -> Iterator[Check]:
-    from pop_selfplay.models.endpoint.dialects import dialect_of
-    from pop_selfplay.models.endpoint.probe import abilities, served_models
-
+def _server(model: EndpointModel, roles: str, config: RunConfig | None) -> Iterator[Check]:
     for url in model.urls:
         listed = served_models(url, dialect_of(model).headers(model))
         named = next((served for served in listed if served.name == model.model), None)
         names = ", ".join(served.name for served in listed[:10]) or "nothing"
         if named is None:
             found = f"{url} serves {names}, and not {model.model!r}"
-            yield Check(group="model", name=roles, status="problem", found=found, advice="set model.model to one of these")
+            yield Check("model", roles, "problem", found, "set model.model to one of these")
             return
-        yield Check(group="model", name=roles, status="ok", found=f"{url} serves {names}")
+        yield Check("model", roles, "ok", f"{url} serves {names}")
         yield _context(named.context, config)
     needed = {"answer"}
     if config is not None:
@@ -294,13 +245,7 @@ def _server(model: "EndpointModel", roles: str, config: "RunConfig | None") -> I
     for ability, said in abilities(model).items():
         wanted = ability in needed
         status: Status = "ok" if not said else "problem" if wanted else "note"
-        yield Check(
-            group="model",
-            name=f"{roles}: {ability}",
-            status=status,
-            found=said or "yes",
-            advice=_DO.get(ability, "") if said else "",
-        )
+        yield Check("model", f"{roles}: {ability}", status, said or "yes", _DO.get(ability, "") if said else "")
 
 
 _DO: Final = {
@@ -311,26 +256,22 @@ _DO: Final = {
 }
 
 
-def _context(context: int | None, config: "RunConfig | None") -> Check:
+def _context(context: int | None, config: RunConfig | None) -> Check:
     if context is None:
-        return Check(group="model", name="context", status="note", found="its server does not say how long it is")
+        return Check("model", "context", "note", "its server does not say how long it is")
     wanted = max(config.synthesis.solver.max_tokens, config.synthesis.rubric_writer.max_tokens) if config else 0
     if context <= wanted:
         advice = f"lower synthesis.solver.max_tokens and rubric_writer.max_tokens below {context}, less the prompt"
-        return Check(
-            group="model", name="context", status="warning", found=f"{context} tokens, answers may have {wanted}", advice=advice
-        )
-    return Check(group="model", name="context", status="ok", found=f"{context} tokens")
+        return Check("model", "context", "warning", f"{context} tokens, answers may have {wanted}", advice)
+    return Check("model", "context", "ok", f"{context} tokens")
 
 
 def _weights(path: str, gpus: list[Gpu]) -> Check:
     """Say how large the weights are, whether they have a chat template, and how they can be trained here."""
-    from pop_selfplay.models.model_files import expanded
-
     folder = Path(expanded(path))
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        return Check(group="model", name=path, status="note", found="no directory of weights here: it is taken from the hub")
+        return Check("model", path, "note", "no directory of weights here: it is taken from the hub")
     size = sum(file.stat().st_size for file in files)
     weights = size / (4 if _stored_in(folder) == "float32" else 2)
     ways, room = _ways(gpus)
@@ -339,7 +280,7 @@ def _weights(path: str, gpus: list[Gpu]) -> Check:
     advice = (
         "" if fitting else f"it needs {weights * ways[-1].bytes / GIB:.0f} GiB at the least, and {room / GIB:.0f} are there"
     )
-    return Check(group="model", name=path, status="ok" if fitting else "warning", found=found, advice=advice)
+    return Check("model", path, "ok" if fitting else "warning", found, advice)
 
 
 def _stored_in(folder: Path) -> str:
@@ -360,42 +301,35 @@ def _template(folder: Path) -> str:
     return "a chat template of its own" if own else "no chat template: the default one is used"
 
 
-def _vllm(model: "VllmModel", gpus: list[Gpu]) -> Check:
-    from pop_selfplay.models.model_files import expanded
-
+def _vllm(model: VllmModel, gpus: list[Gpu]) -> Check:
     found, wanted = shutil.which(expanded(model.executable)), model.tensor_parallel * model.data_parallel
     if found is None:
         advice = "install vLLM in an environment of its own and name its command in model.executable"
-        return Check(
-            group="model", name="vllm", status="problem", found=f"there is no command {model.executable!r}", advice=advice
-        )
+        return Check("model", "vllm", "problem", f"there is no command {model.executable!r}", advice)
     there = len(model.gpus or gpus)
     enough = wanted <= there
     return Check(
-        group="model",
-        name="vllm",
-        status="ok" if enough else "problem",
-        found=f"{found}, for {wanted} of {there} GPUs",
-        advice="" if enough else "lower model.tensor_parallel or data_parallel",
+        "model",
+        "vllm",
+        "ok" if enough else "problem",
+        f"{found}, for {wanted} of {there} GPUs",
+        "" if enough else "lower model.tensor_parallel or data_parallel",
     )
 
 
 # --- config -----------------------------------------------------------------------------------------------------------
 
 
-def _config(config: "RunConfig") -> Iterator[Check]:
-    from pop_selfplay.corpus import split_documents
-    from pop_selfplay.selfplay import need_extras
-
+def _config(config: RunConfig) -> Iterator[Check]:
     try:
         need_extras(config, training=True)
-        yield Check(group="config", name="extras", status="ok", found="all that the run needs is installed")
+        yield Check("config", "extras", "ok", "all that the run needs is installed")
     except PopError as error:
-        yield Check(group="config", name="extras", status="problem", found=str(error))
+        yield Check("config", "extras", "problem", str(error))
     try:
         split = split_documents(config)
     except PopError as error:
-        yield Check(group="config", name="corpus", status="problem", found=str(error))
+        yield Check("config", "corpus", "problem", str(error))
         return
     held_out, *rounds = map(len, split.rounds)
     lost = ", ".join(f"{reason} {count}" for reason, count in split.dropped.items()) or "none"
@@ -403,4 +337,4 @@ def _config(config: "RunConfig") -> Iterator[Check]:
     found = f"{sum(rounds)} documents for {played}, {held_out} held out; dropped: {lost}"
     fewer = rounds[-1] < config.synthesis.documents
     advice = f"fewer than synthesis.documents, {config.synthesis.documents}: the run takes what there is" if fewer else ""
-    yield Check(group="config", name="corpus", status="note" if fewer else "ok", found=found, advice=advice)
+    yield Check("config", "corpus", "note" if fewer else "ok", found, advice)
