@@ -5,6 +5,8 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 # A pocket-sized model is fastest with few threads; every tool below shares the machine with others.
 export TOKENIZERS_PARALLELISM := false
+# The tests start many Pythons: what is compiled is kept, also where the environment says otherwise.
+export PYTHONDONTWRITEBYTECODE :=
 # A module's tests share what its fixtures made, so one process runs them all; the modules that train come first.
 SPREAD := -n 2 --dist loadscope --no-loadscope-reorder
 

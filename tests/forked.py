@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import IO, Final, NamedTuple
 
 _FORKING: Final = """
-import json, os, sys
+import gc, json, os, sys
 import pop_selfplay.api, pop_selfplay.cli, pop_selfplay.training.dpo, pop_selfplay.training.sft
+gc.freeze()
 codes = {}
 for line in sys.stdin:
     order = json.loads(line)
