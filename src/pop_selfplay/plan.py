@@ -162,7 +162,8 @@ def _prompt_tokens(
     shown = min(domain.spread.count, synthesis.candidates)
     answer = filled[Role.SOLVER]
     values = {"problem": problem, "title": "", "reference_answer": reference, "candidates": " ".join([answer] * shown)}
-    judged = {"rubric": filled[Role.RUBRIC_WRITER], "criterion": _words(written[Role.RUBRIC_WRITER] / CRITERIA)}
+    criterion = _words(written[Role.RUBRIC_WRITER] / CRITERIA)
+    judged = {"rubric": filled[Role.RUBRIC_WRITER], "criterion": criterion, "weighted_criterion": criterion}
     document = _mean_tokens(documents)
 
     def size(prompt: str, given: Mapping[str, str]) -> float:

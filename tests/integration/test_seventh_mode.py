@@ -99,7 +99,8 @@ def run(texts: Path) -> Path:
 def configured(texts: Path, base_url: str) -> Any:
     data = simulated_config(texts, scoring="against_reference", documents=6, score_reference=True).model_dump()
     data["model"] = {"type": "endpoint", "base_url": base_url, "model": "simulated"}
-    return parse_config(data | {"pairing": {"max_word_difference": None, "frontier": {"min_mean": 0.05, "max_mean": 0.95}}})
+    frontier = {"min_mean": 0.05, "max_mean": 0.95, "min_std": 0.02}
+    return parse_config(data | {"pairing": {"max_word_difference": None, "frontier": frontier}})
 
 
 def test_a_run_with_it_ends_in_pairs_of_which_the_better_answer_is_chosen(run: Path) -> None:

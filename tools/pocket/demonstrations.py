@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from pop_selfplay.domains import Domain, load_domain
-from pop_selfplay.judging.rating import criterion_json
+from pop_selfplay.judging.rating import criterion_places
 from pop_selfplay.pocket import world as wording
 from pop_selfplay.pocket.world import ATTRIBUTES, Facts, Statement, World, choose_attributes, grade_against
 from pop_selfplay.records import Candidate, Criterion, Message
@@ -100,7 +100,7 @@ def rate(world: World, rng: random.Random) -> Demonstration:
 def rating_of(name: str, facts: Facts, attribute: str, text: str, problem: str) -> Demonstration:
     """Return the right judgement of the answer `text` on one attribute, when `facts` are gold."""
     messages = pocket_domain().render(
-        "rate_criterion", problem=problem, criterion=criterion_json(criterion(attribute, facts[attribute])), answer=text
+        "rate_criterion", problem=problem, answer=text, **criterion_places(criterion(attribute, facts[attribute]))
     )
     rating = grade_against(facts, name, [attribute], text)[attribute].rating
     said = wording.stated(attribute, text)
@@ -139,7 +139,9 @@ def reference(name: str, facts: Facts, attributes: Sequence[str]) -> str:
 
 def rubric_completion(facts: Facts, attributes: Sequence[str]) -> str:
     """Return the rubric with one criterion per asked fact, in the order asked."""
-    criteria = ",".join(criterion_json(criterion(attribute, facts[attribute])) for attribute in attributes)
+    criteria = ",".join(
+        criterion_places(criterion(attribute, facts[attribute]))["weighted_criterion"] for attribute in attributes
+    )
     return f"<rubric>[{criteria}]</rubric>"
 
 

@@ -28,6 +28,7 @@ from pydantic import Field, ValidationError
 from pop_selfplay.config import PocketCorpus, RunConfig, Synthesis, complaints, read_yaml
 from pop_selfplay.errors import ConfigError, DomainError
 from pop_selfplay.judging import MODES, PromptFile, ScoringMode, prompts_of
+from pop_selfplay.method.echo import FixedText, fixed_text
 from pop_selfplay.records import Message, Record, Role
 from pop_selfplay.text.fencing import fence
 
@@ -39,6 +40,14 @@ PLACES: Final[dict[str, frozenset[str]]] = {
     "rubric_without_document": frozenset({"problem", "candidates"}),
 }
 """Prompt → its places, for the roles that make what is judged. `prompt_files` adds the judge's."""
+_ROLES: Final = {
+    "propose": Role.PROPOSER,
+    "propose_without_document": Role.PROPOSER,
+    "solve": Role.SOLVER,
+    "rubric": Role.RUBRIC_WRITER,
+    "rubric_without_document": Role.RUBRIC_WRITER,
+}
+"""Whom a prompt asks; the judge by all others."""
 BUILT_IN: Final = Path(__file__).parent
 _PLACE: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _PART: Final = re.compile(r"^<!-- (system|user) -->[ \t]*\n", re.MULTILINE)
@@ -55,6 +64,10 @@ class Prompt(Record):
     def places(self) -> frozenset[str]:
         """The places that are open in it."""
         return frozenset(match[1] for match in _PLACE.finditer(self.system + self.user))
+
+    def fixed(self, trusted: Mapping[str, str]) -> str:
+        """Return all that it says, with the places open that are not `trusted` ones."""
+        return _PLACE.sub(lambda match: trusted.get(match[1], match[0]), f"{self.system}\n\n{self.user}")
 
     def fill(self, values: Mapping[str, str], trusted: Mapping[str, str]) -> tuple[Message, ...]:
         """Return the conversation with every place filled: `values` are fenced, `trusted` ones (the domain's own) are not."""
@@ -100,6 +113,11 @@ class Domain(Record):
         """Return whether `prompt` has the place `{{place}}`. Raises DomainError when the domain has no such prompt file."""
         self.require([prompt])
         return place in self.prompts[prompt].places
+
+    def fixed_text(self, role: Role) -> FixedText:
+        """Return what the prompts of a role say whatever they are filled with: no answer may be a copy of that."""
+        own = [prompt for name, prompt in self.prompts.items() if _ROLES.get(name, Role.JUDGE) is role]
+        return fixed_text(tuple(prompt.fixed(self.values) for prompt in own))
 
     def require(self, prompts: Iterable[str]) -> None:
         """Raise DomainError unless the domain has every one of `prompts`."""

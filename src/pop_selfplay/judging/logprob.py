@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from pop_selfplay.judging.base import Judge, PromptFile, voted
-from pop_selfplay.judging.rating import RatingMode, Ratings, criterion_json, joined, rubric_json
+from pop_selfplay.judging.rating import ONE_CRITERION, RatingMode, Ratings, criterion_places, joined, rubric_json
 from pop_selfplay.method.expected_rating import parse_last_rating, parse_ratings
 from pop_selfplay.method.parsing import Parsed, Rejection
 from pop_selfplay.method.rubric_json import ratings_schema
@@ -24,22 +24,22 @@ _TOKENS_EACH: Final = 32
 
 class Logprob(RatingMode):
     name = "logprob"
-    prompts = (PromptFile(PROMPT, frozenset({"problem", "rubric", "criterion", "answer"}), frozenset({"rubric", "criterion"})),)
+    prompts = (PromptFile(PROMPT, frozenset({"problem", "rubric", *ONE_CRITERION, "answer"}), ONE_CRITERION | {"rubric"}),)
     needs_logprobs = True
     takes_votes = False  # an expected value is the mean over all votes already
     tokens = 30  # ratings alone
 
     def calls(self, candidates: int, *, reference: bool, criteria: int, uses: Callable[[str, str], bool]) -> int:
-        return (criteria if uses(PROMPT, "criterion") else 1) * (candidates + reference)
+        return (1 if uses(PROMPT, "rubric") else criteria) * (candidates + reference)
 
     async def rate(self, judge: Judge, problem: Problem, rubric: Rubric, candidate: Candidate, vote: int) -> Ratings | Failure:
-        if not judge.uses(PROMPT, "criterion"):
-            messages = judge.render(PROMPT, problem=problem.text, rubric=rubric_json(rubric), answer=candidate.answer)
+        if judge.uses(PROMPT, "rubric"):
+            shown = rubric_json(rubric, weights=False)
+            messages = judge.render(PROMPT, problem=problem.text, rubric=shown, answer=candidate.answer)
             return await _expected(judge, voted(str(candidate.index), vote), messages, rubric.criteria, alone=False)
 
         async def one(number: int, criterion: Criterion) -> Ratings | Failure:
-            shown = criterion_json(criterion)
-            messages = judge.render(PROMPT, problem=problem.text, criterion=shown, answer=candidate.answer)
+            messages = judge.render(PROMPT, problem=problem.text, answer=candidate.answer, **criterion_places(criterion))
             item = voted(f"{candidate.index}.{number}", vote)
             return await _expected(judge, item, messages, (criterion,), alone=True)
 

@@ -7,7 +7,7 @@ score is the weighted mean of the ratings. A mode adds how it asks (`rate`), and
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from pop_selfplay.judging.base import Judge, PromptFile, ScoringMode, voted
 from pop_selfplay.method.parsing import Parsed, Rejection, parse_evaluation
@@ -17,6 +17,8 @@ from pop_selfplay.records import Candidate, Completion, Criterion, Evaluation, F
 from pop_selfplay.tasks import together
 
 Ratings = tuple[Rating, ...]
+ONE_CRITERION: Final = frozenset({"criterion", "weighted_criterion"})
+"""The places for a criterion that the judge is asked about alone."""
 
 
 class RatingMode(ScoringMode):
@@ -66,7 +68,9 @@ class Pointwise(RatingMode):
     tokens = 190  # thoughts and a rating for each criterion
 
     async def rate(self, judge: Judge, problem: Problem, rubric: Rubric, candidate: Candidate, vote: int) -> Ratings | Failure:
-        messages = judge.render("rate", problem=problem.text, rubric=rubric_json(rubric), answer=candidate.answer)
+        messages = judge.render(
+            "rate", problem=problem.text, rubric=rubric_json(rubric, weights=False), answer=candidate.answer
+        )
         return await ask_ratings(judge, voted(str(candidate.index), vote), messages, rubric.criteria)
 
 
@@ -74,7 +78,7 @@ class PerCriterion(RatingMode):
     """Once per candidate and criterion: more calls, so simple that even a very small judge gets them right."""
 
     name = "per_criterion"
-    prompts = (PromptFile("rate_criterion", frozenset({"problem", "criterion", "answer"})),)
+    prompts = (PromptFile("rate_criterion", frozenset({"problem", *ONE_CRITERION, "answer"})),)
     tokens = 65
 
     def calls(self, candidates: int, *, reference: bool, criteria: int, uses: Callable[[str, str], bool]) -> int:
@@ -82,8 +86,8 @@ class PerCriterion(RatingMode):
 
     async def rate(self, judge: Judge, problem: Problem, rubric: Rubric, candidate: Candidate, vote: int) -> Ratings | Failure:
         async def one(number: int, criterion: Criterion) -> Ratings | Failure:
-            shown = criterion_json(criterion)
-            messages = judge.render("rate_criterion", problem=problem.text, criterion=shown, answer=candidate.answer)
+            shown = criterion_places(criterion)
+            messages = judge.render("rate_criterion", problem=problem.text, answer=candidate.answer, **shown)
             return await ask_ratings(judge, voted(f"{candidate.index}.{number}", vote), messages, (criterion,))
 
         return joined(await together(one(number, criterion) for number, criterion in enumerate(rubric.criteria)))
@@ -119,22 +123,26 @@ def joined(outcomes: Iterable[Ratings | Failure]) -> Ratings | Failure:
     return tuple(ratings)
 
 
-def rubric_json(rubric: Rubric) -> str:
-    """Return the rubric as the judge reads it: one numbered object per criterion."""
-    numbered = {f"criterion_{n}": _plain(criterion) for n, criterion in enumerate(rubric.criteria, 1)}
+def rubric_json(rubric: Rubric, *, weights: bool = True) -> str:
+    """Return the rubric as the judge reads it: one numbered object per criterion.
+
+    Who rates criterion by criterion needs no `weights`, and a small judge would take them for ratings.
+    """
+    numbered = {f"criterion_{n}": _plain(criterion, weights) for n, criterion in enumerate(rubric.criteria, 1)}
     return json.dumps(numbered, ensure_ascii=False, indent=2)
 
 
-def criterion_json(criterion: Criterion) -> str:
-    """Return one criterion as the judge reads it when asked for it alone, on one line."""
-    return json.dumps(_plain(criterion), ensure_ascii=False, separators=(",", ":"))
+def criterion_places(criterion: Criterion) -> dict[str, str]:
+    """Return what fills the places for one criterion that the judge is asked about alone: as one line, without its weight."""
+    lines = {"criterion": _plain(criterion, weights=False), "weighted_criterion": _plain(criterion, weights=True)}
+    return {place: json.dumps(shown, ensure_ascii=False, separators=(",", ":")) for place, shown in lines.items()}
 
 
-def _plain(criterion: Criterion) -> dict[str, str | float]:
+def _plain(criterion: Criterion, weights: bool) -> dict[str, str | float]:
     weight = int(criterion.weight) if criterion.weight.is_integer() else criterion.weight
     return {
         "name": criterion.name,
         "description": criterion.description,
-        "weight": weight,
+        **({"weight": weight} if weights else {}),
         "gold": criterion.gold,
     }

@@ -12,6 +12,7 @@ from pop_selfplay.config import Synthesis
 from pop_selfplay.domains import Domain
 from pop_selfplay.errors import RequestBroken, RequestRefused
 from pop_selfplay.journal import CallKey, Journal, StoredCall
+from pop_selfplay.method.echo import echo_in
 from pop_selfplay.method.expected_rating import compact
 from pop_selfplay.method.parsing import Parsed, Rejection
 from pop_selfplay.method.rubric_json import JsonSchema
@@ -129,7 +130,7 @@ async def ask_for_tokens(
             completion = await _completion(cast, key, request)
         except RequestRefused as error:
             return cast.refusals.refused(cast.journal, question.episode, question.role, error)
-        parsed = _parse(parse, completion)
+        parsed = _parse(cast, question.role, parse, completion)
         _record(cast, key, request, completion, _reason(parsed))
         if not isinstance(parsed, Rejection):
             return parsed.value
@@ -179,7 +180,7 @@ async def _ask_together(
         cast.refusals.answered(requests[0].group, requests[0].role)
         done: list[tuple[CallKey, StoredCall]] = []
         for (key, request), completion, parse in zip(calls, map(_storable, completions), parsed_by, strict=True):
-            parsed = _parse(partial(_by_text, parse), completion)
+            parsed = _parse(cast, requests[0].role, partial(_by_text, parse), completion)
             done.append((key, StoredCall(_digest(cast, request), _reason(parsed), completion)))
         cast.journal.record_calls(done)
 
@@ -217,11 +218,16 @@ def _stop(question: Question) -> str:
     return question.stop or CLOSING_TAG[question.role]
 
 
-def _parse(parse: Callable[[Completion], Parsed[T] | Rejection], completion: Completion) -> Parsed[T] | Rejection:
+def _parse(
+    cast: Cast, role: Role, parse: Callable[[Completion], Parsed[T] | Rejection], completion: Completion
+) -> Parsed[T] | Rejection:
+    """Return what `parse` makes of a completion, unless it only echoes the prompt: this is where every role's is refused."""
     parsed = parse(completion)
-    if isinstance(parsed, Rejection) and completion.finish_reason == "length":
-        return Rejection("cut_off", f"{completion.generated_tokens} tokens were not enough ({parsed.reason})")
-    return parsed
+    if isinstance(parsed, Rejection):
+        if completion.finish_reason == "length":
+            return Rejection("cut_off", f"{completion.generated_tokens} tokens were not enough ({parsed.reason})")
+        return parsed
+    return echo_in(parsed.value, completion.text, cast.domain.fixed_text(role)) or parsed
 
 
 async def _completion(cast: Cast, key: CallKey, request: ChatRequest) -> Completion:

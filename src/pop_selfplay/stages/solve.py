@@ -1,7 +1,9 @@
 """Solve: many candidates for one problem, without the document (method, "solve")."""
 
 from collections.abc import Callable
+from functools import partial
 
+from pop_selfplay.method.echo import ECHO, repeats_problem
 from pop_selfplay.method.parsing import Parsed, Rejection, parse_answer
 from pop_selfplay.records import Candidate, Failure, Problem, Role
 from pop_selfplay.stages.calls import Cast, Question, ask_each, server_failure
@@ -21,7 +23,7 @@ async def solve(cast: Cast, problem: Problem, round_: int, indices: range | None
     for attempt in range(cast.synthesis.solver.attempts):
         missing = [index for index in asked if index not in found]
         questions = [Question(round_, problem.id, Role.SOLVER, str(index), messages) for index in missing]
-        outcomes = await ask_each(cast, questions, _parsed_by, attempt)
+        outcomes = await ask_each(cast, questions, partial(_parsed_by, problem), attempt)
         for outcome in outcomes:
             if isinstance(outcome, Candidate):
                 found[outcome.index] = outcome
@@ -37,11 +39,13 @@ async def solve(cast: Cast, problem: Problem, round_: int, indices: range | None
     return Failure(stage=Role.SOLVER.value, reason="too_few_valid", detail=detail)
 
 
-def _parsed_by(question: Question) -> Callable[[str], Parsed[Candidate] | Rejection]:
+def _parsed_by(problem: Problem, question: Question) -> Callable[[str], Parsed[Candidate] | Rejection]:
     def parse(completion: str) -> Parsed[Candidate] | Rejection:
         answer = parse_answer(completion)
         if isinstance(answer, Rejection):
             return answer
+        if repeats_problem(answer.value, problem.text):
+            return Rejection(ECHO, "the answer is the problem again")
         return Parsed(Candidate(index=int(question.item), completion=completion, answer=answer.value))
 
     return parse

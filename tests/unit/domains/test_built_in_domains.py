@@ -1,13 +1,13 @@
 """Every built-in domain loads, asks for what the parsers read, and keeps its structure whatever is pasted into it."""
 
-import json
 import re
 
 import pytest
 
 from pop_selfplay.domains import BUILT_IN, Domain, load_domain, prompt_files
-from pop_selfplay.method.parsing import Marks, Parsed, parse_better, parse_marks, parse_rubric
-from pop_selfplay.records import Message, Rubric
+from pop_selfplay.judging.rating import ONE_CRITERION
+from pop_selfplay.method.echo import fixed_text
+from pop_selfplay.records import Message
 from pop_selfplay.text.fencing import TAGS
 
 NAMES = ("health_care", "creative_writing", "instruction_following", "math", "knowledge")
@@ -74,7 +74,7 @@ def test_a_filled_place_holds_the_text_as_it_is(domain: Domain, prompt: str) -> 
 @pytest.mark.parametrize("prompt", [prompt for prompt in PROMPTS if prompt != "solve"])
 def test_every_pasted_text_stands_between_tags_of_its_name(domain: Domain, prompt: str) -> None:
     user = domain.prompts[prompt].user
-    unused = {"propose": {"title"}, "rate_logprob": {"criterion"}}.get(prompt, set())
+    unused = {"propose": {"title"}, "rate_logprob": ONE_CRITERION, "rate_criterion": {"weighted_criterion"}}.get(prompt, set())
     expected = PLACES[prompt] - unused
     assert set(re.findall(r"\{\{(\w+)\}\}", user)) == expected
     for name in expected:
@@ -92,7 +92,7 @@ def test_every_pasted_text_stands_between_tags_of_its_name(domain: Domain, promp
         ("rubric_without_document", ("<rubric>", "</rubric>", '"gold"'), ("<evaluation>",)),
         ("rate", ("<evaluation>", "</evaluation>"), ()),
         ("rate_criterion", ("<evaluation>", "</evaluation>"), ()),
-        ("rate_logprob", ('{"1": 0, "2": 2, "3": 1}',), ("<evaluation>", "<better_answer>", "thoughts first")),
+        ("rate_logprob", ("one line of JSON",), ("<evaluation>", "<better_answer>", "thoughts first")),
         ("compare", ("<better_answer>", "</better_answer>"), ("<evaluation>", "<rating_A>")),
         ("anchor", ("<rating_A>", "</rating_A>", "<rating_B>", "</rating_B>"), ("<evaluation>", "<better_answer>")),
     ],
@@ -105,23 +105,24 @@ def test_a_role_is_told_its_own_output_tags_only(
     assert not any(part in system for part in unasked)
 
 
-@pytest.mark.parametrize("prompt", ["rubric", "rubric_without_document"])
-def test_the_example_of_a_rubric_parses_as_one(domain: Domain, prompt: str) -> None:
-    assert isinstance(parse_rubric(system_of(domain, prompt)).value, Rubric)  # type: ignore[union-attr]
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_no_prompt_holds_a_form_that_could_be_handed_in(domain: Domain, prompt: str) -> None:
+    fixed = fixed_text((domain.prompts[prompt].fixed(domain.values),))
+    assert {" ".join(words) for words in fixed.forms} <= {"and", *PLACES[prompt]}
+    assert not fixed.marks and not [block for block in fixed.shown if ">and<" not in block]
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_the_last_sentence_says_what_to_write_and_between_which_tags(domain: Domain, prompt: str) -> None:
+    last = domain.prompts[prompt].user.rpartition("\n\n")[2]
+    asked = set(re.findall(r"<(\w+)> and </\1>", system_of(domain, prompt)))
+    assert set(re.findall(r"<(\w+)> and </\1>", last)) == asked and "\n" not in last
 
 
 @pytest.mark.parametrize("prompt", ["rate", "rate_criterion"])
-def test_the_example_of_an_evaluation_is_json_of_the_right_shape(domain: Domain, prompt: str) -> None:
-    example = re.search(r"<evaluation>\n(.*)\n</evaluation>", system_of(domain, prompt))
-    assert example is not None
-    items = list(json.loads(example[1]).values())
-    assert all(set(item) == {"name", "thoughts", "rating"} and item["rating"] in (0, 1, 2) for item in items)
-    assert list(items[0]) == ["name", "thoughts", "rating"], "thoughts come before the rating"
-
-
-def test_the_examples_of_a_comparison_parse(domain: Domain) -> None:
-    assert parse_better(system_of(domain, "compare")) == Parsed("A")
-    assert parse_marks(system_of(domain, "anchor")) == Parsed(Marks(4, 7))
+def test_thoughts_are_asked_for_before_the_rating(domain: Domain, prompt: str) -> None:
+    keys = re.findall(r'"(name|thoughts|rating)"', domain.prompts[prompt].user)
+    assert keys == ["name", "thoughts", "rating"]
 
 
 @pytest.mark.parametrize("prompt", ["propose_without_document", "rubric_without_document"])

@@ -8,7 +8,7 @@ import pytest
 
 import pop_selfplay as pop
 from pop_selfplay.domains import load_domain, prompt_files
-from pop_selfplay.method.parsing import Parsed, parse_rubric
+from pop_selfplay.judging.rating import ONE_CRITERION
 
 ROOT = Path(__file__).parents[3]
 PLACES = {name: file.places for name, file in prompt_files().items()}
@@ -37,13 +37,12 @@ def test_it_holds_every_prompt_and_uses_its_value() -> None:
 def test_every_place_stands_between_tags_of_its_name(prompt: str) -> None:
     user = load_domain(FOLDER).prompts[prompt].user
     places = set(re.findall(r"\{\{(\w+)\}\}", user))
-    assert places == PLACES[prompt] - {"propose": {"title"}, "rate_logprob": {"criterion"}}.get(prompt, set())
+    assert places == PLACES[prompt] - {
+        "propose": {"title"},
+        "rate_logprob": ONE_CRITERION,
+        "rate_criterion": {"weighted_criterion"},
+    }.get(prompt, set())
     assert all(f"<{place}>\n{{{{{place}}}}}\n</{place}>" in user for place in places)
-
-
-@pytest.mark.parametrize("prompt", ["rubric", "rubric_without_document"])
-def test_the_rubric_it_asks_for_is_one_that_parses(prompt: str) -> None:
-    assert isinstance(parse_rubric(load_domain(FOLDER).prompts[prompt].system), Parsed)
 
 
 @pytest.mark.parametrize(

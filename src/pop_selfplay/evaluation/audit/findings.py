@@ -61,6 +61,7 @@ THRESHOLDS: Final[dict[str, Limit]] = {
     "hacking.drift": Limit("at_most", 0.05),  # of the whole scale
     "yield.kept": Limit("at_least", 0.5),
     "yield.refused": Limit("at_most", 0.2),
+    "yield.echoes": Limit("at_most", 0.0),
 }
 
 

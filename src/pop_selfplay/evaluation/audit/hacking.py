@@ -1,13 +1,14 @@
 """Do the scores still mean something after some rounds, and what does a kept pair cost?
 
 `hacking` follows self-made scores beside comparison scores, round by round; `yields` counts where episodes go, by stage and
-reason, in calls and tokens.
+reason, in calls and tokens, and what was accepted though it only echoes a prompt.
 """
 
 import math
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 import numpy as np
 
@@ -16,9 +17,11 @@ from pop_selfplay.evaluation.audit.findings import Detail, Family
 from pop_selfplay.evaluation.audit.sample import AuditedRound, ComparisonScores, Scored, share_of
 from pop_selfplay.journal import Journal
 from pop_selfplay.journal.notes import EXAM
+from pop_selfplay.method.echo import echo_in, repeats_problem
+from pop_selfplay.method.parsing import Proposal
 from pop_selfplay.method.rewards import SCORES
 from pop_selfplay.pairing import paired
-from pop_selfplay.records import PreferencePair, Role
+from pop_selfplay.records import Candidate, PreferencePair, Role
 from pop_selfplay.runs.session import Session
 from pop_selfplay.stats.intervals import (
     SHARES,
@@ -30,6 +33,9 @@ from pop_selfplay.stats.intervals import (
     totals_by_cluster,
     wilson,
 )
+
+_MOST_LOOKED_AT: Final = 500
+"""Of the scored episodes, for echoes."""
 
 
 def hacking(audited: AuditedRound, rounds: Mapping[int, Sequence[Scored]], comparisons: Sequence[ComparisonScores]) -> Family:
@@ -148,6 +154,7 @@ def yields(audited: AuditedRound, audit_journal: Journal) -> Family:
     )
     _cost(family, audited, kept, clusters)
     _calls(family, audited)
+    _echoes(family, audited)
     rows = tuple((reason, f"{count:,}", f"{count / len(kept):.1%}") for reason, count in lost.most_common())
     if rows:
         family.details.append(Detail("episodes lost, by stage and reason", ("lost", "episodes", "share"), rows))
@@ -217,6 +224,44 @@ def _calls(family: Family, audited: AuditedRound) -> None:
         rows.append((role.value, f"{total:,}", *(f"{count:,}" for count in tokens), reasons))
     columns = ("role", "calls", "prompt tokens", "cached", "generated", "refused because")
     family.details.append(Detail("calls of the round", columns, tuple(rows)))
+
+
+def _echoes(family: Family, audited: AuditedRound) -> None:
+    """Add how much of what the run accepted is a prompt's own text: runs of older versions and changed prompts have some."""
+    looked_at = audited.scored[:_MOST_LOOKED_AT]
+    by_role = {role: {scored.id: list(_echoed(audited, scored, role)) for scored in looked_at} for role in Role}
+    found = {id_: [value for of in by_role.values() for value in of[id_]] for id_ in (scored.id for scored in looked_at)}
+    family.measured(
+        "echoes",
+        "accepted problems, answers, rubrics and evaluations that only echo a prompt",
+        share_of(found),
+        limit="yield.echoes",
+        good="nothing that was accepted is the prompt's own text",
+        bad="the run trained on its own prompts: play it again, with a larger model or other prompts",
+    )
+    rows = []
+    for role, of in by_role.items():
+        values = [value for one in of.values() for value in one]
+        rows.append((role.value, f"{len(values):,}", f"{round(sum(values)):,}"))
+    family.details.append(Detail("accepted texts that look like echoes", ("role", "looked at", "echoes"), tuple(rows)))
+
+
+def _echoed(audited: AuditedRound, scored: Scored, role: Role) -> Iterator[float]:
+    """Yield 1 for each thing that `role` wrote for an episode and that is an echo, 0 for each that is its own."""
+    fixed, problem = audited.session.domain.fixed_text(role), scored.problem
+    said: Sequence[object] = ()
+    match role:
+        case Role.PROPOSER:
+            said = (Proposal(problem.text, problem.reference_answer),)
+        case Role.SOLVER:
+            said = scored.episode.candidates
+        case Role.RUBRIC_WRITER:
+            said = (scored.rubric,) if scored.rubric is not None else ()
+        case Role.JUDGE:
+            said = tuple(one.ratings for one in scored.episode.evaluations if any(r.thoughts for r in one.ratings))
+    for value in said:
+        repeated = isinstance(value, Candidate) and repeats_problem(value.answer, problem.text)
+        yield float(repeated or echo_in(value, "", fixed) is not None)
 
 
 def _audit_cost(family: Family, journal: Journal) -> None:

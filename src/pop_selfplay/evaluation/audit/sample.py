@@ -292,7 +292,7 @@ async def _graded(cast: Cast, scored: Scored, rubric: Rubric, into: ComparisonSc
                 "document": scored.document.text,
                 "problem": scored.problem.text,
                 "reference_answer": scored.problem.reference_answer,
-                "rubric": rubric_json(rubric),
+                "rubric": rubric_json(rubric, weights=False),
                 "answer": candidate.answer,
             },
             {},

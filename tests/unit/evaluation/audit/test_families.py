@@ -353,3 +353,18 @@ def test_a_run_that_throws_most_away_warns(tmp_path: Path) -> None:
 
 def test_options_default_to_the_table_of_thresholds() -> None:
     assert Options().limits["gap.best_worst"].value == 0.7
+
+
+def test_what_was_accepted_though_it_echoes_a_prompt_is_counted_and_warns(tmp_path: Path) -> None:
+    made = scored(fair, problems=10)
+    clean, journal = stored(tmp_path, made, 0)
+    own = yields(clean, journal)
+    assert "echoes" not in warned(own)
+    prompt = clean.session.domain.prompts["propose"].system.split("\n")[0]
+    copied = made[0].problem.model_copy(update={"reference_answer": prompt})
+    echoing = replace(made[0], episode=made[0].episode.model_copy(update={"problem": copied}))
+    looked_at, journal = stored(tmp_path, [echoing, *made[1:]], 0)
+    family = yields(looked_at, journal)
+    found = figure(family, "echoes").estimate
+    assert found is not None and found.mean == pytest.approx(1 / found.n) and "echoes" in warned(family)
+    assert ("proposer", "10", "1") in next(d.rows for d in family.details if "echoes" in d.title)
