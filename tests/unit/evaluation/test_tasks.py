@@ -218,10 +218,20 @@ def test_writingbench_averages_the_ratings_of_its_checklist(tmp_path: Path) -> N
         assert rated and "My {{story}}" in prompt and "Write {answer}." in prompt
         return json.dumps({"score": 2 * int(rated[1]) + 1, "reason": "so"})
 
-    model = playing("m", lambda prompt: "My {{story}}")
+    model, judge = playing("m", lambda prompt: "<think>{{no}}</think>My {{story}}"), Player(editor)
     english = SuiteEntry(name="writingbench", options={"language": "en"})
-    result = run(tmp_path / "out", data, english, model=model, judge=playing("j", editor))
+    result = run(tmp_path / "out", data, english, model=model, judge=playing("j", judge))
     assert result["benchmarks"][0]["figures"]["score"]["model"] == {"mean": 5.0, "low": None, "high": None, "n": 1}
+    assert [[message.role for message in request.messages] for request in judge.requests] == [["system", "user"]] * 5
+    assert all("{{no}}" not in request.messages[-1].content for request in judge.requests)
+
+
+def test_writingbench_samples_its_judge_as_published_also_when_asked_again(tmp_path: Path) -> None:
+    judge = Player(lambda prompt: "no rating")
+    run(tmp_path / "out", None, "writingbench", model=playing("m", lambda p: "text"), judge=playing("j", judge), limit=1)
+    sampled = [(request.temperature, request.top_p, request.max_tokens) for request in judge.requests]
+    assert sampled == [(1.0, 0.95, 2048)] * 15
+    assert len({request.seed for request in judge.requests}) == 15, "the same question asked again is another draw"
 
 
 def test_writingbench_ships_with_inspect_evals(tmp_path: Path) -> None:
@@ -355,7 +365,10 @@ def test_eq_bench_compares_what_is_published_and_calls_the_same_text_a_draw(tmp_
         judge=playing("j", judge),
     )
     compared = [request.messages[-1].content for request in judge.requests if "<response_a>" in request.messages[-1].content]
-    assert len(compared) == 4 and all(len(prompt) < 2 * 4000 + 600 for prompt in compared)
+    texts = [re.findall(r"<response_[ab]>\n(.*?)\n</response_[ab]>", prompt, re.DOTALL) for prompt in compared]
+    assert len(compared) == 4 and all(len(text) <= 4000 for both in texts for text in both) and {len(t) for t in texts} == {2}
+    assert {tuple(message.role for message in request.messages) for request in judge.requests} == {("user",)}
+    assert {request.temperature for request in judge.requests} == {0.0}
     assert result["benchmarks"][0]["summary"]["pairwise"]["mean"] == pytest.approx(250 / 3)
 
 

@@ -20,7 +20,7 @@ Row = Mapping[str, Any]
 
 
 class Decoding(NamedTuple):
-    """How the measured model samples. temperature ≥ 0, 0 < top_p ≤ 1, `epochs` answers to each item."""
+    """How the measured model samples, or a judge. temperature ≥ 0, 0 < top_p ≤ 1, `epochs` answers to each item."""
 
     temperature: float = 0.0
     top_p: float = 1.0

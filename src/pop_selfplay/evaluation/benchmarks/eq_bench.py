@@ -6,9 +6,12 @@ round), times five: 0 to 100. With `--against` or `eq_bench_creative_baseline.*`
 baseline's, the first 4,000 characters of both, in both orders, on nine aspects with one to five plus signs; the share of the
 signs it wins makes `pairwise` and the Elo rating, the baseline at 1000.
 
+As published, the judge is greedy, gets one user message and no system message, and leaves out the criteria that have nothing to
+say about a text: here it says n/a, so that one it forgot is not taken for one of those.
+
 Differences: the leaderboard's Elo comes from many models over 25 of the prompts, here it is Bradley-Terry between two over all.
-The judge's prompts and the aspects of the comparison are ours, min_p is not sent, and an answer of the judge that leaves a
-criterion out counts for nothing.
+The judge's prompts and the aspects of the comparison are ours, the judge sees the request with its seed in place, an answer it
+cannot give in the form is asked for again, min_p is not sent, and texts under 500 characters count like all others.
 """
 
 import re

@@ -1,9 +1,9 @@
 """Does a response do what a verifiable instruction asks? The 25 kinds of IFEval (arXiv 2311.07911), each one a pure function.
 
 The rules are those of the published checkers, written anew: these are in no package index, and fetch language data when they
-run. Three things differ, and docs/evaluation.md says how much that matters: sentences are split by punctuation unless nltk and
-its Punkt data are installed, capital words are found by a pattern, and keywords are taken literally where the original reads
-them as patterns.
+run. Three things differ, and docs/evaluation.md says how much that matters: sentences.py splits sentences unless nltk and its
+Punkt data are installed, capital words are found by a pattern, and keywords are taken literally where the original
+reads them as patterns.
 
 A new kind is a function of the response and its arguments, and a row in CHECKS. Which language a text is written in is asked of
 `detect`, which the caller provides: a function from text to an ISO 639-1 code, None where it cannot tell.
@@ -12,19 +12,15 @@ A new kind is a function of the response and its arguments, and a row in CHECKS.
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
-from importlib import import_module
 from typing import Any, Final
+
+from pop_selfplay.evaluation.benchmarks.sentences import count_sentences
 
 Arguments = Mapping[str, Any]
 Detect = Callable[[str], str | None]
 Check = Callable[[str, Arguments, Detect], bool]
 
 CONSTRAINED: Final = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
-_ABBREVIATION: Final = re.compile(
-    r"\b(?:Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|vs|etc|e\.g|i\.e|Inc|Ltd|Co|Vol|Fig|approx|a\.m|p\.m|U\.S|U\.K|[A-Z])\.$"
-)
-_SENTENCE_END: Final = re.compile(r"[.!?]+[\"'”’)\]]*(?=\s|\Z)")
 _CAPITAL_CANDIDATE: Final = re.compile(r"[^\W\d_][\w&]*(?:-[\w&]+)*")
 
 
@@ -42,31 +38,6 @@ def variants(response: str) -> Iterator[str]:
     kept = (response, "\n".join(lines[1:]).strip(), "\n".join(lines[:-1]).strip(), "\n".join(lines[1:-1]).strip())
     yield from kept
     yield from (text.replace("*", "") for text in kept)
-
-
-@cache
-def punkt() -> Callable[[str], Sequence[str]] | None:
-    """Return nltk's English sentence splitter, which the published checkers use; None unless nltk and its data are installed.
-
-    Both are optional: `pip install nltk`, then `python -m nltk.downloader punkt_tab`.
-    """
-    try:
-        split: Callable[[str], Sequence[str]] = import_module("nltk.tokenize.punkt").PunktTokenizer("english").tokenize
-    except (ImportError, LookupError):
-        return None
-    return split
-
-
-def count_sentences(text: str) -> int:
-    """Return how many sentences `text` has: by Punkt where it is installed, else by punctuation.
-
-    By punctuation, a sentence ends at a mark that ends no abbreviation; words after the last mark are one more.
-    """
-    if (split := punkt()) is not None:
-        return len(split(text))
-    ends = [end for end in _SENTENCE_END.finditer(text) if not _ABBREVIATION.search(text[: end.start() + 1])]
-    rest = text[ends[-1].end() :] if ends else text
-    return len(ends) + bool(re.search(r"\w", rest))
 
 
 def _compare(count: int, relation: str, threshold: float) -> bool:

@@ -11,7 +11,7 @@ from inspect_ai.log import EvalSample
 from inspect_ai.model import ChatMessage, ChatMessageSystem, ChatMessageUser, GenerateConfig, Model
 from inspect_ai.scorer import Score, value_to_float
 
-from pop_selfplay.evaluation.benchmarks.base import Item, Row, SampleScore, Setup, Value, read_items
+from pop_selfplay.evaluation.benchmarks.base import GREEDY, Decoding, Item, Row, SampleScore, Setup, Value, read_items
 from pop_selfplay.method.parsing import Parsed, Rejection
 from pop_selfplay.records import Message
 from pop_selfplay.stats.intervals import Estimate
@@ -63,12 +63,18 @@ RETRY_TEMPERATURE: Final = 0.7
 """A greedy judge would only repeat what could not be read."""
 
 
-async def ask_judge(judge: Model, messages: Sequence[Message], parse: Callable[[str], Parsed[T] | Rejection]) -> T | Rejection:
-    """Return what the judge says, or why its last answer could not be read."""
+async def ask_judge(
+    judge: Model,
+    messages: Sequence[Message],
+    parse: Callable[[str], Parsed[T] | Rejection],
+    decoding: Decoding = GREEDY,
+) -> T | Rejection:
+    """Return what the judge says, sampled as `decoding` has it, or why its last answer could not be read."""
     rejection = Rejection("not_asked")
     conversation = [_chat(message) for message in messages]
     for attempt in range(ATTEMPTS):
-        config = GenerateConfig(temperature=RETRY_TEMPERATURE if attempt else 0.0)
+        temperature = decoding.temperature or (RETRY_TEMPERATURE if attempt else 0.0)
+        config = GenerateConfig(temperature=temperature, top_p=decoding.top_p, max_tokens=decoding.max_tokens)
         parsed = parse((await judge.generate(conversation, config=config)).completion)
         if not isinstance(parsed, Rejection):
             return parsed.value

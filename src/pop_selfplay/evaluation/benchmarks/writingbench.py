@@ -2,15 +2,19 @@
 
 Rows: `index`, `domain1`, `domain2`, `query`, `checklist` (five criteria); without local data the ones that inspect_evals ships.
 Option `language`: en, zh or "" for both, told by whether the query has Chinese characters. The judge is asked what
-inspect_evals asks it.
+inspect_evals asks it, which is the published prompt, after a system message and with the sampling of the authors' evaluator
+(`evaluator/llm.py`, X-PLUG/WritingBench).
 
-Difference: inspect_evals counts a rating that cannot be read as 0. Here such an item has no score.
+Differences: the system message is in our words. inspect_evals counts a rating that cannot be read as 0, here such an item has
+no score. The answer is what follows the last `</think>`; the authors look for the first one that an empty line follows.
 """
 
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import dedent
+from typing import Final
 
 import inspect_evals.writingbench
 from inspect_ai import Task
@@ -20,13 +24,17 @@ from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import TaskState, generate
 from inspect_evals.writingbench.writingbench import create_scoring_prompt
 
-from pop_selfplay.evaluation.benchmarks.base import Row, Setup, Value, read_file
+from pop_selfplay.evaluation.benchmarks.base import Decoding, Row, Setup, Value, read_file
 from pop_selfplay.evaluation.benchmarks.parts import ask_judge, dataset, no_summary, of_own, scored
 from pop_selfplay.method.parsing import Parsed, Rejection
 from pop_selfplay.records import Message
 from pop_selfplay.tasks import together
 
 read, summary = of_own, no_summary
+
+JUDGING: Final = Decoding(temperature=1.0, top_p=0.95, max_tokens=2048)
+"""As published."""
+_SYSTEM: Final = Message(role="system", content="You judge answers to requests for texts, with the practised eye of an expert.")
 
 _RATING = re.compile(r'"score"\s*:\s*(10|[1-9])(?![\d.])')
 _CHINESE = re.compile("[\u4e00-\u9fff]")
@@ -72,9 +80,9 @@ def checklist(judge: Model) -> Scorer:
 async def _rating(judge: Model, state: TaskState, criteria: Sequence[str], number: int) -> int | Rejection:
     values = {"question": state.input_text, "answer": state.output.completion}
     values |= {f"checklist[{n}]": criterion for n, criterion in enumerate(criteria)}
-    template = create_scoring_prompt(number).replace("{{", "{").replace("}}", "}")
+    template = dedent(create_scoring_prompt(number)).strip().replace("{{", "{").replace("}}", "}")
     asked = _PLACES.sub(lambda place: values[place[1]], template)  # in one pass: braces inside an answer fill nothing
-    return await ask_judge(judge, [Message(role="user", content=asked)], _parse)
+    return await ask_judge(judge, [_SYSTEM, Message(role="user", content=asked)], _parse, JUDGING)
 
 
 def _parse(completion: str) -> Parsed[int] | Rejection:

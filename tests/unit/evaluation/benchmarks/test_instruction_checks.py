@@ -1,13 +1,10 @@
 """Each kind of instruction is followed by what follows it and by nothing else; loose scoring forgives what it says."""
 
-import sys
-from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from pop_selfplay.evaluation.benchmarks.instruction_checks import CHECKS, count_sentences, follow_all, follows, punkt, variants
+from pop_selfplay.evaluation.benchmarks.instruction_checks import CHECKS, follow_all, follows, variants
 
 CASES: list[tuple[str, dict[str, Any], str, str]] = [
     ("keywords:existence", {"keywords": ["moss", "fern"]}, "Ferns like Moss.", "Only moss."),
@@ -77,22 +74,6 @@ def test_a_language_that_nobody_can_tell_passes() -> None:
     assert follows("change_case:english_capital", "ABC 1", {}, lambda text: None)
 
 
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [
-        ("One. Two! Three?", 3),
-        ("Dr. Smith met Mr. J. Brown at 3.50 p.m. yesterday.", 1),
-        ('She said "No." Then she left', 2),
-        ("Wait... what?! Yes.", 3),
-        ("no end", 1),
-        ("Done.\n", 1),
-        ("...", 1),
-    ],
-)
-def test_sentences_end_where_no_abbreviation_does(text: str, count: int) -> None:
-    assert count_sentences(text) == count
-
-
 def test_loose_scoring_forgives_an_opening_a_closing_and_asterisks() -> None:
     strict, loose = follow_all(["startend:quotation", "punctuation:no_comma"], [{}, {}], 'Sure, here it is:\n"text"', detect)
     assert (strict, loose) == ([False, False], [True, True])
@@ -104,32 +85,3 @@ def test_an_unknown_kind_or_a_missing_argument_is_an_error() -> None:
         follows("keywords:rhyme", "x", {}, detect)
     with pytest.raises(KeyError):
         follows("keywords:existence", "x", {}, detect)
-
-
-@pytest.fixture
-def fresh_punkt() -> Iterator[None]:
-    punkt.cache_clear()
-    yield
-    punkt.cache_clear()
-
-
-@pytest.mark.usefixtures("fresh_punkt")
-def test_sentences_are_split_by_punkt_where_its_data_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    class PunktTokenizer:
-        def __init__(self, language: str) -> None:
-            assert language == "english"
-
-        def tokenize(self, text: str) -> list[str]:
-            return text.split("|")
-
-    monkeypatch.setitem(sys.modules, "nltk.tokenize.punkt", SimpleNamespace(PunktTokenizer=PunktTokenizer))
-    assert count_sentences("a|b|c") == 3
-
-
-@pytest.mark.usefixtures("fresh_punkt")
-def test_without_punkt_s_data_sentences_are_split_by_punctuation(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_data(language: str) -> None:
-        raise LookupError("Resource punkt_tab not found")
-
-    monkeypatch.setitem(sys.modules, "nltk.tokenize.punkt", SimpleNamespace(PunktTokenizer=no_data))
-    assert count_sentences("One. Two.") == 2
