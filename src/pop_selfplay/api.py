@@ -13,7 +13,7 @@ from pop_selfplay.evaluation.duel.duel import Duel, problems_of_run, read_prompt
 from pop_selfplay.evaluation.duel.play import duel_in
 from pop_selfplay.evaluation.evaluate import EVALUATION, evaluate_in
 from pop_selfplay.evaluation.specs import EvalSpec, ModelSpec, find_model, load_suite, named_model, start_of_run, with_examples
-from pop_selfplay.exports import export_run, named
+from pop_selfplay.exports import export_run
 from pop_selfplay.observer import Observer
 from pop_selfplay.report.result import refresh_page
 from pop_selfplay.results import AuditResult, DuelResult, EvalResult, RunResult
@@ -192,11 +192,14 @@ def duel(
     return duel_in(Path(out), plan, tell)
 
 
-def export(directory: str | PathLike[str], out: str | PathLike[str], format: str = "trl") -> int:
+def export(
+    directory: str | PathLike[str], out: str | PathLike[str], format: str = "trl", *, push_to_hub: str | None = None
+) -> int:
     """Write what a run made to `out` (.jsonl or .parquet) in the format of another trainer; return how many rows there are.
 
     `format` is trl or openai, which hold preference pairs, or grpo, verl or verifiers, which hold problems with their rubrics.
+    Beside it lies its dataset card; with `push_to_hub`, owner/name, both are uploaded to that dataset repository of the hub.
     Of a run that was stopped, the finished episodes are written; of a damaged journal those that can still be read. Nothing is
     written to the run directory. Raises UsageError when no episode is finished or the format is unknown.
     """
-    return export_run(Path(directory), Path(out), named(format))
+    return export_run(Path(directory), Path(out), format, push_to_hub)

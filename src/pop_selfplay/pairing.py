@@ -263,8 +263,15 @@ def pair_of(episode: Episode, domain: Domain, rules: Pairing, seed: int) -> Pref
     )
 
 
+def with_provenance(journal: Journal, pair: PreferencePair) -> PreferencePair:
+    """Return `pair` with what its document says of its licence and where it comes from."""
+    document = journal.document(pair.round, pair.document_id)
+    said = {"license": document.license, "url": document.url, "source": document.origin}
+    return pair.model_copy(update=said) if any(said.values()) else pair
+
+
 def pairs_of(journal: Journal, domain: Domain, config: RunConfig, rounds: int) -> Iterator[PreferencePair]:
     """Yield the preference pairs of all finished episodes of rounds 1 to `rounds`: the solver's, then the proposer's."""
     solver = paired(journal, rounds, domain, config.pairing, config.seed)
     proposer = paired_problems(journal, range(1, rounds + 1), domain, config.synthesis, config.pairing, config.seed)
-    yield from (made for _, made in chain(solver, proposer) if isinstance(made, PreferencePair))
+    yield from (with_provenance(journal, made) for _, made in chain(solver, proposer) if isinstance(made, PreferencePair))

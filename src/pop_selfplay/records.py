@@ -82,12 +82,18 @@ class Completion:
 
 
 class Document(Record):
-    """One raw text. `id` is stable across runs; `title` may be empty; `source` says where it was read."""
+    """One raw text. `id` is stable across runs; `title` may be empty; `source` says where it was read.
+
+    `license`, `url` and `origin` are what its row in the corpus has as `license`, `url` and `source`, "" where it has none.
+    """
 
     id: str
     text: str
     title: str = ""
     source: str = ""
+    license: str = ""
+    url: str = ""
+    origin: str = ""
 
 
 class Shard(NamedTuple):
@@ -217,6 +223,9 @@ class PreferencePair(Record):
     problem_id: str
     round: int
     role: Literal["solver", "proposer"] = Field("solver", description="whose completions these are")
+    license: str = Field("", description="licence of its document, as its row in the corpus says")
+    url: str = Field("", description="where its document comes from")
+    source: str = Field("", description="what its document was taken from, as its row says")
 
 
 class Step(Protocol):

@@ -142,7 +142,8 @@ def test_pairs_are_made_looked_at_and_exported(core: Installed, run: Path) -> No
     assert "pairs in" in core.pop("pairs", "run")
     assert json.loads(core.pop("status", "run", "--json"))["rounds"]
     for format_, name in (("trl", "a.parquet"), ("openai", "b.jsonl"), ("grpo", "c.parquet"), ("verl", "d.jsonl")):
-        assert re.match(r"[1-9]\d* rows in", core.pop("export", "run", "--format", format_, "--out", name)), format_
+        said = core.pop("export", "run", "--format", format_, "--out", name)
+        assert re.match(r"[1-9]\d* rows in \S+, its dataset card in \w\.card\.md", said), format_
     assert "bias" in core.pop("audit", "run", "--no-play")
     assert (run / "audit.json").is_file()
 

@@ -187,11 +187,18 @@ def export(
     directory: Directory,
     out: Annotated[Path, typer.Option("--out", help="the file to write: .jsonl or .parquet")],
     format_: Annotated[str, typer.Option("--format", help="trl, grpo, verl, verifiers or openai")] = "trl",
+    push_to_hub: Annotated[
+        str | None, typer.Option("--push-to-hub", help="also upload it to this dataset repository", metavar="OWNER/NAME")
+    ] = None,
 ) -> None:
     """Write the preference pairs of a run, or its problems and rubrics, for another trainer."""
     from pop_selfplay.api import export as export_run
+    from pop_selfplay.exports import card_path
 
-    typer.echo(f"{export_run(directory, writable(out), format_):,} rows in {out}")
+    rows = export_run(directory, writable(out), format_, push_to_hub=push_to_hub)
+    typer.echo(f"{rows:,} rows in {out}, its dataset card in {card_path(out)}")
+    if push_to_hub is not None:
+        typer.echo(f"uploaded to {push_to_hub}")
 
 
 class Described(enum.StrEnum):

@@ -12,7 +12,7 @@ from typing import Any, Final
 from pop_selfplay.config import FilesCorpus
 from pop_selfplay.corpus.discovery import find_files
 from pop_selfplay.corpus.file_kinds import UNREADABLE, File
-from pop_selfplay.corpus.rows import BadRow, Entry, Reason, Skipped, json_rows, to_entry
+from pop_selfplay.corpus.rows import PROVENANCE, BadRow, Entry, Reason, Skipped, json_rows, to_entry
 
 _ROWS_AT_ONCE: Final = 1024
 _MAGIC: Final = {
@@ -94,7 +94,7 @@ def _read_parquet(file: File, config: FilesCorpus) -> Iterator[Entry]:
     import pyarrow
     import pyarrow.parquet
 
-    wanted = {config.text_field, config.title_field, config.id_field}
+    wanted = {config.text_field, config.title_field, config.id_field, *PROVENANCE}
     number = 0
     try:
         with file.open() as stream, pyarrow.parquet.ParquetFile(stream) as table:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pop_selfplay.config import HuggingFaceCorpus
-from pop_selfplay.corpus.rows import Entry, to_entry
+from pop_selfplay.corpus.rows import PROVENANCE, Entry, to_entry
 from pop_selfplay.errors import CorpusError, MissingExtra
 from pop_selfplay.extras import need
 
@@ -86,6 +86,6 @@ def _columns(dataset: Any, config: HuggingFaceCorpus) -> Iterable[Mapping[str, o
                 f"dataset {config.path!r} has no column {missing[0]!r}; its columns are {sorted(known)}: "
                 "correct corpus.text_field, title_field or id_field"
             )
-        dataset = dataset.select_columns(list(dict.fromkeys(wanted)))
+        dataset = dataset.select_columns(list(dict.fromkeys([*wanted, *(field for field in PROVENANCE if field in known)])))
     rows: Iterable[Mapping[str, object]] = dataset
     return rows

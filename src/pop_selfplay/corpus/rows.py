@@ -79,6 +79,10 @@ Reason = Literal[
 
 
 _SHOWN: Final = 20  # fields of a row
+PROVENANCE: Final = ("license", "url", "source")
+"""Fields of a row that say where its text comes from, and are kept wherever it goes."""
+_LONGEST: Final = 2000
+"""Characters of one of them; what is longer is no name and no address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,23 @@ def to_entry(
         row_id = str(given)
     title = row.get(config.title_field) if config.title_field is not None else None
     title_text = "" if title is None else valid_unicode(str(title))
-    return Document(id=printable(row_id), text=valid_unicode(text), title=title_text, source=printable(source))
+    license_, url, origin = (_said(row, field, config) for field in PROVENANCE)
+    return Document(
+        id=printable(row_id),
+        text=valid_unicode(text),
+        title=title_text,
+        source=printable(source),
+        license=license_,
+        url=url,
+        origin=origin,
+    )
+
+
+def _said(row: Mapping[str, object], field: str, config: FilesCorpus | HuggingFaceCorpus) -> str:
+    """Return what a row says in a field of its provenance, "" where that is no text or a field of another use."""
+    value = row.get(field)
+    used = field in (config.text_field, config.title_field)
+    return valid_unicode(value) if isinstance(value, str) and not used and len(value) <= _LONGEST else ""
 
 
 def printable(name: str) -> str:

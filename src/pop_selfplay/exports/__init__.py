@@ -1,13 +1,17 @@
-"""What a run made, in the formats that others train on: written here, each format in `formats.py`."""
+"""What a run made, in the formats that others train on: written here, each format in `formats.py`, its card in `card.py`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pop_selfplay.errors import UsageError
-from pop_selfplay.exports.formats import FORMATS, ExportedProblem, PairFormat, ProblemFormat
+from pop_selfplay.exports.card import Counted, Made, push, render
+from pop_selfplay.exports.formats import FORMATS, ExportedProblem, PairFormat, ProblemFormat, provenance
+from pop_selfplay.extras import need
 from pop_selfplay.journal import RunDirectory
+from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.journal.pairs import read_pairs, write_rows
 from pop_selfplay.pairing import paired, pairs_of
+from pop_selfplay.records import PreferencePair
 from pop_selfplay.rewards.scoring import sound
 from pop_selfplay.runs.session import Session, read_session
 
@@ -19,35 +23,66 @@ def named(name: str) -> PairFormat | ProblemFormat:
     return FORMATS[name]
 
 
-def export_run(directory: Path, out: Path, format_: PairFormat | ProblemFormat) -> int:
-    """Write the run in `directory` to `out` (.jsonl or .parquet) and return how many rows there were.
+def export_run(directory: Path, out: Path, name: str, push_to_hub: str | None = None) -> int:
+    """Write the run in `directory` to `out` (.jsonl or .parquet) in the format `name`; return how many rows there were.
 
     Pairs come from pairs.parquet, or else, as in a run that was stopped, from the episodes that are finished; problems always
-    from those. The folder of `out` is made where it is missing. Raises UsageError when no episode is finished, the file has a
-    suffix that the format does not know, or its folder cannot be made.
+    from those. The folder of `out` is made where it is missing, and the dataset card is written beside it (`card_path`). With
+    `push_to_hub`, owner/name, both are uploaded. Raises UsageError when no episode is finished, the file has a suffix that the
+    format does not know, its folder cannot be made or the hub refuses.
     """
+    format_ = named(name)
     if out.suffix.lower() not in format_.suffixes:
         raise UsageError(f"{out.name!r} has the wrong suffix for this format: use one of {', '.join(format_.suffixes)}")
-    pairs = RunDirectory.open(directory).pairs_path
+    if push_to_hub is not None:
+        need("hub", "--push-to-hub")
+    run = RunDirectory.open(directory)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot make the folder {out.parent} ({error.strerror}): name another one") from error
-    if isinstance(format_, PairFormat) and pairs.is_file():  # not a look at the journal, which may be damaged
-        return write_rows(map(format_.row, read_pairs(pairs)), out, format_.schema)
+    counted = Counted()
+    if isinstance(format_, PairFormat) and run.pairs_path.is_file():  # not a look at the journal, which may be damaged
+        write_rows(_pair_rows(read_pairs(run.pairs_path), format_, counted), out, format_.schema)
+        name_of_run = directory.resolve().name
+    else:
+        name_of_run = read_session(directory, lambda session: _write(session, out, format_, counted))
+    card = render(Made(name_of_run, run.config, name), counted, out.name)
+    write_atomically(card_path(out), card)
+    if push_to_hub is not None:
+        push(out, card, push_to_hub)
+    return counted.rows
 
-    def write(session: Session) -> int:
-        if not session.journal.tally.episodes:
-            raise UsageError(f"{directory} has no finished episode yet: continue with `pop run {directory}`")
-        if isinstance(format_, PairFormat):
-            return write_rows(
-                map(format_.row, pairs_of(session.journal, session.domain, session.config, session.config.rounds)),
-                out,
-                format_.schema,
-            )
-        return write_rows(map(format_.row, _problems(session)), out, format_.schema)
 
-    return read_session(directory, write)
+def card_path(out: Path) -> Path:
+    """Return where the card of the export `out` lies: pairs.parquet has pairs.card.md; on the hub it is README.md."""
+    return out.with_suffix(".card.md")
+
+
+def _write(session: Session, out: Path, format_: PairFormat | ProblemFormat, counted: Counted) -> str:
+    """Write what the journal holds, and return the name of the run."""
+    path = session.directory.path
+    if not session.journal.tally.episodes:
+        raise UsageError(f"{path} has no finished episode yet: continue with `pop run {path}`")
+    if isinstance(format_, PairFormat):
+        pairs = pairs_of(session.journal, session.domain, session.config, session.config.rounds)
+        write_rows(_pair_rows(pairs, format_, counted), out, format_.schema)
+    else:
+        write_rows(_problem_rows(session, format_, counted), out, format_.schema)
+    return path.resolve().name
+
+
+def _pair_rows(pairs: Iterable[PreferencePair], format_: PairFormat, counted: Counted) -> Iterator[dict[str, object]]:
+    for pair in pairs:
+        said = {"license": pair.license, "url": pair.url, "source": pair.source}
+        counted.note(pair.document_id, said, (pair.chosen_score, pair.rejected_score))
+        yield format_.row(pair)
+
+
+def _problem_rows(session: Session, format_: ProblemFormat, counted: Counted) -> Iterator[dict[str, object]]:
+    for asked in _problems(session):
+        counted.note(asked.problem.document_id, provenance(asked))
+        yield format_.row(asked)
 
 
 def _problems(session: Session) -> Iterator[ExportedProblem]:
@@ -57,4 +92,6 @@ def _problems(session: Session) -> Iterator[ExportedProblem]:
     for place, found in enumerate(sound(made)):
         problem, rubric = found.graded
         prompt = session.domain.render("solve", problem=problem.text)
-        yield ExportedProblem(place, problem, rubric, prompt, session.domain.name, found.episode.round)
+        document = session.journal.document(found.episode.round, problem.document_id)
+        said = (document.license, document.url, document.origin)
+        yield ExportedProblem(place, problem, rubric, prompt, session.domain.name, found.episode.round, *said)

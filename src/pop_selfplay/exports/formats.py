@@ -25,7 +25,10 @@ JSON_LINES: Final = (".jsonl",)
 
 
 class ExportedProblem(NamedTuple):
-    """A problem with its rubric (None where answers are verified) and the conversation that asks it, the `place`-th of all."""
+    """A problem with its rubric (None where answers are verified) and the conversation that asks it, the `place`-th of all.
+
+    `license`, `url` and `source` are what its document says of where it comes from.
+    """
 
     place: int
     problem: Problem
@@ -33,6 +36,9 @@ class ExportedProblem(NamedTuple):
     prompt: tuple[Message, ...]
     domain: str
     round: int
+    license: str = ""
+    url: str = ""
+    source: str = ""
 
 
 class PairFormat(NamedTuple):
@@ -70,6 +76,11 @@ def rubric_json(rubric: Rubric | None) -> str:
     return "" if rubric is None else json.dumps(plain_rubric(rubric), ensure_ascii=False)
 
 
+def provenance(asked: ExportedProblem) -> dict[str, str]:
+    """Return what its document says of where it comes from."""
+    return {"license": storable(asked.license), "url": storable(asked.url), "source": storable(asked.source)}
+
+
 OPENAI: Final = pa.schema([("input", pa.null()), ("preferred_output", MESSAGES), ("non_preferred_output", MESSAGES)])
 
 
@@ -95,6 +106,9 @@ GRPO: Final = pa.schema(
         ("document_id", pa.string()),
         ("domain", pa.string()),
         ("round", pa.int64()),
+        ("license", pa.string()),
+        ("url", pa.string()),
+        ("source", pa.string()),
     ]
 )
 
@@ -110,10 +124,11 @@ def grpo_row(asked: ExportedProblem) -> dict[str, object]:
         "document_id": storable(asked.problem.document_id),
         "domain": storable(asked.domain),
         "round": asked.round,
+        **provenance(asked),
     }
 
 
-_EXTRA: Final = ("problem_id", "problem", "reference_answer")
+_EXTRA: Final = ("problem_id", "problem", "reference_answer", "license", "url", "source")
 VERL: Final = pa.schema(
     [
         ("data_source", pa.string()),
@@ -145,6 +160,7 @@ def verl_row(asked: ExportedProblem) -> dict[str, object]:
             "problem_id": storable(asked.problem.id),
             "problem": storable(asked.problem.text),
             "reference_answer": storable(asked.problem.reference_answer),
+            **provenance(asked),
         },
     }
 
@@ -155,11 +171,12 @@ VERIFIERS: Final = pa.schema(
 
 
 def verifiers_row(asked: ExportedProblem) -> dict[str, object]:
-    """Return one row. `info` holds problem_id, problem and rubric, the columns that the reward looks for."""
+    """Return one row. `info` holds problem_id, problem and rubric, which the reward looks for, and the provenance."""
     info = {
         "problem_id": storable(asked.problem.id),
         "problem": storable(asked.problem.text),
         "rubric": None if asked.rubric is None else plain_rubric(asked.rubric),
+        **provenance(asked),
     }
     return {
         "prompt": plain(asked.prompt),

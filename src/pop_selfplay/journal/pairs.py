@@ -41,6 +41,9 @@ SCHEMA: Final = pa.schema(
         ("problem_id", pa.string()),
         ("round", pa.int64()),
         ("role", pa.string()),
+        ("license", pa.string()),
+        ("url", pa.string()),
+        ("source", pa.string()),
     ]
 )
 

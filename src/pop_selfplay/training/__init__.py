@@ -22,6 +22,7 @@ them is kept instead of the last.
 """
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
@@ -64,12 +65,17 @@ class Trainer(Protocol):
 
 
 class Origin(NamedTuple):
-    """The run that a training belongs to: its domain, its corpus in words, its id and the round."""
+    """The run that a training belongs to: its domain, its corpus in words, its id and the round.
+
+    `dataset` is the corpus's name on the hub, "" where it is not from there; `licences` counts those that documents name.
+    """
 
     domain: str
     corpus: str
     run: str
     round: int
+    dataset: str = ""
+    licences: str = ""
 
 
 class TrainerOnPairs(ABC):
@@ -144,8 +150,14 @@ def pairs_of_round(session: Session, round_: int) -> list[PreferencePair]:
 def origin_of(session: Session, round_: int) -> Origin:
     """Return what a model trained in `round_` of this run comes from. No path of this machine is in it."""
     corpus = session.config.corpus
-    name = corpus.path if isinstance(corpus, HuggingFaceCorpus) else corpus.type
-    return Origin(session.domain.name, name, session.journal.run_id, round_)
+    dataset = corpus.path if isinstance(corpus, HuggingFaceCorpus) and not Path(corpus.path).exists() else ""
+    licences = Counter(document.license or "not said" for document in session.journal.documents(round_))
+    said = ", ".join(f"{name} ({count:,})" for name, count in licences.most_common(_LICENCES))
+    return Origin(session.domain.name, dataset or corpus.type, session.journal.run_id, round_, dataset, said)
+
+
+_LICENCES: Final = 10
+"""Most licences that a model card names."""
 
 
 def train_again(

@@ -61,6 +61,7 @@ def render_card(facts: Facts, licence: Mapping[str, str]) -> str:
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
         **({"base_model": facts.start} if on_hub else {}),
+        **({"datasets": [facts.origin.dataset]} if facts.origin and facts.origin.dataset else {}),
         "tags": ["pop-selfplay", facts.method.lower()],
     }
     name = facts.start if on_hub else Path(facts.start).name
@@ -100,7 +101,14 @@ def _licence_text(licence: Mapping[str, str]) -> str:
 def _origin(origin: Origin | None) -> dict[str, object]:
     if origin is None:
         return {}
-    return {"domain": origin.domain, "corpus": origin.corpus, "run": origin.run, "round": origin.round}
+    return {
+        "domain": origin.domain,
+        "corpus": origin.corpus,
+        "licences of the documents": origin.licences or "not said",
+        "run": origin.run,
+        "round": origin.round,
+        "pairs": "`pop export`, with a card of their own",
+    }
 
 
 def _table(title: str, rows: Mapping[str, Any]) -> str:

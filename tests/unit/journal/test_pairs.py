@@ -72,6 +72,7 @@ def test_columns_are_the_fields_of_a_pair_in_their_order(tmp_path: Path) -> None
     columns = [
         *("prompt", "chosen", "rejected", "chosen_score", "rejected_score"),
         *("reference_answer", "document_id", "problem_id", "round", "role"),
+        *("license", "url", "source"),
     ]
     write_pairs([], tmp_path / "pairs.parquet")
     write_pairs([make_pair()], tmp_path / "pairs.jsonl")

@@ -43,21 +43,18 @@ class Loaded(NamedTuple):
 
 
 def load(config: LocalModel) -> Loaded:
-    """Load what `config` names, ready for inference: whole weights, or a LoRA adapter with those it was trained on.
-
-    Raises ModelRefused with the reason when that cannot be done.
-    """
+    """Load whole weights, or a LoRA adapter with those it was trained on. Raises ModelRefused where that cannot be done."""
     device = _device(config.device)
     path = expanded(config.path)
     if config.path.startswith(_LOCAL_PATH) and not Path(path).is_dir():
         raise ModelRefused(f"model.path {config.path!r} is not a directory: check the path")
     adapter = find_adapter(path)
-    weights = adapter.base if adapter else path
+    weights, tokens = (adapter.base, adapter.tokenizer) if adapter else (path, path)
     if adapter:
         need("train", f"the LoRA adapter {path}")
     try:
         with _without_progress_bars():
-            tokenizer = AutoTokenizer.from_pretrained(adapter.tokenizer if adapter else path, revision=config.revision)
+            tokenizer = AutoTokenizer.from_pretrained(tokens, revision=config.revision)
             model = AutoModelForCausalLM.from_pretrained(weights, revision=config.revision, dtype=_dtype(config, device))
             if adapter:
                 model.load_adapter(adapter.path)
