@@ -37,8 +37,7 @@ from typing import Any, Final
 import pop_selfplay as pop
 from pop_selfplay.journal.notes import EXAM
 from pop_selfplay.method.parsing import Rejection, parse_answer
-from pop_selfplay.models.simulated.prose import prose
-from pop_selfplay.models.simulated.quality import quality
+from pop_selfplay.models.simulated.prose import prose, quality
 from pop_selfplay.pairing import pairs_of
 from pop_selfplay.pocket.quickstart import PLANTS, quickstart_config
 from pop_selfplay.pocket.world import ATTRIBUTES, World, asked, grade

@@ -16,7 +16,7 @@ from pop_selfplay.config import RunConfig, dump_config, parse_config
 from pop_selfplay.errors import DomainError
 from pop_selfplay.journal.pairs import read_pairs
 from pop_selfplay.method.parsing import Parsed, parse_answer
-from pop_selfplay.models.simulated.quality import quality
+from pop_selfplay.models.simulated.prose import quality
 from pop_selfplay.records import PreferencePair
 from tests.integration.runs import simulated_config, write_texts
 

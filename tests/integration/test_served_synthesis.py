@@ -11,7 +11,7 @@ import pop_selfplay as pop
 from pop_selfplay.config import RunConfig, SimulatedModel, parse_config
 from pop_selfplay.journal.pairs import read_pairs
 from pop_selfplay.models.simulated import SimulatedChatModel
-from pop_selfplay.models.simulated.quality import quality
+from pop_selfplay.models.simulated.prose import quality
 from pop_selfplay.models.simulated.server import serving, simulated_app
 from pop_selfplay.models.simulated.timed import TimedChatModel
 from pop_selfplay.models.simulated.timing import Machine

@@ -22,7 +22,7 @@ from pop_selfplay.journal.pairs import read_pairs
 from pop_selfplay.judging import MODES, Judge, PromptFile, ScoringMode, register, rubric_json
 from pop_selfplay.method.parsing import Marks, Parsed, Rejection, parse_marks
 from pop_selfplay.models.simulated import SimulatedChatModel
-from pop_selfplay.models.simulated.quality import quality
+from pop_selfplay.models.simulated.prose import quality
 from pop_selfplay.models.simulated.server import serving, simulated_app
 from pop_selfplay.records import Candidate, Completion, Document, Evaluation, Failure, Problem, Role, Rubric
 from pop_selfplay.stages.calls import Cast

@@ -27,12 +27,12 @@ ROOMS = {
     "training": ("train", "local", "hub"),
     "models.local": ("local",),
     "corpus.hugging_face": ("hub",),
-    "exports.card": ("hub",),
+    "exports": ("hub",),
     "evaluation.inspect_adapter": ("eval",),
     "evaluation.benchmarks": ("eval",),
 }
 """Room → the extras whose modules may be imported there. Everywhere else only the core's may."""
-IN_FUNCTIONS = {"corpus.hugging_face", "exports.card"}
+IN_FUNCTIONS = {"corpus.hugging_face", "exports"}
 """Rooms that import what an extra brings only when they need it."""
 CORE_CONFIG: dict[str, Any] = {
     "domain": "health_care",
@@ -83,9 +83,7 @@ def test_every_import_is_declared_and_only_the_rooms_of_an_extra_import_what_it_
 
 def test_every_core_module_can_be_imported_where_no_extra_is_installed() -> None:
     core = [
-        name
-        for name in modules()
-        if not name.removeprefix(f"{PACKAGE}.").startswith((*ROOMS.keys() - {"exports.card"}, "__main__"))
+        name for name in modules() if not name.removeprefix(f"{PACKAGE}.").startswith((*ROOMS.keys() - {"exports"}, "__main__"))
     ]
     core += [f"{PACKAGE}.training", f"{PACKAGE}.training.distributed", f"{PACKAGE}.evaluation.benchmarks"]
     kept_out = sorted({name for names in EXTRAS.values() for name in names})

@@ -1,10 +1,12 @@
 """What a run made, in the formats that others train on: written here, each format in `formats.py`, its card in `card.py`."""
 
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, Protocol
 
 from pop_selfplay.errors import UsageError
-from pop_selfplay.exports.card import Counted, Made, push, render
+from pop_selfplay.exports.card import Counted, render
 from pop_selfplay.exports.formats import FORMATS, ExportedProblem, PairFormat, ProblemFormat, provenance
 from pop_selfplay.extras import need
 from pop_selfplay.journal import RunDirectory
@@ -28,8 +30,8 @@ def export_run(directory: Path, out: Path, name: str, push_to_hub: str | None = 
 
     Pairs come from pairs.parquet, or else, as in a run that was stopped, from the episodes that are finished; problems always
     from those. The folder of `out` is made where it is missing, and the dataset card is written beside it (`card_path`). With
-    `push_to_hub`, owner/name, both are uploaded. Raises UsageError when no episode is finished, the file has a suffix that the
-    format does not know, its folder cannot be made or the hub refuses.
+    `push_to_hub`, owner/name, both are uploaded. Raises UsageError for no finished episode, a suffix that the format does not
+    know, a folder that cannot be made, and a hub that refuses.
     """
     format_ = named(name)
     if out.suffix.lower() not in format_.suffixes:
@@ -47,7 +49,7 @@ def export_run(directory: Path, out: Path, name: str, push_to_hub: str | None = 
         name_of_run = directory.resolve().name
     else:
         name_of_run = read_session(directory, lambda session: _write(session, out, format_, counted))
-    card = render(Made(name_of_run, run.config, name), counted, out.name)
+    card = render(name_of_run, run.config, name, counted, out.name)
     write_atomically(card_path(out), card)
     if push_to_hub is not None:
         push(out, card, push_to_hub)
@@ -60,7 +62,6 @@ def card_path(out: Path) -> Path:
 
 
 def _write(session: Session, out: Path, format_: PairFormat | ProblemFormat, counted: Counted) -> str:
-    """Write what the journal holds, and return the name of the run."""
     path = session.directory.path
     if not session.journal.tally.episodes:
         raise UsageError(f"{path} has no finished episode yet: continue with `pop run {path}`")
@@ -95,3 +96,35 @@ def _problems(session: Session) -> Iterator[ExportedProblem]:
         document = session.journal.document(found.episode.round, problem.document_id)
         said = (document.license, document.url, document.origin)
         yield ExportedProblem(place, problem, rubric, prompt, session.domain.name, found.episode.round, *said)
+
+
+class DatasetHub(Protocol):
+    """The part of `huggingface_hub.HfApi` that is used."""
+
+    def create_repo(self, repo_id: str, *, repo_type: str, private: bool, exist_ok: bool) -> Any:
+        """Make a repository, or take the one that is there as it is."""
+
+    def upload_folder(self, *, repo_id: str, repo_type: str, folder_path: Path, commit_message: str) -> Any:
+        """Upload every file of a folder as one commit."""
+
+
+def push(out: Path, card: str, repository: str, hub: DatasetHub | None = None) -> None:
+    """Upload `out` with its card, as one commit, to the dataset `repository` (owner/name), private when it is new.
+
+    `hub` stands in for the real one in tests. Raises MissingExtra, and UsageError when the hub cannot be reached or refuses.
+    """
+    need("hub", "--push-to-hub")
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    hub = hub or HfApi()
+    with tempfile.TemporaryDirectory(prefix="pop-upload-", dir=out.parent) as folder:
+        (Path(folder) / out.name).hardlink_to(out)
+        (Path(folder) / "README.md").write_text(card, encoding="utf-8")
+        try:
+            hub.create_repo(repository, repo_type="dataset", private=True, exist_ok=True)
+            said = f"{out.name}, made with pop"
+            hub.upload_folder(repo_id=repository, repo_type="dataset", folder_path=Path(folder), commit_message=said)
+        except (OSError, HfHubHTTPError, HFValidationError) as error:
+            do = "check the name, `hf auth login` and the network, then run the same command again"
+            raise UsageError(f"{out} is written, but could not be uploaded to {repository}: {error}; {do}") from error

@@ -1,4 +1,4 @@
-"""The dataset card of an export, in the form that the Hugging Face hub reads, and its upload there.
+"""The dataset card of an export, in the form that the Hugging Face hub reads.
 
 It counts while rows are written: documents, their licences and where they come from, scores. Whatever a document says of
 itself is data: it is put on one line and cannot end a table cell. A new fact is a field of `Counted` and a line in `render`.
@@ -7,32 +7,22 @@ itself is data: it is put on one line and cannot end a table cell. A new fact is
 import datetime
 import importlib.metadata
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import yaml
 
 from pop_selfplay.config import HuggingFaceCorpus, RunConfig
-from pop_selfplay.errors import UsageError
-from pop_selfplay.extras import DISTRIBUTION, need
+from pop_selfplay.extras import DISTRIBUTION
 from pop_selfplay.records import Role
 
 _SPDX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,40}")
 _SHOWN: Final = 20
 _SIZES: Final = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-
-
-class Made(NamedTuple):
-    """What an export comes from: the run's id, its config and the format's name."""
-
-    run: str
-    config: RunConfig
-    format: str
 
 
 @dataclass
@@ -63,9 +53,8 @@ def _host(url: str) -> str:
         return ""
 
 
-def render(made: Made, counted: Counted, file: str) -> str:
-    """Return the card of an export to `file` as Markdown with the front matter that the hub reads."""
-    config = made.config
+def render(run: str, config: RunConfig, format: str, counted: Counted, file: str) -> str:
+    """Return the card of an export of `run` to `file` as Markdown with the front matter that the hub reads."""
     domain = Path(config.domain).name
     corpus = config.corpus.path if isinstance(config.corpus, HuggingFaceCorpus) else f"{config.corpus.type}, not published here"
     front = {
@@ -73,21 +62,22 @@ def render(made: Made, counted: Counted, file: str) -> str:
         "pretty_name": f"{domain} by rubric-based self-play",
         "size_categories": [next((name for most, name in _SIZES if counted.rows < most), "n>1M")],
         "task_categories": ["text-generation"],
-        "tags": ["pop-selfplay", "synthetic", made.format],
+        "tags": ["pop-selfplay", "synthetic", format],
         "configs": [{"config_name": "default", "data_files": file}],
     }
     facts = {
-        "rows": f"{counted.rows:,} ({made.format})",
+        "rows": f"{counted.rows:,} ({format})",
         "documents": f"{len(counted.documents):,}, from {corpus}",
         "domain": domain,
         "models": ", ".join(sorted({_model_name(config.player(role)) for role in Role})),
         "scoring": f"{config.synthesis.scoring}, {config.synthesis.candidates} candidates",
-        "run": made.run,
+        "run": run,
         "made": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, with pop-selfplay {importlib.metadata.version(DISTRIBUTION)}",
     }
     if counted.rows and counted.chosen != counted.rejected:
         means = (total / counted.rows for total in (counted.chosen, counted.rejected))
         facts["mean score of chosen and rejected"] = ", ".join(f"{mean:.3f}" for mean in means)
+    kind = "parquet" if file.endswith(".parquet") else "json"
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
         f"# {_cell(str(front['pretty_name']))}",
@@ -95,7 +85,7 @@ def render(made: Made, counted: Counted, file: str) -> str:
         _table("Facts", facts.items()),
         _table("Licences of the documents", _most(counted.licences)),
         _table("Sources of the documents", _most(counted.sources)),
-        f"## Use\n\n```python\nimport datasets\n\nrows = datasets.load_dataset({_kind(file)!r}, data_files={file!r})\n```",
+        f"## Use\n\n```python\nimport datasets\n\nrows = datasets.load_dataset({kind!r}, data_files={file!r})\n```",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -108,8 +98,6 @@ _ABOUT: Final = (
 
 def _most(counts: Counter[str]) -> Iterator[tuple[str, str]]:
     yield from ((name, f"{count:,}") for name, count in counts.most_common(_SHOWN))
-    if len(counts) > _SHOWN:
-        yield f"{len(counts) - _SHOWN:,} more", f"{sum(counts.values()) - sum(n for _, n in counts.most_common(_SHOWN)):,}"
 
 
 def _licence(licences: Counter[str]) -> dict[str, str]:
@@ -128,10 +116,6 @@ def _model_name(model: Any) -> str:
     return Path(name).name if name.startswith((".", "/", "~")) else name
 
 
-def _kind(file: str) -> str:
-    return "parquet" if file.endswith(".parquet") else "json"
-
-
 def _table(title: str, rows: Iterable[tuple[str, str]]) -> str:
     lines = [f"| {_cell(name)} | {_cell(value)} |" for name, value in rows]
     return "\n".join([f"## {title}", "", "| | |", "| --- | --- |", *lines])
@@ -143,39 +127,3 @@ def _cell(text: str) -> str:
     for character, written in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("[", "\\["), ("`", "\\`")):
         plain = plain.replace(character, written)
     return plain
-
-
-class DatasetHub(Protocol):
-    """The part of `huggingface_hub.HfApi` that is used."""
-
-    def create_repo(self, repo_id: str, *, repo_type: str, private: bool, exist_ok: bool) -> Any:
-        """Make a repository, or take the one that is there as it is."""
-
-    def upload_folder(self, *, repo_id: str, repo_type: str, folder_path: Path, commit_message: str) -> Any:
-        """Upload every file of a folder as one commit."""
-
-
-def push(out: Path, card: str, repository: str, hub: DatasetHub | None = None) -> None:
-    """Upload the export `out` with its card, as one commit, to the dataset `repository` (owner/name), private when it is new.
-
-    `hub` stands in for the real one in tests. Raises MissingExtra without huggingface_hub, UsageError when the hub cannot be
-    reached or refuses: the files are there, and the same command tries again.
-    """
-    need("hub", "--push-to-hub")
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    hub = hub or HfApi()
-    with tempfile.TemporaryDirectory(prefix="pop-upload-", dir=out.parent) as folder:
-        (Path(folder) / out.name).hardlink_to(out)
-        (Path(folder) / "README.md").write_text(card, encoding="utf-8")
-        try:
-            hub.create_repo(repository, repo_type="dataset", private=True, exist_ok=True)
-            hub.upload_folder(
-                repo_id=repository, repo_type="dataset", folder_path=Path(folder), commit_message=f"{out.name}, made with pop"
-            )
-        except (OSError, HfHubHTTPError, HFValidationError) as error:
-            raise UsageError(
-                f"{out} and its card are written, but could not be uploaded to {repository}: {error}; check the name, "
-                "`hf auth login` and the network, then run the same command again"
-            ) from error

@@ -12,7 +12,8 @@ from tests.integration.runs import simulated_config
 
 import pop_selfplay as pop
 from pop_selfplay.errors import UsageError
-from pop_selfplay.exports.card import Counted, Made, push, render
+from pop_selfplay.exports import push
+from pop_selfplay.exports.card import Counted, render
 from pop_selfplay.journal.pairs import read_pairs
 
 WORDS = "river stone house tree water light cold warm".split()
@@ -86,8 +87,7 @@ def counted(licences: dict[str, int]) -> Counted:
 def test_a_licence_is_claimed_only_where_every_document_has_it(
     licences: dict[str, int], said: dict[str, str], tmp_path: Path
 ) -> None:
-    made = Made("run", simulated_config(tmp_path), "trl")
-    front = front_of(render(made, counted(licences), "a.parquet"))
+    front = front_of(render("run", simulated_config(tmp_path), "trl", counted(licences), "a.parquet"))
     assert {key: value for key, value in front.items() if key.startswith("license")} == said
 
 

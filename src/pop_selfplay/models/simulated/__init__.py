@@ -2,7 +2,7 @@
 
 | file | what |
 | --- | --- |
-| quality.py | the hidden quality of an answer, and every verdict that follows from it: the truth to measure against |
+| prose.py | pseudo-prose; how good an answer truly is, from which every verdict follows |
 | drafts.py | what each role means to write; the judge that is asked for the probabilities of its ratings |
 | timing.py | when a server that batches continuously would be done |
 | timed.py | a model that takes this long, and the statistics of its work |

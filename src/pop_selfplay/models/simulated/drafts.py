@@ -1,6 +1,6 @@
 """What each simulated role means to write. A new role, or a new way to judge, gets a function here and a line in `draft_for`.
 
-What the judge is asked for follows from the tags that the prompt names; its verdicts follow from quality.py.
+What the judge is asked for follows from the tags that the prompt names; its verdicts follow from prose.py.
 """
 
 import json
@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pop_selfplay.models.base import ChatRequest, Token
-from pop_selfplay.models.simulated.prose import WORDS, Lengths, length, prose
-from pop_selfplay.models.simulated.quality import first_is_better, marks, rating, rating_odds
+from pop_selfplay.models.simulated.prose import WORDS, Lengths, first_is_better, length, marks, prose, rating, rating_odds
 from pop_selfplay.records import Message, Role
 
 _TAGGED_ANSWER: Final = re.compile(r"<(answer|candidate_answer)>(.*?)</\1>", re.DOTALL)

@@ -9,8 +9,7 @@ from tests.unit.models.makers import make_request
 from pop_selfplay.config import SimulatedModel
 from pop_selfplay.method.parsing import Marks, Parsed, parse_better, parse_marks
 from pop_selfplay.models.simulated import SimulatedChatModel
-from pop_selfplay.models.simulated.prose import LENGTHS, length, prose
-from pop_selfplay.models.simulated.quality import quality, rating
+from pop_selfplay.models.simulated.prose import LENGTHS, length, prose, quality, rating
 from pop_selfplay.records import Role
 
 ANSWERS = [f"Answer number {number}." for number in range(200)]
