@@ -26,13 +26,13 @@ MODULE_OF = {"pyyaml": "yaml", "pop-selfplay": "", "pydantic-core": "pydantic_co
 ROOMS = {
     "training": ("train", "local", "hub"),
     "models.local": ("local",),
-    "corpus.hugging_face": ("hub",),
+    "corpus.reader": ("hub",),
     "exports": ("hub",),
     "evaluation.inspect_adapter": ("eval",),
     "evaluation.benchmarks": ("eval",),
 }
 """Room → the extras whose modules may be imported there. Everywhere else only the core's may."""
-IN_FUNCTIONS = {"corpus.hugging_face", "exports"}
+IN_FUNCTIONS = {"corpus.reader", "exports"}
 """Rooms that import what an extra brings only when they need it."""
 CORE_CONFIG: dict[str, Any] = {
     "domain": "health_care",

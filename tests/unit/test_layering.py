@@ -38,7 +38,7 @@ LAYERS = (
 """From the ground up. A room imports only what lies in a layer below its own."""
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
 TORCH = {"torch", "transformers", "trl", "peft", "accelerate", "datasets"}
-TORCH_ROOMS = {"training", "models.local", "corpus.hugging_face"}
+TORCH_ROOMS = {"training", "models.local", "corpus.reader"}
 INSPECT = {"inspect_ai", "inspect_evals"}
 INSPECT_ROOMS = {"evaluation.inspect_adapter", "evaluation.benchmarks."}
 

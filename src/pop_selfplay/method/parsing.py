@@ -5,10 +5,8 @@ No function here raises on any input text. Reasons are short stable words that a
 | reason | meaning |
 | --- | --- |
 | no_tag, unclosed_tag, repeated_tag, empty_tag | the tag asked for is missing, open, there twice, or holds nothing to be seen |
-| placeholder | the tag holds only dots or dashes in place of a text |
-| nested_tag | the problem holds the tag of the answer |
-| unclosed_reasoning | the completion never left its `<think>` part |
-| only_reasoning | nothing follows the reasoning, as when a server's reasoning parser takes all for it |
+| placeholder, nested_tag | the tag holds only dots or dashes; the problem holds the tag of the answer |
+| unclosed_reasoning, only_reasoning | the completion never left its `<think>` part; nothing follows it |
 | too_long | a JSON body beyond 64 kB |
 | bad_json, wrong_shape | not JSON even after repair; JSON of another shape than asked for, or a second object after the first |
 | missing_key, wrong_type | a criterion or rating lacks a key, or has a value of the wrong type |
@@ -27,13 +25,11 @@ import re
 import unicodedata
 from typing import Final, Literal, NamedTuple
 
-from pop_selfplay.method.rubric_json import MAX_CRITERIA, MAX_JSON_CHARACTERS, parse_evaluation, parse_rubric
+from pop_selfplay.method.rubric_json import parse_evaluation, parse_rubric
 from pop_selfplay.method.tags import Parsed, Rejection, cut_reasoning, extract_tag, find_tag
 from pop_selfplay.text.fencing import visible
 
 __all__ = [
-    "MAX_CRITERIA",
-    "MAX_JSON_CHARACTERS",
     "Marks",
     "Parsed",
     "Proposal",

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pop_selfplay.method.parsing import (
-    MAX_JSON_CHARACTERS,
     Marks,
     Parsed,
     Rejection,
@@ -21,6 +20,7 @@ from pop_selfplay.method.parsing import (
     parse_proposal,
     parse_rubric,
 )
+from pop_selfplay.method.rubric_json import MAX_JSON_CHARACTERS
 from pop_selfplay.records import Criterion
 from pop_selfplay.text.fencing import valid_unicode
 
