@@ -18,6 +18,7 @@ EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     "train": ("trl", "peft", "accelerate"),
     "eval": ("inspect_ai", "inspect_evals", "langdetect", "httpx"),
     "track": ("trackio", "tensorboard"),
+    "constrain": ("llguidance",),
 }
 """Extra → the modules that it adds to those of the extras it includes (`INCLUDED`)."""
 INCLUDED: Final[dict[str, tuple[str, ...]]] = {"train": ("local", "hub")}

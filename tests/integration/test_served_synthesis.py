@@ -9,10 +9,11 @@ import pytest
 
 import pop_selfplay as pop
 from pop_selfplay.config import RunConfig, SimulatedModel, parse_config
+from pop_selfplay.journal import Journal
 from pop_selfplay.journal.pairs import read_pairs
 from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.models.simulated.prose import quality
-from pop_selfplay.models.simulated.server import serving, simulated_app
+from pop_selfplay.models.simulated.server import Grammars, serving, simulated_app
 from pop_selfplay.models.simulated.timed import TimedChatModel
 from pop_selfplay.models.simulated.timing import Machine
 from tests.integration.runs import simulated_config, write_texts
@@ -21,9 +22,9 @@ SPEEDUP = 1000.0
 
 
 @contextmanager
-def served(slots: int = 256, **model: Any) -> Iterator[tuple[str, TimedChatModel]]:
+def served(slots: int = 256, grammars: Grammars = "honoured", **model: Any) -> Iterator[tuple[str, TimedChatModel]]:
     timed = TimedChatModel(SimulatedChatModel(SimulatedModel(**model)), Machine(slots=slots), speedup=SPEEDUP)
-    with serving(simulated_app(timed)) as base_url:
+    with serving(simulated_app(timed, grammars=grammars)) as base_url:
         yield base_url, timed
 
 
@@ -74,3 +75,26 @@ def test_a_run_away_costs_no_more_than_the_first_attempt_may(texts: Path, tmp_pa
 
     cut, whole = generated("cut", first_tokens=300), generated("whole")
     assert cut < 50 * 300 and whole > cut + 3 * 5000
+
+
+@pytest.mark.parametrize("scoring", ["pointwise", "per_criterion", "logprob", "pairwise", "anchor"])
+def test_with_a_constraint_a_model_that_gets_every_form_wrong_gets_them_all_right(
+    scoring: str, texts: Path, tmp_path: Path
+) -> None:
+    with served(malformed_rate=1.0) as (base_url, _):
+        pop.run(served_config(base_url, texts, scoring=scoring, constrain="auto", documents=2), tmp_path / "run")
+    with Journal.open_to_read(tmp_path / "run" / "run.db") as journal:
+        assert {reason for (_, _, reason) in journal.tally.calls} == {""}
+
+
+@pytest.mark.parametrize("grammars", ["ignored", "refused"])
+def test_where_the_server_decodes_by_no_grammar_auto_does_what_none_does(
+    grammars: Grammars, texts: Path, tmp_path: Path
+) -> None:
+    def exported(constrain: str) -> bytes:
+        with served(grammars=grammars, malformed_rate=0.1) as (base_url, _):
+            pop.run(served_config(base_url, texts, constrain=constrain, documents=2), tmp_path / constrain)
+        pop.export(tmp_path / constrain, tmp_path / f"{constrain}.jsonl")
+        return (tmp_path / f"{constrain}.jsonl").read_bytes()
+
+    assert exported("auto") == exported("none")

@@ -25,7 +25,7 @@ MODULE_OF = {"pyyaml": "yaml", "pop-selfplay": "", "pydantic-core": "pydantic_co
 """Distribution → the module it brings, where the two differ."""
 ROOMS = {
     "training": ("train", "local", "hub"),
-    "models.local": ("local",),
+    "models.local": ("local", "constrain"),
     "corpus.reader": ("hub",),
     "exports": ("hub",),
     "evaluation.inspect_adapter": ("eval",),

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from pop_selfplay.domains import Domain, load_domain
-from pop_selfplay.judging.rating import criterion_places
+from pop_selfplay.judging.base import criterion_places
 from pop_selfplay.pocket import world as wording
 from pop_selfplay.pocket.world import ATTRIBUTES, Facts, Statement, World, choose_attributes, grade_against
 from pop_selfplay.records import Candidate, Criterion, Message

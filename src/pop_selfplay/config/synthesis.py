@@ -24,6 +24,14 @@ class Sampling(Config):
     retry_temperature: float = Field(0.7, ge=0, le=100, description="temperature of later attempts where `temperature` is 0")
 
 
+class SolverSampling(Sampling):
+    """The solver's candidates are what is paired."""
+
+    answer_tag: bool = Field(
+        True, description="false: a completion without <answer> counts as a whole, for models that write no tags"
+    )
+
+
 class RubricWriterSampling(Sampling):
     """The rubric writer is greedy and writes the longest texts."""
 
@@ -89,6 +97,9 @@ class Synthesis(Config):
     early_stop: EarlyStop | None = Field(None, description="score a few candidates before solving more")
     score_reference: bool = Field(False, description="also score the reference answer; it is never paired")
     json_schema: bool = Field(False, description="ask the server to decode rubrics and evaluations by their JSON schema")
+    constrain: Literal["auto", "none"] = Field(
+        "none", description="auto: every completion is decoded by the grammar of its form, where its model can do that"
+    )
     reuse: Reuse | None = Field(None, description="take problems, candidates or rubrics from another run")
     share_identical: bool = Field(False, description="judge identical answers to one problem once")
     document_for: list[Literal[Role.PROPOSER, Role.RUBRIC_WRITER]] = Field(
@@ -102,7 +113,7 @@ class Synthesis(Config):
         description="documents worked on at once; null: enough to keep every server full; changes no result",
     )
     proposer: Sampling = Sampling()
-    solver: Sampling = Sampling()
+    solver: SolverSampling = SolverSampling()
     rubric_writer: RubricWriterSampling = RubricWriterSampling()
     judge: JudgeSampling = JudgeSampling()
 

@@ -240,7 +240,7 @@ class Journal:
         found = []
         for candidate in episode.candidates:
             text = texts.get(str(candidate.index), "")
-            answer = parse_answer(text)
+            answer = parse_answer(text, tagged=False)  # only what was parsed has no reason; how strictly is no matter now
             if isinstance(answer, Rejection):
                 raise damaged(self._path, f"candidate {candidate.index} of episode {episode.id} is missing")
             found.append(Candidate(index=candidate.index, completion=text, answer=answer.value))

@@ -16,10 +16,10 @@ from collections.abc import Container
 from typing import Final
 
 from pop_selfplay.errors import ConfigError
-from pop_selfplay.judging.base import Judge, PromptFile, ScoringMode, load_plugin, plugin_names, voted
+from pop_selfplay.judging.base import Judge, PromptFile, ScoringMode, load_plugin, plugin_names, rubric_json, voted
 from pop_selfplay.judging.comparing import Anchor, ComparingMode, Pairwise
 from pop_selfplay.judging.logprob import Logprob
-from pop_selfplay.judging.rating import PerCriterion, Pointwise, RatingMode, Ratings, ask_ratings, rubric_json
+from pop_selfplay.judging.rating import PerCriterion, Pointwise, RatingMode, Ratings, ask_ratings
 from pop_selfplay.judging.verify import Verify
 from pop_selfplay.method.rewards import SCORES
 

@@ -12,16 +12,17 @@ The name is the mode's, the value its class. Nothing is imported before a config
 no run but those that use it.
 """
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import ClassVar, Final, NamedTuple, Protocol, TypeVar
 
 from pop_selfplay.errors import ConfigError
-from pop_selfplay.method.parsing import Parsed, Rejection
+from pop_selfplay.method.parsing import Form, Parsed, Rejection
 from pop_selfplay.method.rewards import SCORES
 from pop_selfplay.method.rubric_json import JsonSchema
-from pop_selfplay.records import Candidate, Completion, Evaluation, Failure, Message, Problem, Rubric
+from pop_selfplay.records import Candidate, Completion, Criterion, Evaluation, Failure, Message, Problem, Rubric
 
 T = TypeVar("T")
 
@@ -81,12 +82,14 @@ class Judge(Protocol):
         schema: JsonSchema | None = None,
         max_tokens: int = 0,
         top_logprobs: int = 0,
+        form: Form | None = None,
     ) -> T | Failure:
         """Ask until an answer parses or the attempts are used up, and return its value or the last reason.
 
         `item` tells this question from all others about the same problem. `stop` is the closing tag that ends the answer
         (`</evaluation>` unless given), `max_tokens` above 0 limits one that is known to be short. With a `schema` the answer is
-        bare JSON; with `top_logprobs` the completion's tokens carry so many alternatives.
+        bare JSON; without one it is decoded by its `form`, where the run and the model do that. With `top_logprobs` the
+        completion's tokens carry so many alternatives.
         """
         ...
 
@@ -140,6 +143,31 @@ class ScoringMode(ABC):
 def voted(item: str, vote: int) -> str:
     """Return the item of the `vote`-th judgement of `item`; the first one is the item itself."""
     return f"{item}#{vote}" if vote else item
+
+
+def rubric_json(rubric: Rubric, *, weights: bool = True) -> str:
+    """Return the rubric as the judge reads it: one numbered object per criterion.
+
+    Who rates criterion by criterion needs no `weights`, and a small judge would take them for ratings.
+    """
+    numbered = {f"criterion_{n}": _plain(criterion, weights) for n, criterion in enumerate(rubric.criteria, 1)}
+    return json.dumps(numbered, ensure_ascii=False, indent=2)
+
+
+def criterion_places(criterion: Criterion) -> dict[str, str]:
+    """Return what fills the places for one criterion that the judge is asked about alone: as one line, without its weight."""
+    lines = {"criterion": _plain(criterion, weights=False), "weighted_criterion": _plain(criterion, weights=True)}
+    return {place: json.dumps(shown, ensure_ascii=False, separators=(",", ":")) for place, shown in lines.items()}
+
+
+def _plain(criterion: Criterion, weights: bool) -> dict[str, str | float]:
+    weight = int(criterion.weight) if criterion.weight.is_integer() else criterion.weight
+    return {
+        "name": criterion.name,
+        "description": criterion.description,
+        **({"weight": weight} if weights else {}),
+        "gold": criterion.gold,
+    }
 
 
 GROUP: Final = "pop_selfplay.scoring"

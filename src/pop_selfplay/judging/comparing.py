@@ -10,11 +10,10 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Generic, NamedTuple, TypeVar
 
-from pop_selfplay.judging.base import Judge, PromptFile, ScoringMode, voted
-from pop_selfplay.judging.rating import rubric_json
-from pop_selfplay.method.parsing import Marks, Parsed, Rejection, Side, parse_better, parse_marks
+from pop_selfplay.judging.base import Judge, PromptFile, ScoringMode, rubric_json, voted
+from pop_selfplay.method.parsing import BETTER, MARKS, Form, Marks, Parsed, Rejection, Side, parse_better, parse_marks
 from pop_selfplay.method.rewards import comparison_score, lead, win
-from pop_selfplay.records import Candidate, Comparison, Evaluation, Failure, Problem, Role, Rubric
+from pop_selfplay.records import Candidate, Comparison, Completion, Evaluation, Failure, Problem, Role, Rubric
 from pop_selfplay.tasks import together
 from pop_selfplay.text.words import spread
 
@@ -35,6 +34,8 @@ class ComparingMode(ScoringMode, Generic[V]):
     score_range = None
     stop: ClassVar[str]
     """The closing tag that ends a reply."""
+    form: ClassVar[Form]
+    """The form of a reply."""
     tie: ClassVar[float]
     """What two identical answers come to."""
 
@@ -72,7 +73,10 @@ class ComparingMode(ScoringMode, Generic[V]):
             prompt.name, problem=match.problem.text, rubric=match.rubric, answer_a=a.answer, answer_b=b.answer
         )
         item = voted(f"{a.index}:{b.index}", vote)
-        return await match.judge.ask(item, messages, lambda completion: self.parse(completion.text), stop=self.stop)
+        return await match.judge.ask(item, messages, self._read, stop=self.stop, form=self.form)
+
+    def _read(self, completion: Completion) -> Parsed[V] | Rejection:
+        return self.parse(completion.text)
 
 
 class Pairwise(ComparingMode[Side]):
@@ -81,6 +85,7 @@ class Pairwise(ComparingMode[Side]):
     name = "pairwise"
     prompts = (PromptFile("compare", frozenset({"problem", "rubric", "answer_a", "answer_b"})),)
     stop = "</better_answer>"
+    form = BETTER
     tie = 0.5
     tokens = 150
 
@@ -132,6 +137,7 @@ class Anchor(ComparingMode[Marks]):
     name = "anchor"
     prompts = (PromptFile("anchor", frozenset({"problem", "rubric", "answer_a", "answer_b"})),)
     stop = "</rating_B>"
+    form = MARKS
     tie = 0.0
     tokens = 160
 

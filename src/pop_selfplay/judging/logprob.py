@@ -8,10 +8,10 @@ ratings; with a place for the `criterion`, one call each, and a completion that 
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from pop_selfplay.judging.base import Judge, PromptFile, voted
-from pop_selfplay.judging.rating import ONE_CRITERION, RatingMode, Ratings, criterion_places, joined, rubric_json
+from pop_selfplay.judging.base import Judge, PromptFile, criterion_places, rubric_json, voted
+from pop_selfplay.judging.rating import ONE_CRITERION, RatingMode, Ratings, joined
 from pop_selfplay.method.expected_rating import parse_last_rating, parse_ratings
-from pop_selfplay.method.parsing import Parsed, Rejection
+from pop_selfplay.method.parsing import Parsed, Rejection, ratings_form
 from pop_selfplay.method.rubric_json import ratings_schema
 from pop_selfplay.records import Candidate, Completion, Criterion, Failure, Message, Problem, Rubric
 from pop_selfplay.tasks import together
@@ -65,4 +65,5 @@ async def _expected(
         schema=ratings_schema(len(criteria)) if rules.json_schema and not alone else None,
         max_tokens=_TOKENS + _TOKENS_EACH * len(criteria),
         top_logprobs=rules.top_logprobs,
+        form=None if alone else ratings_form(len(criteria)),
     )

@@ -4,13 +4,12 @@
 score is the weighted mean of the ratings. A mode adds how it asks (`rate`), and may score the ratings in another way (`total`).
 """
 
-import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, Final
 
-from pop_selfplay.judging.base import Judge, PromptFile, ScoringMode, voted
-from pop_selfplay.method.parsing import Parsed, Rejection, parse_evaluation
+from pop_selfplay.judging.base import Judge, PromptFile, ScoringMode, criterion_places, rubric_json, voted
+from pop_selfplay.method.parsing import Parsed, Rejection, evaluation_form, parse_evaluation
 from pop_selfplay.method.rewards import mean_ratings, score
 from pop_selfplay.method.rubric_json import evaluation_schema
 from pop_selfplay.records import Candidate, Completion, Criterion, Evaluation, Failure, Message, Problem, Rating, Rubric
@@ -110,7 +109,8 @@ async def ask_ratings(
     def parse(completion: Completion) -> Parsed[Ratings] | Rejection:
         return parse_evaluation(completion.text, criteria, bare=bare)
 
-    return await judge.ask(item, messages, parse, schema=evaluation_schema(criteria) if bare else None)
+    schema = evaluation_schema(criteria) if bare else None
+    return await judge.ask(item, messages, parse, schema=schema, form=evaluation_form(criteria))
 
 
 def joined(outcomes: Iterable[Ratings | Failure]) -> Ratings | Failure:
@@ -121,28 +121,3 @@ def joined(outcomes: Iterable[Ratings | Failure]) -> Ratings | Failure:
             return outcome
         ratings.extend(outcome)
     return tuple(ratings)
-
-
-def rubric_json(rubric: Rubric, *, weights: bool = True) -> str:
-    """Return the rubric as the judge reads it: one numbered object per criterion.
-
-    Who rates criterion by criterion needs no `weights`, and a small judge would take them for ratings.
-    """
-    numbered = {f"criterion_{n}": _plain(criterion, weights) for n, criterion in enumerate(rubric.criteria, 1)}
-    return json.dumps(numbered, ensure_ascii=False, indent=2)
-
-
-def criterion_places(criterion: Criterion) -> dict[str, str]:
-    """Return what fills the places for one criterion that the judge is asked about alone: as one line, without its weight."""
-    lines = {"criterion": _plain(criterion, weights=False), "weighted_criterion": _plain(criterion, weights=True)}
-    return {place: json.dumps(shown, ensure_ascii=False, separators=(",", ":")) for place, shown in lines.items()}
-
-
-def _plain(criterion: Criterion, weights: bool) -> dict[str, str | float]:
-    weight = int(criterion.weight) if criterion.weight.is_integer() else criterion.weight
-    return {
-        "name": criterion.name,
-        "description": criterion.description,
-        **({"weight": weight} if weights else {}),
-        "gold": criterion.gold,
-    }

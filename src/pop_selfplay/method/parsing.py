@@ -19,35 +19,62 @@ What leaves no doubt is accepted, and told as repaired. Tags and reasoning are r
 
 Difference from the paper: its reference code clips ratings into [0, 2], counts a left-out criterion as 0 and lets duplicate
 names overwrite each other; here each of these rejects the completion, and the stage asks again.
+
+`grammar` returns a form as a grammar, which allows what the form's parser reads and nothing else: each tag once, each rating in
+0, 1, 2 under its criterion's name, no empty block and no "...". What only the content can break stays with the parsers: names
+that are not unique, a text that points at another. Nor may a completion begin with `<think>` then: a model that shall think is
+not constrained. Grammars are in GBNF, which llama.cpp, xgrammar (vLLM, SGLang) and llguidance all read, within what they have
+in common: rule names of letters, classes of characters, `{m,n}`. Another kind of content gets a case in `_Grammar._content`.
 """
 
+import json
 import re
 import unicodedata
-from typing import Final, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final, Literal, NamedTuple
 
-from pop_selfplay.method.rubric_json import parse_evaluation, parse_rubric
-from pop_selfplay.method.tags import Parsed, Rejection, cut_reasoning, extract_tag, find_tag
+from pop_selfplay.method.rubric_json import (
+    JsonSchema,
+    parse_evaluation,
+    parse_rubric,
+    ratings_schema,
+    tagged_evaluation_schema,
+    tagged_rubric_schema,
+)
+from pop_selfplay.method.tags import Parsed, Rejection, cut_reasoning, extract_tag, find_tag, is_placeholder
+from pop_selfplay.records import Criterion
 from pop_selfplay.text.fencing import visible
 
 __all__ = [
+    "BETTER",
+    "MARKS",
+    "RUBRIC",
+    "Block",
+    "Form",
     "Marks",
     "Parsed",
     "Proposal",
     "Rejection",
     "Side",
+    "answer_form",
     "cut_reasoning",
+    "evaluation_form",
     "extract_tag",
+    "grammar",
     "parse_answer",
     "parse_better",
     "parse_evaluation",
     "parse_marks",
     "parse_proposal",
     "parse_rubric",
+    "proposal_form",
+    "ratings_form",
     "read_side",
 ]
 
 Side = Literal["A", "B"]
 
+_ANSWER_OPENS: Final = re.compile(r"<[ \t]*+answer[ \t]*+>", re.IGNORECASE)
 _MARK: Final = re.compile(r"(\d{1,2}(?:\.\d{1,3})?)\.?(?:\s*(?:/|out of)\s*10)?", re.ASCII | re.IGNORECASE)
 _DECORATION: Final = " \t\r\n*_`\"'“”‘’()[]{}.:"
 _SIDE: Final = re.compile(
@@ -75,6 +102,8 @@ def parse_proposal(completion: str) -> Parsed[Proposal] | Rejection:
     if isinstance(text, Rejection):
         return text
     problem = find_tag(text, "problem")
+    if isinstance(problem, Rejection) and problem.reason == "unclosed_tag":
+        problem = _up_to_answer(text)
     if isinstance(problem, Rejection):
         return problem
     answer = find_tag(text, "answer")
@@ -85,10 +114,29 @@ def parse_proposal(completion: str) -> Parsed[Proposal] | Rejection:
     return Parsed(Proposal(problem.value, answer.value), problem.repaired or answer.repaired)
 
 
-def parse_answer(completion: str) -> Parsed[str] | Rejection:
-    """Return the final answer of a solver's completion."""
+def _up_to_answer(text: str) -> Parsed[str] | Rejection:
+    """Return the problem whose closing tag is left out right before the answer's opening one: no doubt where it ends."""
+    opening = list(_ANSWER_OPENS.finditer(text))
+    if len(opening) != 1:
+        return Rejection("unclosed_tag", "<problem> is never closed")
+    closed = find_tag(f"{text[: opening[0].start()]}</problem>", "problem")
+    return closed if isinstance(closed, Rejection) else Parsed(closed.value, repaired=True)
+
+
+def parse_answer(completion: str, *, tagged: bool = True) -> Parsed[str] | Rejection:
+    """Return the final answer of a solver's completion.
+
+    Unless it is to be `tagged`, that is the whole text behind the reasoning, or what stands in the tag where there is one.
+    """
     text = cut_reasoning(completion, "answer")
-    return text if isinstance(text, Rejection) else find_tag(text, "answer")
+    if isinstance(text, Rejection):
+        return text
+    found = find_tag(text, "answer")
+    if tagged or not isinstance(found, Rejection) or found.reason != "no_tag":
+        return found
+    if not visible(text).strip():
+        return Rejection("empty_tag", "the completion is empty")
+    return Rejection("placeholder", f"only {text:.40}") if is_placeholder(text) else Parsed(text.strip())
 
 
 def parse_better(completion: str) -> Parsed[Side] | Rejection:
@@ -128,3 +176,162 @@ def _mark(text: str, tag: str) -> Parsed[float] | Rejection:
     if mark is None or float(mark[1]) > 10:
         return Rejection("bad_rating", f"{written.value!r:.80} in <{tag}> is no number from 0 to 10")
     return Parsed(float(mark[1]), written.repaired or mark[1] != written.value)
+
+
+Content = Literal["text", "boxed"] | tuple[str, ...] | JsonSchema
+"""Free text; free text with one `\\boxed{…}`; one of several texts; JSON by its schema."""
+
+_SPACE: Final = "\u00a0\u00ad\u2000-\u200f\u2028-\u202f\u2060-\u206f\u3000\ufeff"
+_STAND_IN: Final = r".…⋯‥·•_–—*()\[\]{}<>"  # what a placeholder consists of (tags.py), `-` aside
+_SOLID: Final = rf"[^ \t\r\n{_SPACE}{_STAND_IN}-]"
+_LEAD: Final = rf"[ *_#(\[>.-]{{0,6}} {_SOLID}"
+_PLAIN_LEAD: Final = _LEAD.replace("[^", "[^\\\\")  # no beginning of a command
+_JSON_LEAD: Final = rf'[^ "\\<{_SPACE}{_STAND_IN}\x00-\x1f-]'
+"""How a text that is none of a placeholder's dots begins: some Markdown at most, then a character to be seen."""
+_COMMAND: Final = r'"\\" ([^{}<\n\\bB] | [bB] [^{}<\n\\oO])'  # any that cannot become \boxed
+_IN_BOX: Final = rf"([^{{}}<\n\\] | {_COMMAND})"
+_BOXED: Final = rf'([^ {{}}<\n\\] | {_COMMAND}) ({_IN_BOX} | "{{" ({_IN_BOX} | "{{" {_IN_BOX}* "}}")* "}}")* "}}"'
+_STRINGS: Final = {
+    "string": rf'"\"" ("\\" "\"")? {_JSON_LEAD} ([^"\\<\x00-\x1f] | "\\" ["\\/nt] | "<" [ =0-9])* "\""',
+    "name": rf'"\"" {_JSON_LEAD} [^"\\<\x00-\x1f]{{0,119}} "\""',
+}
+_COMMA: Final = ' ", " '
+_BEHIND: Final = r" \t/"
+
+
+class Block(NamedTuple):
+    """`<tag>` and what stands in it; a `tag` of "" is no tag at all."""
+
+    tag: str
+    holds: Content
+
+
+class Form(NamedTuple):
+    """The blocks of a completion in order, and whether free text may come before the first one."""
+
+    blocks: tuple[Block, ...]
+    thoughts: bool = False
+
+
+RUBRIC: Final = Form((Block("rubric", tagged_rubric_schema()),), thoughts=True)
+BETTER: Final = Form((Block("better_answer", ("A", "B")),), thoughts=True)
+MARKS: Final = Form(tuple(Block(f"rating_{side}", tuple(map(str, range(11)))) for side in "AB"), thoughts=True)
+
+
+def proposal_form(*, boxed: bool) -> Form:
+    """Return the form of a problem with its reference answer."""
+    return Form((Block("problem", "text"), Block("answer", "boxed" if boxed else "text")))
+
+
+def answer_form(*, boxed: bool) -> Form:
+    """Return the form of a solver's completion."""
+    return Form((Block("answer", "boxed" if boxed else "text"),), thoughts=True)
+
+
+def evaluation_form(criteria: Sequence[Criterion]) -> Form:
+    """Return the form of an evaluation by `criteria`: a name, thoughts and a rating for each, in their order."""
+    return Form((Block("evaluation", tagged_evaluation_schema(criteria)),))
+
+
+def ratings_form(count: int) -> Form:
+    """Return the form of bare ratings of `count` criteria."""
+    return Form((Block("", ratings_schema(count)),))
+
+
+def grammar(form: Form) -> str:
+    """Return the GBNF grammar of all completions in this form."""
+    return _Grammar(form).text()
+
+
+class _Grammar:
+    """Rules end with the text that ends them: engines that read by lexemes need no second look then."""
+
+    def __init__(self, form: Form) -> None:
+        self._form = form
+        self._tags = [f"<{block.tag}" for block in form.blocks if block.tag]
+        self._rules: dict[str, str] = {}
+
+    def text(self) -> str:
+        first, *others = self._form.blocks
+        opening = f"<{first.tag}>" if first.tag else ""
+        if self._form.thoughts:
+            self._rules["thoughts"] = f"{_free([*self._tags, '<think'])} {_literal(opening)}"
+        begin = "thoughts" if self._form.thoughts else _literal(opening) if opening else ""
+        rest = [f"{_literal(f'{chr(10)}<{block.tag}>')} {self._content(block)}" for block in others]
+        root = " ".join([begin, self._content(first), *rest])
+        return "\n".join(f"{name} ::= {body}" for name, body in {"root": root, **self._rules}.items()) + "\n"
+
+    def _content(self, block: Block) -> str:
+        """Return an expression for what the block holds, with its closing tag."""
+        closing = _literal(f"</{block.tag}>") if block.tag else ""
+        match block.holds:
+            case "text":
+                free = _free([*self._tags, "<think"])
+                return self._rule(block, f"[\\n]{{0,1}} {_LEAD} {free} {closing}")
+            case "boxed":
+                free = _free([*self._tags, "<think", "\\boxed"])
+                box = self._rule(block, f'[\\n]{{0,1}} ({_PLAIN_LEAD} {free})? "\\\\boxed{{"')
+                self._rules["boxed"] = f"{_BOXED} {free} {closing}"
+                return f"{box} boxed"
+            case tuple() as texts:
+                return f"({' | '.join(map(_literal, texts))}) {closing}"
+            case schema:
+                around = "[\\n]{0,1}" if closing else ""
+                return f"{around} {self._json(schema)} {around} {closing}"
+
+    def _rule(self, block: Block, body: str) -> str:
+        name = block.tag.replace("_", "")
+        self._rules[name] = body
+        return name
+
+    def _json(self, schema: Any) -> str:
+        """Return an expression for JSON by `schema`, laid out in one way only: a free layout lets white space run on."""
+        if "enum" in schema:
+            return "(" + " | ".join(_literal(json.dumps(value, ensure_ascii=False)) for value in schema["enum"]) + ")"
+        if schema["type"] == "integer":
+            return f"[{schema['minimum']}-{schema['maximum']}]"
+        if schema["type"] == "string":
+            rule = "name" if "maxLength" in schema else "string"
+            self._rules[rule] = _STRINGS[rule]
+            return rule
+        if schema["type"] == "array":
+            return self._list(schema)
+        members = [f"{_literal(json.dumps(name) + ': ')} {self._json(inner)}" for name, inner in schema["properties"].items()]
+        return f'"{{" {_COMMA.join(members)} "}}"'
+
+    def _list(self, schema: Any) -> str:
+        if "prefixItems" in schema:
+            entries = list(map(self._json, schema["prefixItems"]))
+            alone = f" | {entries[0]}" if len(entries) == 1 else ""  # prompts that ask about one ask for an object
+            return f'("[" {_COMMA.join(entries)} "]"{alone})'
+        self._rules["item"] = self._json(schema["items"])
+        more = schema["maxItems"] - schema["minItems"]
+        return f'"[" {_COMMA.join(["item"] * schema["minItems"])} ({_COMMA}item){{0,{more}}} "]"'
+
+
+def _free(banned: Sequence[str]) -> str:
+    """Return an expression for texts without any of `banned`, in whatever case, with spaces or a slash behind a `<` or not.
+
+    Where a banned text may begin, the expression spells out how what follows can differ from it, letter by letter.
+    """
+    begins = list(dict.fromkeys(text[0] for text in banned))
+    shut = "".join(map(_class, begins))
+
+    def apart(place: str) -> str:
+        """What may follow `place`, the beginning of a banned text, until it differs from all of them."""
+        following = sorted({text[len(place)] for text in banned if text.startswith(place) and text != place})
+        ways = [f"[^{shut}{''.join(map(_class, following))}{_BEHIND if place == '<' else ''}]"]
+        ways += [f"[{_class(one)}] {apart(place + one)}" for one in following if place + one not in banned]
+        return f"({' | '.join(ways)})"
+
+    ways = [f"({_literal(one)} {f'[{_BEHIND}]*' if one == '<' else ''})+ {apart(one)}" for one in begins]
+    return f"([^{shut}] | {' | '.join(ways)})*"
+
+
+def _class(letter: str) -> str:
+    """Return a letter in both cases, as it stands in a class of characters."""
+    return {"\\": "\\\\"}.get(letter, letter if letter.lower() == letter.upper() else letter.lower() + letter.upper())
+
+
+def _literal(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'

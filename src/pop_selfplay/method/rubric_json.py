@@ -290,6 +290,20 @@ def rubric_schema() -> JsonSchema:
     return _object({"thoughts": _TEXT, "criteria": criteria})
 
 
+def tagged_rubric_schema() -> JsonSchema:
+    """Return the schema of a rubric between its tags, as prompts ask for it: a list of 1 to 5 criteria with short names."""
+    weight = {"type": "integer", "minimum": 1, "maximum": 5}
+    criterion = _object({"name": {**_TEXT, "maxLength": 120}, "gold": _TEXT, "description": _TEXT, "weight": weight})
+    return {"type": "array", "items": criterion, "minItems": 1, "maxItems": MAX_CRITERIA}
+
+
+def tagged_evaluation_schema(criteria: Sequence[Criterion]) -> JsonSchema:
+    """Return the schema of an evaluation between its tags: a list with name, thoughts and rating for each of `criteria`."""
+    fields = {"thoughts": _TEXT, "rating": {"enum": [0, 1, 2]}}
+    entries = [_object({"name": {"enum": [criterion.name]}, **fields}) for criterion in criteria]
+    return {"type": "array", "prefixItems": entries, "minItems": len(entries), "items": False}
+
+
 def evaluation_schema(criteria: Sequence[Criterion]) -> JsonSchema:
     """Return the schema of an evaluation: for each of `criteria` its exact name, thoughts, and a rating of 0, 1 or 2."""
     return _object(

@@ -66,7 +66,7 @@ def open_model(
             need("local", "model.type local")
             from pop_selfplay.models.local import LocalChatModel
 
-            return LocalChatModel(config, name=name)
+            return LocalChatModel(config, name=name, notice=notice)
         case PocketModel():
             need("local", "model.type pocket")
             from pop_selfplay.models.local import LocalChatModel

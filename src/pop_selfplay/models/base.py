@@ -9,10 +9,21 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from pop_selfplay.config import Prices
+from pop_selfplay.method.parsing import Form
 from pop_selfplay.method.rubric_json import JsonSchema
 from pop_selfplay.records import Completion, Message, Role, Token
 
-__all__ = ["AnswersMany", "ChatModel", "ChatRequest", "Completion", "Notice", "Token", "complete_many"]
+__all__ = [
+    "AnswersMany",
+    "ChatModel",
+    "ChatRequest",
+    "Completion",
+    "Constrains",
+    "Notice",
+    "Token",
+    "complete_many",
+    "constrains",
+]
 
 Notice = Callable[[str], None]
 """Is told, in one line, what the user of a model should know at once: that its server is down, say, or back."""
@@ -26,6 +37,7 @@ class ChatRequest:
     which nothing more is needed: a backend may stop there, and then keeps the tag in the text. `group` names the episode, so
     that a backend with several replicas can keep calls that share a prefix together. `schema` is the JSON schema of the whole
     completion, where one is asked for (then there is no `stop`): a backend that can decode by it must, others may ignore it.
+    `form` is what the completion must look like: only a backend that said it `constrains` is given one, and decodes by it.
     `top_logprobs` k ≥ 1 asks for each token's k most probable alternatives: a backend that cannot tell them must refuse.
     """
 
@@ -39,6 +51,7 @@ class ChatRequest:
     group: str = ""
     schema: JsonSchema | None = field(default=None, hash=False)
     top_logprobs: int = 0
+    form: Form | None = field(default=None, hash=False)
 
 
 class ChatModel(Protocol):
@@ -68,6 +81,23 @@ class AnswersMany(Protocol):
         Raises what `complete` raises, then for all of them.
         """
         ...
+
+
+@runtime_checkable
+class Constrains(Protocol):
+    """A ChatModel that may decode by a form."""
+
+    async def constrains(self, role: Role) -> bool:
+        """Tell whether it decodes the role's completions by their form, as tried out, and tell the user once.
+
+        Raises what `complete` raises.
+        """
+        ...
+
+
+async def constrains(model: ChatModel, role: Role) -> bool:
+    """Tell whether `model` decodes the completions of `role` by their form."""
+    return await model.constrains(role) if isinstance(model, Constrains) else False
 
 
 async def complete_many(model: ChatModel, requests: Sequence[ChatRequest]) -> list[Completion] | None:

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 
 from pop_selfplay.config import Budget, Prices
 from pop_selfplay.errors import BudgetSpent
-from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, Cost, complete_many, cost_of, most_cost
+from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, Cost, complete_many, constrains, cost_of, most_cost
 from pop_selfplay.records import Role
 
 
@@ -119,6 +119,10 @@ class MeteredModel:
             for request, completion in zip(requests, completions or (), strict=False):
                 self._meter.pay(request.role, completion, self._prices)
         return completions
+
+    async def constrains(self, role: Role) -> bool:
+        """Tell whether the model decodes by a form. Trying it out takes a few tokens, which are not counted."""
+        return await constrains(self._model, role)
 
     async def close(self) -> None:
         await self._model.close()

@@ -74,7 +74,7 @@ async def score_answers(
     where a rubric is missing.
     """
     cast = _by_itself(cast)
-    answers = [parse_answer(completion) for completion in completions]
+    answers = [parse_answer(completion, tagged=cast.synthesis.solver.answer_tag) for completion in completions]
     wanted: dict[str, tuple[Graded, set[str]]] = {}
     for graded, answer in zip(asked, answers, strict=True):
         if graded.rubric is None and cast.synthesis.mode.needs_rubric:

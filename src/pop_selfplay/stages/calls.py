@@ -14,9 +14,9 @@ from pop_selfplay.errors import RequestBroken, RequestRefused
 from pop_selfplay.journal import CallKey, Journal, StoredCall
 from pop_selfplay.method.echo import echo_in
 from pop_selfplay.method.expected_rating import compact
-from pop_selfplay.method.parsing import Parsed, Rejection
+from pop_selfplay.method.parsing import Form, Parsed, Rejection
 from pop_selfplay.method.rubric_json import JsonSchema
-from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, complete_many
+from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, complete_many, constrains
 from pop_selfplay.records import Failure, Message, Role
 from pop_selfplay.seeds import derive_seed
 from pop_selfplay.stages.refusals import BROKEN, REFUSED, Refusals, broken_note
@@ -59,6 +59,8 @@ class Cast:
     capacity: int = 0
     """How many completions the roles' models can be asked for at once, 0 where none sets a limit."""
     refusals: Refusals = field(default_factory=Refusals)
+    constrained: dict[str, bool] = field(default_factory=dict)
+    """Role and model → whether it decodes by a form, as far as it is known."""
 
     @property
     def episodes_at_once(self) -> int:
@@ -78,7 +80,8 @@ class Question(NamedTuple):
     """One thing to ask a role. `item` tells apart what is asked of one role in one episode, such as the candidate's number.
 
     `stop` is the closing tag that ends the answer, where it is not the role's usual one. With a `schema` the answer is bare
-    JSON, without tags. `max_tokens` above 0 limits an answer that is known to be short, `top_logprobs` asks for probabilities.
+    JSON, without tags; without one, `form` is what it must look like, where the run constrains its models. `max_tokens` above 0
+    limits an answer that is known to be short, `top_logprobs` asks for probabilities.
     """
 
     round: int
@@ -90,6 +93,7 @@ class Question(NamedTuple):
     schema: JsonSchema | None = None
     max_tokens: int = 0
     top_logprobs: int = 0
+    form: Form | None = None
 
 
 async def ask(
@@ -123,9 +127,10 @@ async def ask_for_tokens(
 ) -> T | Failure:
     """Like `ask`, with a `parse` that sees the whole completion, probabilities included."""
     sampling = cast.synthesis.sampling(question.role)
+    constrained = await _constrained(cast, question)
     rejection = Rejection("not_asked")
     for attempt in range(sampling.attempts) if attempts is None else attempts:
-        key, request = _call(cast, question, attempt, temperature)
+        key, request = _call(cast, question, attempt, temperature, constrained=constrained)
         try:
             completion = await _completion(cast, key, request)
         except RequestRefused as error:
@@ -150,7 +155,8 @@ async def ask_each(
     together or not at all: which text belongs to which question is the model's order, and half of it could not be asked for
     again.
     """
-    calls = [_call(cast, question, attempt) for question in questions]
+    constrained = bool(questions) and await _constrained(cast, questions[0])
+    calls = [_call(cast, question, attempt, constrained=constrained) for question in questions]
 
     async def some(numbers: Sequence[int]) -> None:
         missing = [n for n in numbers if _known(cast, *calls[n]) is None]
@@ -185,7 +191,25 @@ async def _ask_together(
         cast.journal.record_calls(done)
 
 
-def _call(cast: Cast, question: Question, attempt: int, temperature: float | None = None) -> tuple[CallKey, ChatRequest]:
+async def _constrained(cast: Cast, question: Question) -> bool:
+    """Tell whether the question is asked with its form: where the run wants that, and the model was seen to heed it.
+
+    What was seen is noted, so that a resumed run asks for the same things.
+    """
+    if cast.synthesis.constrain == "none" or question.form is None or question.schema is not None:
+        return False
+    model = cast.models[question.role]
+    note = f"constrained/{question.role.value}/{model.name}"
+    if note not in cast.constrained:
+        noted = cast.journal.noted(note)
+        cast.constrained[note] = await constrains(model, question.role) if noted is None else noted == "yes"
+        cast.journal.note(note, "yes" if cast.constrained[note] else "no")
+    return cast.constrained[note]
+
+
+def _call(
+    cast: Cast, question: Question, attempt: int, temperature: float | None = None, *, constrained: bool
+) -> tuple[CallKey, ChatRequest]:
     sampling = cast.synthesis.sampling(question.role)
     heat = sampling.temperature if temperature is None else temperature
     if attempt > 0 and heat == 0:
@@ -202,6 +226,7 @@ def _call(cast: Cast, question: Question, attempt: int, temperature: float | Non
         group=question.episode,
         schema=question.schema,
         top_logprobs=question.top_logprobs,
+        form=question.form if constrained else None,
     )
     return CallKey(question.round, question.episode, question.role.value, question.item, attempt), request
 
@@ -280,6 +305,8 @@ def _digest(cast: Cast, request: ChatRequest) -> str:
     text = repr(settings) + "".join(f"\0{message.role}\0{message.content}" for message in request.messages)
     if request.schema is not None:
         text += f"\0schema\0{json.dumps(request.schema)}"
+    if request.form is not None:
+        text += f"\0form\0{json.dumps(request.form)}"
     if request.top_logprobs:
         text += f"\0top_logprobs\0{request.top_logprobs}"
     return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()

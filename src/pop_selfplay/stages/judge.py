@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from pop_selfplay.judging import Judge
 from pop_selfplay.judging.base import Rules
-from pop_selfplay.method.parsing import Parsed, Rejection
+from pop_selfplay.method.parsing import Form, Parsed, Rejection
 from pop_selfplay.method.rubric_json import JsonSchema
 from pop_selfplay.records import Completion, Failure, Message, Problem, Role
 from pop_selfplay.stages.calls import Cast, Question, ask_for_tokens
@@ -59,6 +59,7 @@ class _CastJudge:
         schema: JsonSchema | None = None,
         max_tokens: int = 0,
         top_logprobs: int = 0,
+        form: Form | None = None,
     ) -> T | Failure:
-        question = Question(self.round, self.episode, Role.JUDGE, item, messages, stop, schema, max_tokens, top_logprobs)
+        question = Question(self.round, self.episode, Role.JUDGE, item, messages, stop, schema, max_tokens, top_logprobs, form)
         return await ask_for_tokens(self.cast, question, parse)

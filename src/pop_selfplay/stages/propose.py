@@ -1,7 +1,7 @@
 """Propose: from a document, a self-contained problem and a reference answer (method, "propose")."""
 
 from pop_selfplay.domains import Domain
-from pop_selfplay.method.parsing import Parsed, Proposal, Rejection, parse_proposal
+from pop_selfplay.method.parsing import Parsed, Proposal, Rejection, parse_proposal, proposal_form
 from pop_selfplay.method.problems import points_at_text, repeats_reference
 from pop_selfplay.records import Document, Failure, Message, Problem, Role
 from pop_selfplay.stages.calls import Cast, Question, ask
@@ -16,7 +16,8 @@ async def propose(cast: Cast, document: Document, round_: int, episode_id: str) 
         parsed = parse_proposal(completion)
         return parsed if isinstance(parsed, Rejection) else _refused(cast, parsed.value) or parsed
 
-    proposal = await ask(cast, Question(round_, episode_id, Role.PROPOSER, "", messages), parse)
+    form = proposal_form(boxed=cast.domain.boxed)
+    proposal = await ask(cast, Question(round_, episode_id, Role.PROPOSER, "", messages, form=form), parse)
     if isinstance(proposal, Failure):
         return proposal
     return Problem(id=episode_id, document_id=document.id, text=proposal.problem, reference_answer=proposal.reference_answer)

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from functools import partial
 
 from pop_selfplay.method.echo import ECHO, repeats_problem
-from pop_selfplay.method.parsing import Parsed, Rejection, parse_answer
+from pop_selfplay.method.parsing import Parsed, Rejection, answer_form, parse_answer
 from pop_selfplay.records import Candidate, Failure, Problem, Role
-from pop_selfplay.stages.calls import Cast, Question, ask_each, server_failure
+from pop_selfplay.stages.calls import NO_STOP, Cast, Question, ask_each, server_failure
 
 
 async def solve(cast: Cast, problem: Problem, round_: int, indices: range | None = None) -> tuple[Candidate, ...] | Failure:
@@ -17,13 +17,16 @@ async def solve(cast: Cast, problem: Problem, round_: int, indices: range | None
     asked = range(cast.synthesis.candidates) if indices is None else indices
     wanted = len(asked)
     messages = cast.domain.render("solve", problem=problem.text)
+    tagged = cast.synthesis.solver.answer_tag
+    form, stop = (answer_form(boxed=cast.domain.boxed), "") if tagged else (None, NO_STOP)
+    parsed_by = partial(_parsed_by, problem, tagged=tagged)
     found: dict[int, Candidate] = {}
     last = Failure(stage=Role.SOLVER.value, reason="not_asked")
     outcomes: list[Candidate | Failure] = []
     for attempt in range(cast.synthesis.solver.attempts):
         missing = [index for index in asked if index not in found]
-        questions = [Question(round_, problem.id, Role.SOLVER, str(index), messages) for index in missing]
-        outcomes = await ask_each(cast, questions, partial(_parsed_by, problem), attempt)
+        questions = [Question(round_, problem.id, Role.SOLVER, str(index), messages, stop, form=form) for index in missing]
+        outcomes = await ask_each(cast, questions, parsed_by, attempt)
         for outcome in outcomes:
             if isinstance(outcome, Candidate):
                 found[outcome.index] = outcome
@@ -39,9 +42,9 @@ async def solve(cast: Cast, problem: Problem, round_: int, indices: range | None
     return Failure(stage=Role.SOLVER.value, reason="too_few_valid", detail=detail)
 
 
-def _parsed_by(problem: Problem, question: Question) -> Callable[[str], Parsed[Candidate] | Rejection]:
+def _parsed_by(problem: Problem, question: Question, *, tagged: bool) -> Callable[[str], Parsed[Candidate] | Rejection]:
     def parse(completion: str) -> Parsed[Candidate] | Rejection:
-        answer = parse_answer(completion)
+        answer = parse_answer(completion, tagged=tagged)
         if isinstance(answer, Rejection):
             return answer
         if repeats_problem(answer.value, problem.text):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pop_selfplay.method.parsing import parse_rubric
+from pop_selfplay.method.parsing import RUBRIC, parse_rubric
 from pop_selfplay.method.rubric_json import rubric_schema
 from pop_selfplay.records import Candidate, Document, Failure, Problem, Role, Rubric
 from pop_selfplay.stages.calls import Cast, Question, ask
@@ -27,7 +27,8 @@ async def write_rubric(
     else:
         messages = cast.domain.render("rubric_without_document", problem=problem.text, candidates=shown)
     bare = cast.synthesis.json_schema
-    question = Question(round_, problem.id, Role.RUBRIC_WRITER, "", messages, schema=rubric_schema() if bare else None)
+    schema = rubric_schema() if bare else None
+    question = Question(round_, problem.id, Role.RUBRIC_WRITER, "", messages, schema=schema, form=RUBRIC)
     return await ask(cast, question, lambda completion: parse_rubric(completion, bare=bare))
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pop_selfplay.method.parsing import (
     Marks,
     Parsed,
+    Proposal,
     Rejection,
     cut_reasoning,
     extract_tag,
@@ -261,3 +262,36 @@ def test_a_completion_that_is_nothing_but_reasoning_has_a_reason_of_its_own_that
 
 def test_lone_surrogates_become_the_replacement_character() -> None:
     assert valid_unicode("a\ud83d") == "a\ufffd" and valid_unicode("\U0001f33f") == "\U0001f33f"
+
+
+def test_a_problem_that_is_left_open_right_before_its_answer_is_read_and_told_as_repaired() -> None:
+    found = parse_proposal("<problem>\nHow much?\n<answer>\nTwo drops.\n</answer>")
+    assert found == Parsed(Proposal("How much?", "Two drops."), repaired=True)
+
+
+@pytest.mark.parametrize(
+    "text", ["<problem>How much? <answer>One</answer> <answer>Two</answer>", "<problem>\n<answer>Two</answer>", "<problem>How?"]
+)
+def test_a_problem_whose_end_is_in_doubt_is_refused(text: str) -> None:
+    assert isinstance(parse_proposal(text), Rejection)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("Two drops.", "Two drops."),
+        ("<think>Hm.</think>\n\nTwo drops.\n", "Two drops."),
+        ("So: <answer>Two drops.</answer>", "Two drops."),
+    ],
+)
+def test_an_answer_that_needs_no_tag_is_all_that_follows_the_reasoning(text: str, answer: str) -> None:
+    assert parse_answer(text, tagged=False) == Parsed(answer)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("...", "placeholder"), (" \n", "empty_tag"), ("<think>Hm.", "unclosed_reasoning"), ("<answer>Two", "unclosed_tag")],
+)
+def test_an_answer_without_a_tag_is_still_one(text: str, reason: str) -> None:
+    found = parse_answer(text, tagged=False)
+    assert isinstance(found, Rejection) and found.reason == reason

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import math
 import random
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from pop_selfplay.config import LocalModel, RoleThinking, Thinking
 from pop_selfplay.errors import ModelRefused, ModelUnavailable, RequestRefused
+from pop_selfplay.method.parsing import Block, Form
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.models.chat_template import DEFAULT_TEMPLATE
 from pop_selfplay.models.local import LocalChatModel
@@ -320,3 +322,46 @@ def test_a_stop_tag_within_opened_reasoning_belongs_to_a_draft() -> None:
     assert _through("hm </a> so", "</a>", opened=True) == "<think>\nhm </a> so"
     assert _through("hm </a></think>b</a> c", "</a>", opened=True) == "hm </a></think>b</a>"
     assert _through("hm </a> so", "</a>", opened=False) == "hm </a>"
+
+
+# --- forms ------------------------------------------------------------------------------------------------------------
+
+
+def formed(path: str, forms: Sequence[Form | None]) -> list[Completion]:
+    async def run() -> list[Completion]:
+        model = LocalChatModel(LocalModel(path=path))
+        try:
+            assert await model.constrains(Role.SOLVER)
+            asked = [make_request(f"why is moss {n}", max_tokens=120, seed=n) for n in range(len(forms))]
+            requests = [dataclasses.replace(one, form=form) for one, form in zip(asked, forms, strict=True)]
+            return await asyncio.gather(*map(model.complete, requests))
+        finally:
+            await model.close()
+
+    return asyncio.run(run())
+
+
+def test_even_a_random_model_keeps_the_form_and_leaves_the_rows_beside_it_alone(path: str) -> None:
+    pick = Form((Block("w", ("a", "bb")),))
+    found = formed(path, [pick, None, pick, Form((Block("a", "text"),)), None])
+    assert {found[0].text, found[2].text} <= {"<w>a</w>", "<w>bb</w>"} and found[0].finish_reason == "stop"
+    assert found[3].text.startswith("<a>") and (found[3].finish_reason == "length" or found[3].text.endswith("</a>"))
+    free = [make_request(f"why is moss {n}", max_tokens=120, seed=n) for n in (1, 4)]
+    assert [found[1].text, found[4].text] == [completion.text for completion in complete(path, free)]
+
+
+def test_without_the_library_a_local_model_says_once_that_it_decodes_by_no_form(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "llguidance.hf", None)
+    told = list[str]()
+
+    async def run() -> list[bool]:
+        model = LocalChatModel(LocalModel(path=path), notice=told.append)
+        try:
+            return [await model.constrains(role) for role in Role]
+        finally:
+            await model.close()
+
+    assert asyncio.run(run()) == [False] * 4
+    assert len(told) == 1 and "pop-selfplay[constrain]" in told[0]

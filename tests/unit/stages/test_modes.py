@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,25 @@ from pop_selfplay.episode import play as play_episode
 from pop_selfplay.episode import rate
 from pop_selfplay.errors import ConfigError, DomainError
 from pop_selfplay.journal import Journal
-from pop_selfplay.method.parsing import Parsed, parse_evaluation, parse_rubric
+from pop_selfplay.method.parsing import (
+    BETTER,
+    MARKS,
+    Parsed,
+    answer_form,
+    evaluation_form,
+    parse_evaluation,
+    parse_rubric,
+    proposal_form,
+    ratings_form,
+)
+from pop_selfplay.method.parsing import RUBRIC as RUBRIC_FORM
 from pop_selfplay.method.rubric_json import evaluation_schema, rubric_schema
 from pop_selfplay.models.base import ChatRequest
 from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.pairing import pair_of, paired
 from pop_selfplay.records import REFERENCE, Candidate, Completion, Episode, Evaluation, Failure, Problem, Role
 from pop_selfplay.stages.propose import propose
+from pop_selfplay.stages.solve import solve
 from tests.integration.runs import simulated_config, write_texts
 from tests.unit.stages.scripted import DOCUMENT, PROBLEM, RUBRIC, Scripted, candidates, play
 from tests.unit.stages.test_stages import evaluation, everything
@@ -210,6 +223,79 @@ def test_what_the_schemas_allow_the_parsers_read() -> None:
     asked = evaluation_schema(RUBRIC.criteria)["properties"]
     rated = {key: {"name": part["properties"]["name"]["enum"][0], "thoughts": "", "rating": 0} for key, part in asked.items()}
     assert isinstance(parse_evaluation(json.dumps(rated), RUBRIC.criteria, bare=True), Parsed)
+
+
+# --- forms ------------------------------------------------------------------------------------------------------------
+
+
+class Constrained(Scripted):
+    """A model that says it decodes by forms, or that it does not."""
+
+    asked = 0
+
+    def __init__(self, write: Callable[[ChatRequest], str], *, heeds: bool) -> None:
+        super().__init__(write)
+        self._heeds = heeds
+
+    async def constrains(self, role: Role) -> bool:
+        self.asked += 1
+        return self._heeds
+
+
+FORM_OF = {
+    Role.PROPOSER: proposal_form(boxed=False),
+    Role.SOLVER: answer_form(boxed=False),
+    Role.RUBRIC_WRITER: RUBRIC_FORM,
+    Role.JUDGE: evaluation_form(RUBRIC.criteria),
+}
+
+
+def test_every_role_is_asked_with_its_form_where_the_model_heeds_it() -> None:
+    model = Constrained(everything, heeds=True)
+    episode = one_episode(model, constrain="auto")
+    assert episode.failure is None and model.asked == 4  # once for each role
+    assert {request.role: request.form for request in model.requests} == FORM_OF
+    assert all(request.stop for request in model.requests)
+
+
+@pytest.mark.parametrize(("constrain", "heeds"), [("none", True), ("auto", False)])
+def test_no_form_is_sent_where_the_run_or_the_model_does_not_want_it(constrain: str, heeds: bool) -> None:
+    model = Constrained(everything, heeds=heeds)
+    assert one_episode(model, constrain=constrain).failure is None
+    assert {request.form for request in model.requests} == {None}
+
+
+def test_the_comparing_modes_and_bare_ratings_have_forms_of_their_own() -> None:
+    for scoring, form in (("pairwise", BETTER), ("anchor", MARKS), ("logprob", ratings_form(2))):
+        model = Constrained(lambda request: "", heeds=True)
+        play(model, lambda cast: rate(cast, PROBLEM, RUBRIC, candidates("a", "b"), 1), scoring=scoring, constrain="auto")
+        assert [request.form == form for request in model.requests] == [True] * len(model.requests) != []
+
+
+def test_what_was_found_out_is_noted_so_that_a_resumed_run_asks_for_the_same(tmp_path: Path) -> None:
+    first = Constrained(everything, heeds=True)
+    play(first, lambda cast: play_episode(cast, DOCUMENT, 1, "1/d1/0"), tmp_path / "run.db", constrain="auto")
+    again = Constrained(everything, heeds=False)
+    play(again, lambda cast: play_episode(cast, DOCUMENT, 1, "1/d1/0"), tmp_path / "run.db", constrain="auto")
+    assert again.asked == 0 and again.requests == []
+
+
+def test_a_stored_call_counts_only_for_the_form_it_was_asked_with(tmp_path: Path) -> None:
+    first = Constrained(everything, heeds=True)
+    play(first, lambda cast: play_episode(cast, DOCUMENT, 1, "1/d1/0"), tmp_path / "run.db", constrain="auto")
+    other = Constrained(everything, heeds=True)
+    play(other, lambda cast: play_episode(cast, DOCUMENT, 1, "1/d1/0"), tmp_path / "run.db", constrain="none")
+    assert len(other.requests) == len(first.requests)
+
+
+def test_without_an_answer_tag_the_whole_completion_is_the_answer() -> None:
+    written = iter(["<think>Hm.</think>\nTwo drops.", "Two.\n<answer>Two drops.</answer>", "...", "<answer>Open"])
+    model = Scripted(lambda _: next(written))
+    settings: dict[str, Any] = {"solver": {"answer_tag": False, "attempts": 1}, "constrain": "auto"}
+    found = play(model, lambda cast: solve(cast, PROBLEM, 1), **settings)
+    assert not isinstance(found, Failure)
+    assert [(one.index, one.answer) for one in found] == [(0, "Two drops."), (1, "Two drops.")]
+    assert {request.stop for request in model.requests} == {""}
 
 
 # --- problems ---------------------------------------------------------------------------------------------------------

@@ -107,9 +107,9 @@ def problems_of_run(path: Path, round_: int = 0) -> Questions:
     """
 
     def read(session: Session) -> Questions:
-        domain = session.domain
+        domain, tagged = session.domain, session.config.synthesis.solver.answer_tag
         prompts = [
-            DuelPrompt(e.id, domain.render("solve", problem=e.problem.text), e.problem.text, e.rubric, tagged=True)
+            DuelPrompt(e.id, domain.render("solve", problem=e.problem.text), e.problem.text, e.rubric, tagged=tagged)
             for e in session.journal.episodes(round_)
             if e.problem is not None and e.failure is None
         ]

@@ -25,7 +25,7 @@ from pop_selfplay.models.base import ChatRequest, Completion, Notice
 from pop_selfplay.models.endpoint.dialects import dialect_of
 from pop_selfplay.models.endpoint.errors import Kind, read_error
 from pop_selfplay.models.endpoint.http import Dropped, HttpClient, Response, Send, Unusable
-from pop_selfplay.models.endpoint.parameters import PROBE, NSupport, Parameters
+from pop_selfplay.models.endpoint.parameters import PROBE, FormSupport, NSupport, Parameters
 from pop_selfplay.models.endpoint.reply import Reply, Unreadable
 from pop_selfplay.models.endpoint.servers import Patience, Refused, Server, Servers, Transient, as_error
 from pop_selfplay.models.endpoint.wire import url_of
@@ -63,6 +63,7 @@ class EndpointChatModel:
         self._parameters = Parameters(config, self._dialect, notice)
         several = self._dialect.several and self._parameters.sends("n")
         self._n_support = NSupport(config.n if several else "never", notice)
+        self._form_support = FormSupport(self._parameters, config.model, notice)
         self._given = set[str]()
         self._opened = False
         if opens_reasoning:
@@ -116,6 +117,12 @@ class EndpointChatModel:
         self._n_support.answered()
         self._learn(requests[0], reply)
         return self._completions(reply, requests[0])
+
+    async def constrains(self, role: Role) -> bool:
+        """Tell whether the server decodes the role's answers by a grammar. Raises what `complete` raises, but refusals."""
+        if self._opened or self._parameters.thinks(role):
+            return False  # a draft amid the reasoning would be taken for the answer
+        return await self._form_support.honoured(self._reply)
 
     def _completions(self, reply: Reply, request: ChatRequest) -> list[Completion]:
         if reply.leaves_reasoning and not self._opened:
@@ -273,7 +280,7 @@ class _Call:
 
 def _needed(request: ChatRequest) -> str:
     """Return the parameter that the mode of `request` cannot do without."""
-    return "logprobs" if request.top_logprobs else "response_format" if request.schema else ""
+    return "logprobs" if request.top_logprobs else "response_format" if request.schema else "grammar" if request.form else ""
 
 
 def _tried(server: Server, error: Transient, patience: Patience) -> str:

@@ -1,14 +1,17 @@
 """Parameters of requests that a server does not take: left out or renamed, as the config says or as it is found out.
 
-The parameter `n` (several answers in one call) is tried out by a probe before it is relied on.
+The parameter `n` (several answers in one call) and the one for a grammar are tried out by a probe before they are relied on.
+Another server's name for a grammar is a row in `_GRAMMARS`.
 """
 
 import asyncio
+import dataclasses
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Literal
 
 from pop_selfplay.config import EndpointModel
+from pop_selfplay.method.parsing import Block, Form, grammar
 from pop_selfplay.models.base import ChatRequest, Notice
 from pop_selfplay.models.endpoint.dialects import Dialect, hides_reasoning, thinking_fields
 from pop_selfplay.models.endpoint.errors import Kind, ServerError
@@ -68,6 +71,51 @@ class NSupport:
             self._notice(f"the server does not answer n = {n} ({words[:200]}): from now on each candidate gets its own call")
 
 
+_GRAMMARS: Final[Mapping[str, Callable[[str], Body]]] = {
+    "structured_outputs": lambda text: {"structured_outputs": {"grammar": text}},  # vLLM
+    "grammar": lambda text: {"grammar": text},  # llama.cpp
+    "ebnf": lambda text: {"ebnf": text},  # SGLang
+    "guided_grammar": lambda text: {"guided_grammar": text},  # vLLM before 0.12
+}
+_SAID: Final = "constrained by a grammar"
+"""What no model answers to `PROBE` of its own accord."""
+FORM_PROBE: Final = dataclasses.replace(PROBE, max_tokens=48, form=Form((Block("", (_SAID,)),)))
+
+
+class FormSupport:
+    """What is known of the server's decoding by a grammar."""
+
+    def __init__(self, parameters: "Parameters", model: str, notice: Notice) -> None:
+        self._parameters, self._model, self._notice = parameters, model, notice
+        self._honoured: bool | None = None
+        self._probing = asyncio.Lock()
+
+    async def honoured(self, ask: Callable[[Sequence[ChatRequest]], Awaitable[Reply]]) -> bool:
+        """Tell whether a grammar is heeded; the first caller asks the server. Raises what `ask` raises, but Refused."""
+        async with self._probing:
+            if self._honoured is None:
+                self._honoured = await self._tried(ask)
+        return self._honoured
+
+    async def _tried(self, ask: Callable[[Sequence[ChatRequest]], Awaitable[Reply]]) -> bool:
+        for name in self._parameters.grammars:
+            self._parameters.grammar = name
+            try:
+                reply = await ask([FORM_PROBE])
+            except Refused:
+                continue
+            if reply.choices[0].text.strip() == _SAID:
+                self._notice(f"the server of {self._model!r} decodes by a grammar ({name}): no answer can leave its form")
+                return True
+        self._parameters.grammar = None
+        tried = ", ".join(self._parameters.grammars) or "nothing: its API has no grammars"
+        self._notice(
+            f"the server of {self._model!r} does not decode by a grammar (tried {tried}): synthesis.constrain: auto changes "
+            "nothing, and answers keep their form as well as the model can"
+        )
+        return False
+
+
 async def _probe(ask: Callable[[Sequence[ChatRequest]], Awaitable[Reply]]) -> bool:
     try:
         reply = await ask([PROBE, PROBE])
@@ -88,6 +136,7 @@ _NEEDED_BY: Final = {
     "logprobs": "synthesis.scoring logprob needs it: lower synthesis.logprob.top if it asks for too many, use a server that "
     "returns them (vLLM, SGLang, llama.cpp), or score pointwise",
     "response_format": "synthesis.json_schema needs it: set it to false, or use a server that decodes by a JSON schema",
+    **dict.fromkeys(_GRAMMARS, "synthesis.constrain: auto sends it: set that to none"),
     "max_tokens": "give the server's name in model.rename, or leave it out with model.omit",
 }
 
@@ -103,12 +152,21 @@ class Parameters:
         self._left_out = set(config.omit)
         self._renamed = dict(config.rename)
         self._without_system = False
+        self.grammar: str | None = None
+        """The name under which a grammar is sent; None where the server takes none."""
+
+    @property
+    def grammars(self) -> list[str]:
+        """The names under which a server may take a grammar: none for an API that has no such thing."""
+        return [name for name in _GRAMMARS if self.sends(name)] if self._dialect.name == "openai" else []
 
     def body(self, requests: Sequence[ChatRequest]) -> Body:
         """Return the JSON that asks for all of `requests`, which differ only by their seeds."""
         body = self._dialect.payload(self._config.model, requests, merge_system=self._without_system)
         thinking = thinking_fields(self._config, self._dialect.name, self._config.thinking.of(requests[0].role))
         body |= thinking
+        if requests[0].form is not None and self.grammar is not None:
+            body |= _GRAMMARS[self.grammar](grammar(requests[0].form))
         if not self.stops(requests[0].role):
             body.pop("stop", None)
         if thinking and self._dialect.name == "anthropic" and thinking["thinking"]["type"] == "enabled":

@@ -19,6 +19,7 @@ the cache is not copied at each step, which makes small models about twice as fa
 import asyncio
 import functools
 import gc
+import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,11 +29,20 @@ import torch
 
 from pop_selfplay.config import LocalModel
 from pop_selfplay.errors import ModelUnavailable, RequestRefused
-from pop_selfplay.models.base import ChatRequest, Completion
+from pop_selfplay.extras import install_line
+from pop_selfplay.models.base import ChatRequest, Completion, Notice
+from pop_selfplay.models.chat_template import opens_reasoning, render_prompt
 from pop_selfplay.models.local.batching import Row, cut_into_batches, encode
-from pop_selfplay.models.local.decoding import decode
+from pop_selfplay.models.local.decoding import decode, grammars_of
 from pop_selfplay.models.local.loading import Loaded, load
+from pop_selfplay.records import Message, Role
 
+_LOG: Final = logging.getLogger(__name__)
+_ANYTHING: Final = (Message(role="user", content="Hello"),)
+_WITHOUT: Final = (
+    f"install llguidance ({install_line('constrain')}), and use a model with a fast tokenizer. Until then "
+    "synthesis.constrain: auto changes nothing, and answers keep their form as well as the model can"
+)
 _QUIET_TURNS: Final = 32  # of the event loop, without a new request; tasks within tasks take one turn per level to get here
 
 
@@ -44,9 +54,9 @@ class _Waiting(NamedTuple):
 class LocalChatModel:
     """A ChatModel from a directory or hub name. Belongs to the event loop of its first call."""
 
-    def __init__(self, config: LocalModel, *, name: str | None = None) -> None:
+    def __init__(self, config: LocalModel, *, name: str | None = None, notice: Notice = _LOG.warning) -> None:
         """Load the weights. Raises ModelRefused when they, the tokenizer or the device cannot be used."""
-        self._config = config
+        self._config, self._notice = config, notice
         self._name = name or config.path
         self._loaded: Loaded | None = load(config)
         self._queue: list[_Waiting] = []
@@ -59,6 +69,7 @@ class LocalChatModel:
             initargs=(max(1, self._torch_threads // self._loaded.batches_at_once),),
         )
         self._closing = threading.Event()
+        self._tried = False
 
     @property
     def name(self) -> str:
@@ -77,6 +88,19 @@ class LocalChatModel:
         if self._server is None or self._server.done():
             self._server = asyncio.create_task(self._serve(self._loaded), name=f"{self._name} waves")
         return await waiting.answer
+
+    async def constrains(self, role: Role) -> bool:
+        """Tell whether answers are decoded by their form: where the library for it can read this model's tokens."""
+        loaded = self._loaded
+        if loaded is None or opens_reasoning(render_prompt(loaded.tokenizer, _ANYTHING, loaded.thinking.of(role))):
+            return False
+        if not self._tried:
+            self._tried = True
+            grammars = await asyncio.to_thread(grammars_of, loaded.tokenizer, loaded.vocabulary, loaded.end_ids)
+            if grammars is None:
+                self._notice(f"{self._name} cannot be decoded by grammars: {_WITHOUT}")
+            self._loaded = loaded._replace(grammars=grammars)
+        return self._loaded is not None and self._loaded.grammars is not None
 
     async def close(self) -> None:
         """End the batch in the making within a step, fail what still waits, and free the weights."""

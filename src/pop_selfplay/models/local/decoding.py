@@ -3,6 +3,9 @@
 A row ends at an end token, when its text holds the request's stop tag, or when its tokens are used up. Rows that ended leave
 the batch as soon as they are a quarter of it.
 
+`Constraint` lets the rows with a form write nothing else: the library llguidance (extra `constrain`) reads the form's grammar
+and says at each step which tokens may follow.
+
 Keys and values of a batch that grow in place.
 
 The library's plain cache layer copies all keys and values into new memory at each step, which for small models on a CPU costs
@@ -10,14 +13,16 @@ more than the model itself. Layers of other kinds (sliding windows, linear atten
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from pop_selfplay.errors import ModelUnavailable
+from pop_selfplay.method.parsing import grammar
 from pop_selfplay.models.base import Completion
 from pop_selfplay.models.chat_template import CLOSING, after_opened_reasoning, opens_reasoning
 from pop_selfplay.models.local.batching import Row
@@ -26,6 +31,52 @@ from pop_selfplay.models.local.sampling import Watcher, sampler_for
 
 _TOKENS_OF_OPENING: Final = 16  # "<think>" and the white space after it
 _LEAVE_AT: Final = 0.75  # of the rows in the batch still writing; each leave-taking copies the cache once
+
+
+def grammars_of(tokenizer: Any, vocabulary: int, end_ids: Collection[int]) -> Any | None:
+    """Return what reads grammars in the tokens of `tokenizer`, None where the library is not installed or cannot read them."""
+    try:
+        from llguidance.hf import from_tokenizer
+    except ImportError:
+        return None
+    try:
+        return from_tokenizer(tokenizer, n_vocab=vocabulary, eos_token=sorted(end_ids))
+    except ValueError:  # a tokenizer without a Rust part
+        return None
+
+
+class Constraint:
+    """What the rows of a batch may write next; costs nothing where none has a form."""
+
+    def __init__(self, grammars: Any, batch: Sequence[Row]) -> None:
+        """`grammars` is what `grammars_of` returns; it is None only where no row has a form."""
+        self._matchers: dict[int, Any] = {}
+        for number, row in enumerate(batch):
+            if row.request.form is not None:
+                from llguidance import LLMatcher, grammar_from
+
+                self._matchers[number] = LLMatcher(grammars, grammar_from("gbnf", grammar(row.request.form)))
+
+    def masked(self, rows: Sequence[int], logits: torch.Tensor) -> torch.Tensor:
+        """Return `logits` [rows, vocabulary] with −inf for what a row's form does not allow; `rows[place]` is behind a place.
+
+        A row that the library can no longer follow goes on freely: the parser has the last word.
+        """
+        if not self._matchers:
+            return logits
+        allowed = np.ones(logits.shape, dtype=bool)
+        for place, row in enumerate(rows):
+            matcher = self._matchers.get(row)
+            if matcher is not None and not matcher.is_error():
+                bits = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little")
+                allowed[place] = bits[: logits.shape[1]].astype(bool)
+        return logits.masked_fill(~torch.from_numpy(allowed).to(logits.device), -torch.inf)
+
+    def note(self, row: int, token: int) -> None:
+        """Take in the next token of a row."""
+        matcher = self._matchers.get(row)
+        if matcher is not None and not matcher.is_stopped():
+            matcher.consume_token(token)
 
 
 class Onlooker(Protocol):
@@ -65,6 +116,7 @@ def write(loaded: Loaded, batch: Sequence[Row], closing: threading.Event, watche
     ended: list[_Ended | None] = [None] * len(batch)
     watch = _StopWatch(loaded, batch)
     sampler = sampler_for([row.request for row in batch], steps, device)
+    constraint = Constraint(loaded.grammars, batch)
     reader = _Reader(loaded, [row.prompt for row in batch], steps)
     rows = list(range(len(batch)))  # which row of the batch stands at which place of the model's input
     row_ids = torch.arange(len(batch), device=device)
@@ -74,11 +126,12 @@ def write(loaded: Loaded, batch: Sequence[Row], closing: threading.Event, watche
             raise ModelUnavailable("the model was closed while it was writing")
         if watcher is not None:
             watcher.note(rows, logits)
-        tokens = sampler.pick(logits, step)
+        tokens = sampler.pick(constraint.masked(rows, logits), step)
         written[row_ids, step] = tokens
         for place, token in enumerate(tokens.tolist()):
             row = rows[place]
             if ended[row] is None:
+                constraint.note(row, token)
                 stopped = token in loaded.end_ids or watch.hit(row, token, written[row, : step + 1])
                 if stopped or step + 1 == batch[row].max_new:
                     ended[row] = _Ended(step + 1, by_limit=not stopped)

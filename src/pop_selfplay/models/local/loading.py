@@ -19,16 +19,14 @@ from pop_selfplay.models.model_files import check_vocabulary, expanded, find_ada
 _MAX_ROWS_ON_CPU: Final = 96  # more make small models slower: keys and values no longer fit the processor's caches
 _MAX_ROWS: Final = 512
 _SMALL: Final = 50_000_000  # parameters; below, cores gain more from a batch each than from sharing every small product
-_NO_LIMIT: Final = 2**31
-_LOCAL_PATH: Final = ("/", "./", "../", "~")
 
 
 class Loaded(NamedTuple):
     """A model ready to generate.
 
     `context` is the most tokens of prompt and answer together, `vocabulary` the rows of its embedding, `max_rows` the most rows
-    of a batch, `batches_at_once` how many batches are best generated side by side,
-    `thinking` what the chat template is told for each role.
+    of a batch, `batches_at_once` how many batches are best generated side by side, `thinking` what the chat template is told
+    for each role, `grammars` what reads grammars in its tokens (decoding.py).
     """
 
     model: Any
@@ -40,13 +38,14 @@ class Loaded(NamedTuple):
     max_rows: int
     batches_at_once: int
     thinking: Thinking
+    grammars: Any = None
 
 
 def load(config: LocalModel) -> Loaded:
     """Load whole weights, or a LoRA adapter with those it was trained on. Raises ModelRefused where that cannot be done."""
     device = _device(config.device)
     path = expanded(config.path)
-    if config.path.startswith(_LOCAL_PATH) and not Path(path).is_dir():
+    if config.path.startswith(("/", "./", "../", "~")) and not Path(path).is_dir():
         raise ModelRefused(f"model.path {config.path!r} is not a directory: check the path")
     adapter = find_adapter(path)
     weights, tokens = (adapter.base, adapter.tokenizer) if adapter else (path, path)
@@ -78,7 +77,7 @@ def ready(model: Any, tokenizer: Any, device: torch.device, thinking: Thinking) 
         tokenizer=tokenizer,
         device=device,
         end_ids=_end_ids(model, tokenizer),
-        context=getattr(model.config.get_text_config(), "max_position_embeddings", None) or _NO_LIMIT,
+        context=getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31,
         vocabulary=_rows(model),
         max_rows=_MAX_ROWS_ON_CPU if on_cpu else _MAX_ROWS,
         batches_at_once=torch.get_num_threads() if on_cpu and model.num_parameters() < _SMALL else 1,

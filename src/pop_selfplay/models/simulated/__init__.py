@@ -51,7 +51,8 @@ class SimulatedChatModel:
     def write(self, request: ChatRequest) -> Completion:
         """Do what `complete` does, at once."""
         rng = random.Random(_digest(self._config.seed, request.messages, request.seed))
-        malformed = rng.random() < self._config.malformed_rate
+        # Decoding by a form cannot go wrong.
+        malformed = rng.random() < self._config.malformed_rate and request.form is None
         if request.top_logprobs:
             text, tokens = probable_ratings(request, rng, malformed=malformed)
             return dataclasses.replace(_finish(text, request), tokens=tokens, generated_tokens=len(tokens))
@@ -67,6 +68,8 @@ class SimulatedChatModel:
         pass
 
     def _text(self, draft: Draft, request: ChatRequest, rng: random.Random) -> str:
+        if request.form is not None:
+            return draft.render()
         if request.role == Role.SOLVER and self._config.runaway_rate and rng.random() < self._config.runaway_rate:
             return _runaway(draft, rng, request.max_tokens)
         for name, share in self._config.mistakes.items():

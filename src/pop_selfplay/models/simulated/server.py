@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -24,6 +25,7 @@ from aiohttp import web
 from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
 from pop_selfplay.errors import validation_text
+from pop_selfplay.method.parsing import Form
 from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, Token
 from pop_selfplay.models.simulated.timed import Fault, FaultDraw, HttpFaults, TimedChatModel
 from pop_selfplay.records import Message, Role
@@ -36,6 +38,12 @@ _TURNS_TO_CONNECT: Final = 3  # of the event loop, from an accepted socket to a 
 _MAX_BODY_BYTES: Final = 1 << 28
 _SEEDS_APART: Final = 1_000_003
 _CRASHED: Final = 70
+_ONLY: Final = re.compile(r'^root ::=\s*\("([^"]+)"\)\s*$', re.MULTILINE)
+"""The start of a grammar that allows one text."""
+_SOME_FORM: Final = Form(())
+"""The request does not say which form its grammar is of; the simulated model writes well-formed texts for any."""
+
+Grammars = Literal["honoured", "ignored", "refused"]
 
 
 class _NamedSchema(BaseModel):
@@ -58,13 +66,19 @@ class _ChatBody(BaseModel):
     stream: bool = False
     n: int = Field(1, ge=1, le=1024)
     response_format: _ResponseFormat | None = None
+    structured_outputs: dict[str, object] | None = None
     logprobs: bool = False
     top_logprobs: int = Field(0, ge=0, le=20)
 
 
-def simulated_app(model: ChatModel, *, faults: HttpFaults | None = None, api_key: str | None = None) -> web.Application:
-    """Return an app that serves `model` under its own name. With `api_key`, other keys are refused with 401."""
-    service = _Service(model, faults or HttpFaults(), api_key)
+def simulated_app(
+    model: ChatModel, *, faults: HttpFaults | None = None, api_key: str | None = None, grammars: Grammars = "honoured"
+) -> web.Application:
+    """Return an app that serves `model` under its own name. With `api_key`, other keys are refused with 401.
+
+    `grammars` says what becomes of a grammar in `structured_outputs`, the field that vLLM has for it.
+    """
+    service = _Service(model, faults or HttpFaults(), api_key, grammars)
     app = web.Application(client_max_size=_MAX_BODY_BYTES)
     app.add_routes(
         [
@@ -79,8 +93,8 @@ def simulated_app(model: ChatModel, *, faults: HttpFaults | None = None, api_key
 
 
 class _Service:
-    def __init__(self, model: ChatModel, faults: HttpFaults, api_key: str | None) -> None:
-        self._model, self._faults, self._api_key = model, faults, api_key
+    def __init__(self, model: ChatModel, faults: HttpFaults, api_key: str | None, grammars: Grammars) -> None:
+        self._model, self._faults, self._api_key, self._grammars = model, faults, api_key, grammars
         self._draw = FaultDraw(faults)
         self._counts: Counter[str] = Counter()
         self._arrived = 0
@@ -107,6 +121,8 @@ class _Service:
         stops = [asked.stop] if isinstance(asked.stop, str) else asked.stop or [""]
         if asked.stream or len(stops) > 1:
             return _error(400, "invalid_request_error", "this server does not stream, and knows one stop string")
+        if asked.structured_outputs and self._grammars == "refused":
+            return _error(400, "invalid_request_error", "structured_outputs is not supported by this server")
         completions = await self._completions(asked, stops[0])
         if fault is not None:
             return await self._fail(request, fault)
@@ -125,6 +141,11 @@ class _Service:
             schema=asked.response_format.json_schema.schema_ if asked.response_format else None,
             top_logprobs=asked.top_logprobs if asked.logprobs else 0,
         )
+        if asked.structured_outputs and self._grammars == "honoured":
+            only = _ONLY.search(str(asked.structured_outputs.get("grammar")))
+            if only:
+                return [Completion(only[1], "stop", 1, 1)]
+            first = replace(first, form=_SOME_FORM)
         if asked.n == 1:
             return [await self._model.complete(first)]
         choices = [replace(first, seed=first.seed + number * _SEEDS_APART) for number in range(asked.n)]

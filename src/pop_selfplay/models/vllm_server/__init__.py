@@ -6,8 +6,7 @@
 | watchdog.py | the process in between, which ends the server when the run is gone |
 
 The server starts with the first call and stops with `close`. If it dies in between, it is restarted, provided that it has
-answered something since the last start; calls wait for it as for any server that is down. No real vLLM was run in the tests,
-only a stand-in executable.
+answered something since the last start; calls wait for it as for any server that is down.
 """
 
 import asyncio
@@ -26,6 +25,7 @@ from pop_selfplay.models.chat_template import template_opens_reasoning
 from pop_selfplay.models.endpoint import EndpointChatModel
 from pop_selfplay.models.model_files import expanded
 from pop_selfplay.models.vllm_server.process import GPUClaim, VllmProcess, gpu_sharing_here
+from pop_selfplay.records import Role
 
 T = TypeVar("T")
 
@@ -36,12 +36,7 @@ class VllmChatModel:
     """A ChatModel on a vLLM server that it starts, watches and stops. Belongs to the event loop of its first call."""
 
     def __init__(
-        self,
-        config: VllmModel,
-        *,
-        name: str | None = None,
-        notice: Notice = _LOG.warning,
-        folder: Path | None = None,
+        self, config: VllmModel, *, name: str | None = None, notice: Notice = _LOG.warning, folder: Path | None = None
     ) -> None:
         """Nothing is started yet. `folder` gets the log; without one it goes to a temporary directory.
 
@@ -76,6 +71,10 @@ class VllmChatModel:
     async def complete_many(self, requests: Sequence[ChatRequest]) -> list[Completion] | None:
         """Answer `requests` in one call, as the endpoint does."""
         return await self._asked(partial(self._endpoint.complete_many, requests))
+
+    async def constrains(self, role: Role) -> bool:
+        """Tell whether the server decodes by a form."""
+        return await self._asked(partial(self._endpoint.constrains, role))
 
     async def close(self) -> None:
         await self._stop()

@@ -10,12 +10,14 @@ import pytest
 from tests.unit.models.makers import make_request
 from tests.unit.models.test_endpoint import refusal, reply
 
-from pop_selfplay.config import EndpointModel
+from pop_selfplay.config import EndpointModel, RoleThinking, Thinking
 from pop_selfplay.errors import ModelRefused, RequestRefused
+from pop_selfplay.method.parsing import answer_form, grammar
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.models.endpoint import EndpointChatModel
 from pop_selfplay.models.endpoint.errors import Kind, read_error
 from pop_selfplay.models.endpoint.http import Response
+from pop_selfplay.records import Role
 
 REQUEST = make_request(system="Be brief.", stop="</answer>")
 Picky = Callable[[dict[str, Any]], str | None]
@@ -129,3 +131,82 @@ def test_a_parameter_that_stays_refused_under_both_names_ends_with_the_words_and
     picky: Picky = lambda body: "'max_tokens' and 'max_completion_tokens' are not supported" if "messages" in body else None  # noqa: E731
     with pytest.raises(RequestRefused, match=r"are not supported.*model\.rename"):
         Server(picky).ask(REQUEST)
+
+
+# --- grammars ---------------------------------------------------------------------------------------------------------
+
+
+SAID = "constrained by a grammar"
+
+
+def constrained(server: Server, *requests: ChatRequest) -> tuple[list[bool], list[Completion]]:
+    async def run() -> tuple[list[bool], list[Completion]]:
+        model = EndpointChatModel(server.config, send=server.send, notice=server.notices.append)
+        try:
+            found = await asyncio.gather(*(model.constrains(role) for role in Role))
+            return found, [await model.complete(request) for request in requests]
+        finally:
+            await model.close()
+
+    return asyncio.run(run())
+
+
+FORMED = dataclasses.replace(REQUEST, form=answer_form(boxed=False))
+
+
+def honouring(field: str) -> Server:
+    """A server that heeds a grammar in `field` alone, and ignores all others."""
+    server = Server(lambda body: None)
+    plain = server.send
+
+    async def send(url: str, headers: Mapping[str, str], body: bytes) -> Response:
+        server.says = SAID if field in json.loads(body) else "moss fern lichen"
+        return await plain(url, headers, body)
+
+    server.send = send  # type: ignore[method-assign]
+    return server
+
+
+@pytest.mark.parametrize(
+    ("field", "sent"),
+    [
+        ("structured_outputs", {"structured_outputs": {"grammar": grammar(answer_form(boxed=False))}}),
+        ("grammar", {"grammar": grammar(answer_form(boxed=False))}),
+        ("ebnf", {"ebnf": grammar(answer_form(boxed=False))}),
+        ("guided_grammar", {"guided_grammar": grammar(answer_form(boxed=False))}),
+    ],
+)
+def test_the_field_in_which_a_server_heeds_a_grammar_is_found_by_trying_once(field: str, sent: dict[str, Any]) -> None:
+    server = honouring(field)
+    found, _ = constrained(server, FORMED, REQUEST)
+    assert found == [True] * 4
+    *_, formed, plain = server.bodies
+    assert {name: formed.get(name) for name in sent} == sent and formed["stop"] == ["</answer>"]
+    assert not {"structured_outputs", "grammar", "ebnf", "guided_grammar"} & plain.keys()
+    assert len(server.notices) == 1 and f"decodes by a grammar ({field})" in server.notices[0]
+
+
+def test_a_server_that_ignores_every_grammar_is_told_of_once() -> None:
+    server = honouring("none of them")
+    assert constrained(server)[0] == [False] * 4
+    assert len(server.bodies) == 4
+    (notice,) = server.notices
+    assert "does not decode by a grammar (tried structured_outputs, grammar, ebnf, guided_grammar)" in notice
+
+
+def test_a_server_that_refuses_grammars_takes_none() -> None:
+    fields = ("structured_outputs", "grammar", "ebnf", "guided_grammar")
+    server = Server(lambda body: next((f"Unknown parameter: '{field}'." for field in fields if field in body), None))
+    assert constrained(server)[0] == [False] * 4 and len(server.notices) == 1
+
+
+def test_a_role_that_thinks_aloud_is_not_constrained() -> None:
+    server = honouring("grammar")
+    server.config = server.config.changed({"thinking": Thinking(roles={Role.SOLVER: RoleThinking(enabled=True)})})
+    found, _ = constrained(server)
+    assert dict(zip(Role, found, strict=True)) == {role: role is not Role.SOLVER for role in Role}
+
+
+def test_an_api_without_grammars_is_not_tried() -> None:
+    server = Server(lambda body: None, dialect="anthropic")
+    assert constrained(server)[0] == [False] * 4 and server.bodies == []
