@@ -1,6 +1,6 @@
 """How well a real model follows the prompts of the domains: forms kept, echoes, problems, criteria, and the judge's accuracy.
 
-    python benchmarks/prompts.py --model URL|DIR --name NAME [--label after] [--domain NAME ...] [--parts PART ...]
+    python benchmarks/prompts.py --model URL|DIR|simulated --name NAME [--label after] [--domain NAME ...] [--parts PART ...]
         [--minutes 25] [--documents 10] [--planted 4] [--candidates 4] [--work DIR]
     python benchmarks/prompts.py --report [--work DIR] [--json benchmarks/results/prompts.json]
 
@@ -35,12 +35,12 @@ from typing import Any, Final
 import yaml
 from benchmarks.prompts_report import report
 
-from pop_selfplay.config import EndpointModel, LocalModel, Synthesis
+from pop_selfplay.config import EndpointModel, LocalModel, ModelConfig, SimulatedModel, Synthesis
 from pop_selfplay.domains import Domain, load_domain
 from pop_selfplay.episode import play
 from pop_selfplay.journal import Journal
 from pop_selfplay.judging import find_mode
-from pop_selfplay.models import ChatModel, open_model
+from pop_selfplay.models import open_model
 from pop_selfplay.records import Candidate, Criterion, Document, Problem, Role, Rubric
 from pop_selfplay.stages.calls import Cast
 from pop_selfplay.stages.judge import judge_of
@@ -144,16 +144,18 @@ def domain_of(name: str) -> Domain:
     return domain.model_copy(update={"values": {**domain.values, "answer_words": "120"}})
 
 
+def _model(args: argparse.Namespace) -> ModelConfig:
+    if "://" in args.model:
+        return EndpointModel(base_url=args.model, model=args.name, max_in_flight=args.at_once)
+    return SimulatedModel() if args.model == "simulated" else LocalModel(path=args.model)
+
+
 @asynccontextmanager
 async def _open(args: argparse.Namespace) -> AsyncIterator[dict[str, Cast]]:
     """Yield domain → cast. All of them are played by one model."""
     folder = args.work / args.label / args.name
     folder.mkdir(parents=True, exist_ok=True)
-    model: ChatModel
-    if "://" in args.model:
-        model = open_model(EndpointModel(base_url=args.model, model=args.name, max_in_flight=args.at_once), name=args.name)
-    else:
-        model = open_model(LocalModel(path=args.model), name=args.name)
+    model = open_model(_model(args), name=args.name)
     async with AsyncExitStack() as opened:
         opened.push_async_callback(model.close)
         casts = {}
@@ -197,7 +199,7 @@ def _most(args: argparse.Namespace, part: str) -> int:
     return most
 
 
-def _arguments() -> argparse.Namespace:
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="a server's address, up to and including /v1, or a model directory")
     parser.add_argument("--name", help="what the model is called in the results")
@@ -213,15 +215,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("prompts-bench"))
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--json", type=Path, default=None, help="write the figures there")
-    args = parser.parse_args()
+    args = parser.parse_args(given)
     if not args.report and not (args.model and args.name):
         parser.error("--model and --name, or --report")
     return args
 
 
 if __name__ == "__main__":
-    arguments = _arguments()
-    if arguments.report:
-        report(arguments.work, arguments.json)
+    asked = arguments()
+    if asked.report:
+        report(asked.work, asked.json)
     else:
-        asyncio.run(ask(arguments))
+        asyncio.run(ask(asked))
