@@ -160,9 +160,9 @@ def test_warnings_can_fail_a_command_and_limits_can_be_set(run: Path, capfd: pyt
     lenient = [f"--threshold={name}" for name in ("rubrics.redundant=1", "diversity.own_document=0", "yield.refused=1")]
     assert pop_command([*command, *lenient]) == 0
     assert "No figure is beyond its limit" in capfd.readouterr().out
-    assert pop_command([*command, *lenient, "--threshold", "yield.kept=1"]) == 3
+    assert pop_command([*command, *lenient, "--threshold", "yield.kept=1.1"]) == 3
     assert "yield.kept" in capfd.readouterr().err
-    assert pop_command([*command, *lenient, "--threshold", "yield.kept=1", "--json"]) == 3
+    assert pop_command([*command, *lenient, "--threshold", "yield.kept=1.1", "--json"]) == 3
     assert json.loads(capfd.readouterr().out)["warnings"] == ["yield.kept"]
 
 

@@ -23,7 +23,9 @@ _GIVEN: Final = r"(?:above|provided|given|supplied|preceding|accompanying|attach
 _SAID: Final = (
     r"(?:described|stated|mentioned|discussed|explained|outlined|presented|listed|noted|reported|cited|given|provided)"
 )
-_SAYS: Final = r"(?:describes?|states?|mentions?|discusses|explains?|outlines?|presents?|lists?|notes?|reports?|says|refers)"
+_SAYS: Final = (
+    r"(?:clearly )?(?:describes?|states?|mentions?|discusses|explains?|outlines?|presents?|lists?|notes?|reports?|says|refers)"
+)
 _POINTERS: Final = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
@@ -37,6 +39,8 @@ _POINTERS: Final = tuple(
 )
 _QUOTED: Final = re.compile(r"“[^”]{80,}”|\"[^\"]{80,}\"|```.{80,}?```|^>.{80,}", re.DOTALL | re.MULTILINE)
 _CALLED_ANSWER: Final = re.compile(r"\b(?:answer|solution)\s*(?:is\s*:?|[:=：])", re.IGNORECASE)
+_THIS: Final = re.compile(r"\bthis (?P<noun>text|passage|document|article|excerpt|extract)\b(?![^\n]*[:\n])", re.IGNORECASE)
+"""Behind a colon or a line break the text itself may follow."""
 _SHINGLE: Final = 5
 _REPEATED_SHARE: Final = 0.8
 
@@ -45,7 +49,7 @@ def points_at_text(problem: str) -> str:
     """Return the words by which `problem` points at a text that its reader does not have; "" where it stands on its own."""
     if _QUOTED.search(problem):
         return ""
-    for pointer in _POINTERS:
+    for pointer in (*_POINTERS, _THIS):
         for match in pointer.finditer(problem):
             names = match.groupdict()
             noun = names.get("noun") or names.get("other") or ""

@@ -18,6 +18,8 @@ POINTING = [
     "As described in the excerpt, how is the root prepared?",
     "ACCORDING TO THE TEXT, who was first?",
     "Based upon this document: which plant is meant?",
+    "Who is this article about, and what are they explaining?",
+    "What does the passage clearly state about iron tablets?",
     "In the light of the information given in the source material, what follows?",
 ]
 STANDING = [
@@ -33,6 +35,9 @@ STANDING = [
     "Explain how a document database differs from a relational one, based on the access patterns of a shop.",
     "The author of a novel wants to show grief without naming it. How?",
     "In a text-based game, the player types commands. Design the parser.",
+    "Correct the mistakes in this text: He go home and she have a cat.",
+    "Turn this passage into a letter.\n\nAnna met Paul in spring, and they agreed to meet again.",
+    "I wrote an article on valerian. Is this article too long for a newspaper?",
     "A hospital writes a source document for each trial. Who signs it?",
 ]
 
