@@ -1,6 +1,7 @@
 """Small runs against the simulated model, for the tests of what a run directory promises."""
 
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,18 @@ def simulated_config(texts: Path, **synthesis: Any) -> RunConfig:
             "measure": {"type": "none"},
         }
     )
+
+
+def finished_run(folder: Path, count: int) -> Path:
+    """Play a run in `folder`, on twelve of `count` texts, and return its directory: for tests that each take a copy."""
+    run(simulated_config(write_texts(folder / "texts", count)), folder / "run")
+    return folder / "run"
+
+
+def copy_run(run: Path, to: Path) -> Path:
+    """Copy a run directory that nobody is working on to `to`, and return that."""
+    shutil.copytree(run, to)
+    return to
 
 
 def small_run(folder: Path) -> Path:

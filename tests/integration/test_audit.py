@@ -24,7 +24,7 @@ from pop_selfplay.pocket.world import World, truth_score
 from pop_selfplay.records import Candidate, Criterion, Document, Episode, Evaluation, Problem, Rubric
 from pop_selfplay.runs.session import watch_session
 from tests.integration.faults import count_calls
-from tests.integration.runs import simulated_config, write_texts
+from tests.integration.runs import copy_run, finished_run, simulated_config
 from tests.learning import Margins, shifted
 from tests.schemas import assert_valid
 
@@ -34,18 +34,12 @@ JUDGE = SimulatedModel(seed=9)
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of the simulated model, which the tests copy."""
-    folder = tmp_path_factory.mktemp("audit")
-    pop.run(simulated_config(write_texts(folder / "texts", 16)), folder / "run")
-    return folder / "run"
+    return finished_run(tmp_path_factory.mktemp("audit"), 16)
 
 
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
-    path = tmp_path / "run"
-    path.mkdir()
-    for file in finished.iterdir():
-        (path / file.name).write_bytes(file.read_bytes())
-    return path
+    return copy_run(finished, tmp_path / "run")
 
 
 class StopsAt(Unwatched):

@@ -10,7 +10,7 @@ from pop_selfplay.errors import ConfigError
 from pop_selfplay.journal import RunDirectory
 from pop_selfplay.journal.pairs import read_pairs
 from tests.integration.faults import damage
-from tests.integration.runs import simulated_config, write_texts
+from tests.integration.runs import copy_run, finished_run, simulated_config
 
 
 def edit(run: Path, old: str, new: str) -> None:
@@ -19,10 +19,14 @@ def edit(run: Path, old: str, new: str) -> None:
     (run / "config.yaml").write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finished_run(tmp_path_factory.mktemp("edited"), 12)
+
+
 @pytest.fixture
-def finished(tmp_path: Path) -> Path:
-    pop.run(simulated_config(write_texts(tmp_path / "texts", 12)), tmp_path / "run")
-    return tmp_path / "run"
+def finished(tmp_path: Path, played: Path) -> Path:
+    return copy_run(played, tmp_path / "run")
 
 
 @pytest.mark.parametrize("command", ["run", "synth", "pairs", "status", "audit"])
@@ -40,11 +44,11 @@ def test_an_edit_that_asks_for_other_work_is_refused_by_name(
     assert run_command(["run", str(finished)]) == 0
 
 
-def test_a_new_config_that_follows_the_edit_is_refused_all_the_same(finished: Path, tmp_path: Path) -> None:
+def test_a_new_config_that_follows_the_edit_is_refused_all_the_same(finished: Path, played: Path) -> None:
     edit(finished, "candidates: 6", "candidates: 7")
     with pytest.raises(ConfigError, match=r"synthesis\.candidates was 6, is 7"):
-        pop.run(simulated_config(tmp_path / "texts", candidates=7), finished)
-    first = simulated_config(tmp_path / "texts")
+        pop.run(simulated_config(played.parent / "texts", candidates=7), finished)
+    first = simulated_config(played.parent / "texts")
     pop.run(first, finished)  # the config it began with: the edit is undone
     assert RunDirectory.open(finished).config == first
 

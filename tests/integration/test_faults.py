@@ -18,18 +18,22 @@ from pop_selfplay.journal import Journal, schema
 from pop_selfplay.journal.files import is_locked, take_lock
 from pop_selfplay.journal.pairs import read_pairs
 from tests.integration.faults import damage, read_only, signal_at, start_pop
-from tests.integration.runs import simulated_config, write_texts
+from tests.integration.runs import copy_run, finished_run
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finished_run(tmp_path_factory.mktemp("faults"), 20)
+
+
+@pytest.fixture(scope="module")
+def config(undisturbed: Path) -> RunConfig:
+    return pop.load_config(undisturbed / "config.yaml")
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> RunConfig:
-    return simulated_config(write_texts(tmp_path / "texts", 20))
-
-
-@pytest.fixture
-def finished(tmp_path: Path, config: RunConfig) -> Path:
-    pop.run(config, tmp_path / "finished")
-    return tmp_path / "finished"
+def finished(tmp_path: Path, undisturbed: Path) -> Path:
+    return copy_run(undisturbed, tmp_path / "finished")
 
 
 def slow(config: RunConfig, path: Path) -> Path:
@@ -55,7 +59,7 @@ def deaf() -> None:
 
 @pytest.mark.parametrize(("number", "begin"), [(signal.SIGINT, None), (signal.SIGTERM, None), (signal.SIGTERM, deaf)])
 def test_an_interrupt_ends_with_4_and_one_message_that_goes_on(
-    tmp_path: Path, config: RunConfig, number: int, begin: Callable[[], None] | None
+    tmp_path: Path, config: RunConfig, undisturbed: Path, number: int, begin: Callable[[], None] | None
 ) -> None:
     run = tmp_path / "a run"
     process = start_pop("run", slow(config, tmp_path / "slow.yaml"), "--out", run, limit=begin)
@@ -66,8 +70,7 @@ def test_an_interrupt_ends_with_4_and_one_message_that_goes_on(
     assert go_on == ["run", str(run)]
     assert pop.export(run, tmp_path / "early.jsonl") > 0
     assert run_command(go_on) == 0
-    pop.run(config, tmp_path / "undisturbed")
-    assert exported(run, tmp_path / "a.jsonl") == exported(tmp_path / "undisturbed", tmp_path / "b.jsonl")
+    assert exported(run, tmp_path / "a.jsonl") == exported(undisturbed, tmp_path / "b.jsonl")
 
 
 @pytest.mark.parametrize("numbers", [[signal.SIGINT] * 5, [signal.SIGTERM, signal.SIGINT], [signal.SIGTERM] * 3])
@@ -79,7 +82,7 @@ def test_many_signals_at_once_end_with_the_message_of_one(tmp_path: Path, config
     assert said.startswith("pop: Stopped: on request") and said.count("\n") == 1, said
 
 
-def test_a_disk_that_takes_no_more_stops_the_run_resumably(tmp_path: Path, config: RunConfig) -> None:
+def test_a_disk_that_takes_no_more_stops_the_run_resumably(tmp_path: Path, config: RunConfig, undisturbed: Path) -> None:
     def small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
 
@@ -92,8 +95,7 @@ def test_a_disk_that_takes_no_more_stops_the_run_resumably(tmp_path: Path, confi
     assert said.count("\n") == 2 and "Traceback" not in said
     assert pop.export(run, tmp_path / "early.jsonl") > 0
     assert run_command(["run", str(run)]) == 0
-    pop.run(config, tmp_path / "undisturbed")
-    assert exported(run, tmp_path / "a.jsonl") == exported(tmp_path / "undisturbed", tmp_path / "b.jsonl")
+    assert exported(run, tmp_path / "a.jsonl") == exported(undisturbed, tmp_path / "b.jsonl")
 
 
 def test_a_full_disk_is_told_as_such(tmp_path: Path, config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:

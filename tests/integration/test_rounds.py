@@ -166,15 +166,16 @@ def test_a_stopped_run_stays_stopped(distrusted: Path) -> None:
         next_to_train(session)
 
 
-def test_a_round_that_does_not_gain_enough_is_the_last(tmp_path: Path) -> None:
-    result = pop.run(small(3, stop={"min_gain": 1.0}), tmp_path / "run")
+def test_a_round_that_does_not_gain_enough_is_the_last(two_rounds: Path, tmp_path: Path) -> None:
+    config = small(3, frozen_roles=["judge", "rubric_writer"], stop={"min_gain": 1.0})
+    result = pop.run(config, tmp_path / "run", fork_from=two_rounds)
     stop = result.stopped
     assert stop is not None and (stop.round, stop.before, stop.rule) == (1, "next_round", "min_gain")
     assert len(result.rounds) == 1 and (tmp_path / "run" / "models" / "round-1").exists()
 
 
 def test_a_decision_that_was_noted_is_obeyed_and_not_made_again(tmp_path: Path) -> None:
-    config = small(2)
+    config = small(2, measure={"type": "none"})
     noted = {"round": 1, "before": "training", "rule": "min_diversity", "says": "as it was then", "figures": {}}
     with open_session(tmp_path / "run", config) as session:
         session.journal.note("decision/1/training", json.dumps(noted))

@@ -9,8 +9,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.forked import Forking
 
 import pop_selfplay as pop
 from pop_selfplay.config import EndpointModel, NoTraining, RunConfig
@@ -41,24 +40,24 @@ def sampling_pocket_model(folder: Path) -> Path:
 
 
 @pytest.fixture
-def base_url(tmp_path: Path) -> Iterator[str]:
+def base_url(tmp_path: Path, forked: Forking) -> Iterator[str]:
     """Serve the pocket model and yield the address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    model, log = sampling_pocket_model(tmp_path), tmp_path / "server.log"
+    model = sampling_pocket_model(tmp_path)
     serve = "from transformers.cli.transformers import main; main()"
-    command = [sys.executable, "-c", serve, "serve", str(model), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    with log.open("wb") as said, subprocess.Popen(command, stdout=said, stderr=said, env=environment) as server:
-        try:
-            deadline = time.monotonic() + START_S
-            while not healthy(port):
-                assert server.poll() is None and time.monotonic() < deadline, log.read_text(encoding="utf-8")[-2000:]
-                time.sleep(0.2)
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            server.send_signal(signal.SIGTERM)
+    server = forked.start(serve, "serve", model, "--host", "127.0.0.1", "--port", str(port), "--device", "cpu")
+    try:
+        deadline = time.monotonic() + START_S
+        while not healthy(port):
+            assert server.runs() and time.monotonic() < deadline, server.said()[-2000:]
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        if server.runs():
+            os.kill(server.pid, signal.SIGTERM)
+        server.wait()
 
 
 def healthy(port: int) -> bool:
