@@ -58,7 +58,7 @@ def synth(
         Path | None, typer.Option("--like", help="with --dry-run: take lengths and speed from this run", metavar="DIR")
     ] = None,
     tokens_per_second: Annotated[
-        float | None, typer.Option(min=1, help="with --dry-run: generated tokens per second of the server")
+        float | None, typer.Option(min=1, max=MOST, help="with --dry-run: generated tokens per second of the server")
     ] = None,
 ) -> None:
     """Make preference pairs from documents, and stop there. Continue with `pop train` or `pop run` on the run directory."""

@@ -126,7 +126,7 @@ def duel(
     domain: DuelDomain = None,
     samples: Annotated[int, typer.Option("--samples", min=1, max=MOST, help="answers of each model to each prompt")] = 1,
     temperature: Annotated[
-        float, typer.Option("--temperature", min=0, help="sampling temperature of the answers; 0 is greedy")
+        float, typer.Option("--temperature", min=0, max=MOST, help="sampling temperature of the answers; 0 is greedy")
     ] = 0.0,
     max_tokens: Annotated[
         int | None,

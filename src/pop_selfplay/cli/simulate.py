@@ -24,17 +24,23 @@ Host = Annotated[str, typer.Option(help="the address to listen on")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one")]
 Name = Annotated[str, typer.Option("--model", help="the name the model is served under")]
 Stats = Annotated[Path | None, typer.Option(help="write the statistics to this file at the end", metavar="FILE")]
-Speedup = Annotated[float, typer.Option(min=0.01, help="times as fast as the machine; above 10, watch server_cpu_share")]
-StepMs = Annotated[float, typer.Option(min=0.001, help="time of a decoding step", **_MACHINE)]
-SequenceMs = Annotated[float, typer.Option(min=0, help="additional time for each decoding sequence", **_MACHINE)]
+Speedup = Annotated[
+    float, typer.Option(min=0.01, max=MOST, help="times as fast as the machine; above 10, watch server_cpu_share")
+]
+StepMs = Annotated[float, typer.Option(min=0.001, max=MOST, help="time of a decoding step", **_MACHINE)]
+SequenceMs = Annotated[float, typer.Option(min=0, max=MOST, help="additional time for each decoding sequence", **_MACHINE)]
 Slots = Annotated[int, typer.Option(min=1, max=MOST, help="sequences decoded at once; the others wait", **_MACHINE)]
-Prefill = Annotated[float, typer.Option(min=1, help="prompt tokens read per second", **_MACHINE)]
+Prefill = Annotated[float, typer.Option(min=1, max=MOST, help="prompt tokens read per second", **_MACHINE)]
 Chunk = Annotated[int, typer.Option(min=64, max=MOST, help="most tokens in one step", **_MACHINE)]
 CacheBlocks = Annotated[int, typer.Option(min=0, max=MOST, help="prefix cache, in blocks of 16 tokens", **_MACHINE)]
 Seed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="random seed of texts and faults", **_MODEL)]
 Brief = Annotated[bool, typer.Option("--brief", help="short texts, for quick trials", **_MODEL)]
-AnswerWords = Annotated[float | None, typer.Option(min=3, help="median words of an answer", show_default="280", **_MODEL)]
-ThinkingWords = Annotated[float | None, typer.Option(min=0, help="median words of its thinking", show_default="60", **_MODEL)]
+AnswerWords = Annotated[
+    float | None, typer.Option(min=3, max=MOST, help="median words of an answer", show_default="280", **_MODEL)
+]
+ThinkingWords = Annotated[
+    float | None, typer.Option(min=0, max=MOST, help="median words of its thinking", show_default="60", **_MODEL)
+]
 MalformedRate = Annotated[float, typer.Option(help="share of completions that do not parse", **_SHARE)]
 Mistakes = Annotated[
     list[str] | None,
