@@ -321,6 +321,7 @@ def summary(runs: Sequence[Figures], full: Sequence[Figures]) -> Figures:
     }
     if "after" not in runs[0]:
         return found
+    same = all(run["mode"] == FULL or not run["trained"] for run in runs)  # one and the same model differs by nothing
     for group in ("self_play", "held_out"):
         for kind in ("greedy", "sampled"):
             who = [plant for run in runs for plant in plants(run["after"], group, kind)]
@@ -329,7 +330,8 @@ def summary(runs: Sequence[Figures], full: Sequence[Figures]) -> Figures:
                 for which, when in ((runs, "before"), (runs, "after"), (full, "after"))
             )
             found[f"gain {group} {kind}"] = paired_difference(before, after, who, SIGNED).as_json()
-            found[f"gain {group} {kind} less that of full"] = paired_difference(other, after, who, SIGNED).as_json()
+            less = Estimate(0.0, 0.0, 0.0, len(who)) if same else paired_difference(other, after, who, SIGNED)
+            found[f"gain {group} {kind} less that of full"] = less.as_json()
     found[f"{GAIN} by seed"] = [
         round(paired_difference(known_facts(run["before"]), known_facts(run["after"]), plants(run["after"])).mean, 4)
         for run in runs
