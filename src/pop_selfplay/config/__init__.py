@@ -54,6 +54,7 @@ from pop_selfplay.config.synthesis import (
     Reuse,
     RubricWriterSampling,
     Sampling,
+    SolverSampling,
     Synthesis,
 )
 from pop_selfplay.config.training import (
@@ -108,6 +109,7 @@ __all__ = [
     "Sampling",
     "SelfJudgedMeasure",
     "SimulatedModel",
+    "SolverSampling",
     "StopRules",
     "Synthesis",
     "Thinking",

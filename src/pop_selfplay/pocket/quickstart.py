@@ -14,6 +14,7 @@ from pop_selfplay.config import (
     RunConfig,
     Sampling,
     SFTTraining,
+    SolverSampling,
     Synthesis,
     Training,
 )
@@ -67,7 +68,7 @@ def quickstart_config(
             document_for=[Role.PROPOSER, Role.RUBRIC_WRITER] if document else [],
             episodes_in_flight=EDITIONS * PLANTS,
             proposer=Sampling(max_tokens=128, attempts=3),
-            solver=Sampling(max_tokens=64, attempts=2),
+            solver=SolverSampling(max_tokens=64, attempts=2),
             rubric_writer=RubricWriterSampling(max_tokens=128, attempts=3),
             judge=JudgeSampling(max_tokens=64, attempts=2),
         ),

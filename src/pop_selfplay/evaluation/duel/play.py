@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
-from pop_selfplay.config import JudgeSampling, Sampling, Synthesis
+from pop_selfplay.config import JudgeSampling, SolverSampling, Synthesis
 from pop_selfplay.domains import Domain, Prompt, load_domain, load_prompt
 from pop_selfplay.episode import rate
 from pop_selfplay.errors import DomainError
@@ -194,7 +194,7 @@ def _plain(completion: str) -> Parsed[str] | Rejection:
 def _synthesis(duel: Duel) -> Synthesis:
     """Return how the sides sample: the run's own limits where the problems are a run's."""
     start = duel.questions.synthesis or Synthesis(
-        solver=Sampling(max_tokens=duel.max_tokens, attempts=2), judge=JudgeSampling(attempts=3)
+        solver=SolverSampling(max_tokens=duel.max_tokens, attempts=2), judge=JudgeSampling(attempts=3)
     )
     return start.changed({"solver": start.solver.changed({"temperature": duel.temperature})})
 
