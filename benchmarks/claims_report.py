@@ -1,12 +1,14 @@
 """From the runs of pocket_claims.py to their figures, and to docs/claims.md with its plots.
 
 An accuracy or agreement is a ratio of sums over seeds and plants, with an interval that draws both anew. A diversity is a mean
-over seeds with Student's interval. Effects on shares are given in points and as Cohen's h: 0.2 is a small effect, 0.5 a medium
+over seeds with Student's interval. The results keep the sums of every seed and plant, so that other intervals can be had from
+them. Effects on shares are given in points and as Cohen's h: 0.2 is a small effect, 0.5 a medium
 one, 0.8 a large one.
 """
 
 import json
 import math
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +30,8 @@ T95: Final = (math.inf, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306,
 """The 97.5 % points of Student's distribution with 0 to 10 degrees of freedom; beyond 10 the last one is used."""
 
 NEAR: Final = 0.8
+AGREEMENT: Final = ("spearman", "best_worst", "all_pairs", "trained_pair", "self_score", "true_score")
+_NUMBERS: Final = re.compile(r"\[[-\d.,\s]+\]")
 
 
 class Effect(NamedTuple):
@@ -50,8 +54,26 @@ def write_report(runs: Sequence[Run], bare: Sequence[Run], results: Path, docs: 
         "agreement": agreements(arms),
         "diversity": diversities(arms["both"], arms["none"], bare),
     }
-    results.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    kept = figures | {"sums": {arm: sums(mine) for arm, mine in arms.items()}}
+    results.write_text(_NUMBERS.sub(_on_one_line, json.dumps(kept, indent=1)) + "\n", encoding="utf-8")
     write_page(figures, docs)
+
+
+def _on_one_line(numbers: re.Match[str]) -> str:
+    return " ".join(numbers[0].split())
+
+
+def sums(runs: Sequence[Run]) -> dict[str, Any]:
+    """Return the sums from which every interval of an arm follows: measure → plants, and the two sides of its `Ratio`."""
+    measured = {name: [run["agreement"].get(name, {}) for run in runs] for name in AGREEMENT}
+    for group in runs[0]["exam"]:
+        measured |= {f"{group} {when}": [run["exam"][group][when] for run in runs] for when in ("before", "after")}
+    found = {}
+    for name, each in measured.items():
+        plants = sorted({plant for run in each for plant in run})
+        above, below = (part.round(3).tolist() for part in ratio(each, plants))
+        found[name] = {"plants": plants, "above": above, "below": below}
+    return found
 
 
 def gains(arms: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
@@ -79,10 +101,7 @@ def agreements(arms: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for arm, runs in arms.items():
         plants = sorted({plant for run in runs for sums in run["agreement"].values() for plant in sums})
-        by_measure = {
-            name: ratio([run["agreement"].get(name, {}) for run in runs], plants)
-            for name in ("spearman", "best_worst", "all_pairs", "trained_pair", "self_score", "true_score")
-        }
+        by_measure = {name: ratio([run["agreement"].get(name, {}) for run in runs], plants) for name in AGREEMENT}
         found[arm] = {name: level(one) for name, one in by_measure.items()}
         found[arm]["best_worst minus all_pairs"] = difference(by_measure["best_worst"], by_measure["all_pairs"]).as_json()
     return found

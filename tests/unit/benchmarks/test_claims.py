@@ -1,6 +1,7 @@
 """The study of the paper's claims computes what it says, and its page says what the figures say."""
 
 import itertools
+import json
 import math
 import random
 import xml.etree.ElementTree as ElementTree
@@ -9,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks.claims_page import verdict
-from benchmarks.claims_report import cohens_h, difference, over_seeds, ratio, write_report
+from benchmarks.claims_page import verdict, write_page
+from benchmarks.claims_report import cohens_h, difference, level, over_seeds, ratio, write_report
+from benchmarks.crossed_bootstrap import Ratio
 from benchmarks.plots import Row, intervals
 from benchmarks.pocket_claims import all_pairs, claims
 from hypothesis import given
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 
 from pop_selfplay.stats.agreement import best_worst
 
+ROOT = Path(__file__).parents[3]
 ARMS = ("both", "proposer", "none")
 TWO = st.integers(2, 8).flatmap(lambda n: st.tuples(*[st.lists(st.integers(0, 4).map(float), min_size=n, max_size=n)] * 2))
 PLANTS = ("Cor-lock", "Vel-mora", "Bor-dain", "Tam-wort", "Kir-leth")
@@ -71,6 +74,11 @@ def test_results_page_and_plots_follow_from_the_runs(tmp_path: Path) -> None:
     runs = [run_of(seed, arm) for seed in (1, 2, 3) for arm in ARMS]
     bare = [{"seed": seed, "problems": ["A question on Cor-lock: where does it grow?"] * 10} for seed in (1, 2, 3)]
     write_report(runs, bare, tmp_path / "results.json", tmp_path / "docs")
+    results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    sums = {name: Ratio(*(np.array(of[side]) for side in ("above", "below"))) for name, of in results["sums"]["both"].items()}
+    gained = difference(sums["self_play greedy after"], sums["self_play greedy before"]).as_json()
+    assert gained == results["gain"]["self_play greedy"]["arms"]["both"], "intervals follow from the sums that are kept"
+    assert level(sums["best_worst"]) == results["agreement"]["both"]["best_worst"]
     page = (tmp_path / "docs" / "claims.md").read_text(encoding="utf-8")
     assert "9 runs: seeds 1, 2, 3" in page and "$" not in page
     lines = {line.split(" | ")[1]: line for line in page.splitlines() if line.startswith("| (")}
@@ -80,6 +88,13 @@ def test_results_page_and_plots_follow_from_the_runs(tmp_path: Path) -> None:
     for name in ("gains", "agreement", "diversity"):
         ElementTree.parse(tmp_path / "docs" / f"claims_{name}.svg")
         assert f"(claims_{name}.svg)" in page
+
+
+def test_the_page_and_its_plots_are_those_of_the_results(tmp_path: Path) -> None:
+    figures = json.loads((ROOT / "benchmarks" / "results" / "pocket_claims.json").read_text(encoding="utf-8"))
+    write_page(figures, tmp_path)
+    for made in tmp_path.iterdir():
+        assert made.read_bytes() == (ROOT / "docs" / made.name).read_bytes(), made.name
 
 
 def test_a_plot_escapes_labels_and_holds_every_value_within_its_axis() -> None:
