@@ -42,8 +42,8 @@ from pop_selfplay.records import (
     Rating,
     Rubric,
 )
-from pop_selfplay.report.format import status_line
 from pop_selfplay.report.result import compute_result
+from pop_selfplay.report.tables import status_line
 from pop_selfplay.runs.session import watch_session
 
 EPISODES, CANDIDATES = 100_000, 32

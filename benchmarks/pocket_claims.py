@@ -36,7 +36,7 @@ from pop_selfplay.runs.casting import Casting
 from pop_selfplay.runs.session import Session, watch_session
 from pop_selfplay.stages.calls import Cast
 from pop_selfplay.stages.propose import propose
-from pop_selfplay.stats.agreement import above, best_worst, spearman
+from pop_selfplay.stats.comparisons import above, best_worst, spearman
 from pop_selfplay.tasks import together
 
 ARMS: Final = {"both": [Role.PROPOSER, Role.RUBRIC_WRITER], "proposer": [Role.PROPOSER], "none": []}

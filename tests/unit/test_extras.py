@@ -21,7 +21,10 @@ from pop_selfplay.training import TRAINERS
 from tests.unit.test_layering import foreign
 
 PYPROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-MODULE_OF = {"pyyaml": "yaml", "pop-selfplay": "", "pydantic-core": "pydantic_core"}
+MODULE_OF = {"pyyaml": "yaml", "pop-selfplay": "", "pydantic-core": "pydantic_core"} | {
+    "markdown-it-py": "markdown_it",
+    "mdit-py-plugins": "mdit_py_plugins",
+}
 """Distribution → the module it brings, where the two differ."""
 ROOMS = {
     "training": ("train", "local", "hub"),
@@ -30,6 +33,7 @@ ROOMS = {
     "exports": ("hub",),
     "evaluation.inspect_adapter": ("eval",),
     "evaluation.benchmarks": ("eval",),
+    "viewer": ("view",),
 }
 """Room → the extras whose modules may be imported there. Everywhere else only the core's may."""
 IN_FUNCTIONS = {"corpus.reader", "exports"}

@@ -7,7 +7,7 @@ from tools.house import PACKAGE, Module, cycles, imports, modules
 
 LAYERS = (
     # what everything speaks of
-    {"errors", "interrupts", "records", "seeds"},
+    {"errors", "records", "seeds"},
     {"tasks", "extras"},
     # pure functions: no I/O, no torch
     {"stats"},
@@ -18,7 +18,7 @@ LAYERS = (
     {"config"},
     {"domains", "pocket"},
     {"journal"},
-    {"models", "corpus", "observer"},
+    {"labels", "models", "corpus", "observer"},
     # one episode
     {"stages"},
     {"episode"},
@@ -29,7 +29,7 @@ LAYERS = (
     {"exports"},
     {"evaluation", "training"},
     {"report"},
-    {"selfplay"},
+    {"selfplay", "viewer"},
     # how it is called
     {"api", "doctor"},
     {"cli"},

@@ -6,7 +6,7 @@ Exit codes: 0 done, 1 our bug, 2 wrong usage or config, 3 no usable model or a f
     starter.py   pop quickstart, pop init and pop doctor: before the first run
     commands.py  the commands that make and use a run
     simulate.py  the simulated server
-    evaluate.py  pop eval, pop duel, pop audit
+    evaluate.py  pop eval, pop duel, pop audit, pop view, pop label
 
 A new command is a function in one of these files, or in a file of its own that is imported below.
 """
@@ -17,7 +17,7 @@ import sys
 
 import typer
 
-from pop_selfplay import interrupts
+from pop_selfplay import tasks
 from pop_selfplay.cli import starter  # first: `pop --help` lists commands in the order in which they are imported
 
 # isort: split
@@ -39,10 +39,10 @@ _STOPPED = "stopped; everything a run had finished is saved, and `pop run DIR` r
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    interrupts.install(f"pop: {_STOPPED}\n")
+    tasks.install(f"pop: {_STOPPED}\n")
     _print_what_can_be_printed()
     code = run(sys.argv[1:])
-    interrupts.leave()
+    tasks.leave()
     sys.exit(code)
 
 
@@ -83,7 +83,7 @@ def _print_what_can_be_printed() -> None:
 
 def _complain(message: str, code: int) -> int:
     """Print an error, which may quote a server or a file: line breaks are kept, other control characters are not."""
-    from pop_selfplay.report.format import printable
+    from pop_selfplay.report.tables import printable
 
     sys.stderr.write("pop: " + "\n".join(map(printable, message.split("\n"))) + "\n")
     return code

@@ -167,9 +167,8 @@ def status(
     from rich.console import Console
 
     from pop_selfplay.evaluation.measure import comparison
-    from pop_selfplay.report.format import status_line
     from pop_selfplay.report.result import compute_result
-    from pop_selfplay.report.tables import result_tables
+    from pop_selfplay.report.tables import result_tables, status_line
     from pop_selfplay.runs.session import read_session
 
     headline = read_session(directory, status_line)

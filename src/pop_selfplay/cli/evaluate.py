@@ -1,7 +1,8 @@
 """`pop eval`: public benchmarks, one model compared with another. `pop duel`: two models, the same prompts, and a judge.
-`pop audit`: can the training signal of a run be trusted?
+`pop audit`: can the training signal of a run be trusted? `pop view` and `pop label`: look at it, and say what you think of it.
 """
 
+import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,8 +14,7 @@ from pop_selfplay.errors import GateFailed, UsageError
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from pop_selfplay.results.duel import DuelResult
-    from pop_selfplay.results.evaluation import EvalResult
+    from pop_selfplay.results.evaluation import DuelResult, EvalResult
 
 Judge = Annotated[str | None, typer.Option("--judge", help="the judge, given like MODEL", metavar="MODEL")]
 Seed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="random seed of sampling, subsets and resampling")]
@@ -46,7 +46,7 @@ class _Lines:
         """Print a line that may quote a server or a file."""
         from rich.text import Text
 
-        from pop_selfplay.report.format import printable
+        from pop_selfplay.report.tables import printable
 
         self._console.print(Text(printable(line)))
 
@@ -211,3 +211,65 @@ def audit(
         typer.echo(result.to_json(), nl=False)
     if fail_on_warning and result.warnings:
         raise GateFailed(f"{len(result.warnings)} figures crossed their limits: {', '.join(result.warnings)}")
+
+
+Host = Annotated[str, typer.Option("--host", help="the address to listen on; beyond this machine a token is asked for")]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="the port to listen on; 0 takes any that is free")]
+Author = Annotated[str | None, typer.Option("--author", help="who labels; by default the name of the user")]
+
+
+@app.command()
+def view(
+    directories: Annotated[
+        list[Path], typer.Argument(help="run directories, or directories of pop eval and pop duel", metavar="DIR…")
+    ],
+    host: Host = "127.0.0.1",
+    port: Port = 8321,
+    author: Author = None,
+) -> None:
+    """Look at the episodes of runs in a browser, also while they go on. Nothing in a run changes but its labels."""
+    _serve(directories, host, port, author, labelling=False)
+
+
+@app.command()
+def label(
+    directory: Directory,
+    host: Host = "127.0.0.1",
+    port: Port = 8321,
+    author: Author = None,
+    import_: Annotated[
+        Path | None, typer.Option("--import", help="add the labels of a CSV or JSON file, and stop there", metavar="FILE")
+    ] = None,
+) -> None:
+    """Say what you think of a run's answers, before you see what its judge said. `pop audit` compares the two."""
+    if import_ is None:
+        _serve([directory], host, port, author, labelling=True)
+        return
+    from pop_selfplay import labels
+    from pop_selfplay.labels.foreign import read_foreign
+    from pop_selfplay.runs.session import read_session
+
+    found = read_foreign(import_, author or _user())
+    unknown = read_session(directory, lambda session: [x.episode for x in found if session.journal.round_of(x.episode) is None])
+    if unknown:
+        raise UsageError(f"{import_} labels {unknown[0]!r:.120}, which is no finished episode of {directory}: check the ids")
+    typer.echo(f"{labels.add(directory, found):,} labels added to {directory / labels.FILE}")
+
+
+def _serve(directories: list[Path], host: str, port: int, author: str | None, *, labelling: bool) -> None:
+    """Open the viewer, and answer until it is interrupted."""
+    from pop_selfplay.extras import need
+
+    need("view", "the viewer")
+    from pop_selfplay.viewer.app import Viewer
+    from pop_selfplay.viewer.app import serve as answer
+
+    viewer = Viewer(directories, author=author or _user(), label_first=labelling)
+    answer(viewer, host, port, lambda address: typer.echo(f"{address}\nstop with Ctrl+C"))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "me"

@@ -1,7 +1,6 @@
 """The command `pop simulate`: the shipped simulated server, to size a run and to see what happens when a server misbehaves."""
 
 import json
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,8 +10,6 @@ from pop_selfplay.cli.app import MOST, MOST_SEED, app, writable
 from pop_selfplay.errors import UsageError
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     from pop_selfplay.config import SimulatedModel
 
 _MACHINE = {"rich_help_panel": "The machine"}
@@ -84,7 +81,7 @@ def simulate(
     import asyncio
 
     from pop_selfplay.models.simulated import SimulatedChatModel, lengths_of
-    from pop_selfplay.models.simulated.server import HttpFaults, simulated_app
+    from pop_selfplay.models.simulated.server import HttpFaults, serve_until_interrupted, simulated_app
     from pop_selfplay.models.simulated.timed import TimedChatModel
     from pop_selfplay.models.simulated.timing import Machine
 
@@ -97,8 +94,12 @@ def simulate(
     timed = TimedChatModel(SimulatedChatModel(config, name=name, lengths=lengths), machine, speedup=speedup)
     faults = HttpFaults(seed, error_rate, limit_rate, retry_after, drop_rate, crash_after)
 
+    def says(url: str) -> None:
+        figures = f"figures at {url.removesuffix('/v1')}/stats, Ctrl-C stops it"
+        typer.echo(f"serving {url}: model {name}, {speedup:g} times as fast; {figures}")
+
     async def serve() -> dict[str, object]:
-        await _serve(simulated_app(timed, faults=faults), host, port, f"model {name}, {speedup:g} times as fast")
+        await serve_until_interrupted(simulated_app(timed, faults=faults), host, port, says)
         return timed.statistics()
 
     _tell(asyncio.run(serve()), stats)
@@ -123,22 +124,6 @@ def _named_share(text: str) -> tuple[str, str]:
     if not equals:
         raise UsageError(f"--mistake {text!r}: give the mistake and its share, as in duplicate_names=0.1")
     return name, share
-
-
-async def _serve(served: "web.Application", host: str, port: int, what: str) -> None:
-    """Serve until an interrupt."""
-    import asyncio
-
-    from pop_selfplay.models.simulated.server import listening
-
-    ended, loop = asyncio.Event(), asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, ended.set)
-    try:
-        async with listening(served, host=host, port=port) as base_url:
-            typer.echo(f"serving {base_url}: {what}; figures at {base_url.removesuffix('/v1')}/stats, Ctrl-C stops it")
-            await ended.wait()
-    except OSError as error:
-        raise UsageError(f"cannot listen on {host}:{port} ({error.strerror}): use another --port, or 0 for any") from error
 
 
 def _tell(statistics: dict[str, object], file: Path | None) -> None:

@@ -215,7 +215,7 @@ def show(diagnosis: "Diagnosis") -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from pop_selfplay.report.format import printable
+    from pop_selfplay.report.tables import printable
 
     console, styles = Console(), {"ok": "green", "note": "cyan", "warning": "yellow", "problem": "bold red"}
     group = ""

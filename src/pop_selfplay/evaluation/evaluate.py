@@ -30,16 +30,16 @@ from pop_selfplay.evaluation.benchmarks import load_tasks
 from pop_selfplay.evaluation.benchmarks.base import SUFFIXES, Item, Row, Setup, Tasks, baseline_answers, read_rows
 from pop_selfplay.evaluation.eval_dir import CachedModel, EvalDir, open_eval_dir, reporting
 from pop_selfplay.evaluation.specs import EvalSpec, ModelSpec, SuiteEntry
-from pop_selfplay.interrupts import run_to_end
 from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.journal.notes import Note
 from pop_selfplay.journal.tally import Tally
 from pop_selfplay.models.base import Notice
 from pop_selfplay.records import Role
-from pop_selfplay.results.base import ReportedEstimate
-from pop_selfplay.results.evaluation import BenchmarkResult, DecodingResult, EvalResult, Logs, Lost, PairedFigure
+from pop_selfplay.results.base import PairedFigure, ReportedEstimate
+from pop_selfplay.results.evaluation import BenchmarkResult, DecodingResult, EvalResult, Logs, Lost
 from pop_selfplay.seeds import derive_seed
 from pop_selfplay.stats.intervals import Estimate, Range, Totals, bootstrap_totals, bounded, clustered_mean, totals_by_cluster
+from pop_selfplay.tasks import run_to_end
 
 
 @dataclass(frozen=True)

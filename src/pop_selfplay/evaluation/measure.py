@@ -18,7 +18,7 @@ from pop_selfplay.records import Episode, PreferencePair, Role
 from pop_selfplay.results.run import Measure
 from pop_selfplay.runs.lineage import note_lineage
 from pop_selfplay.runs.session import Session
-from pop_selfplay.stats.agreement import best_worst
+from pop_selfplay.stats.comparisons import best_worst
 from pop_selfplay.stats.intervals import SHARES, Estimate, clustered_mean
 
 T = TypeVar("T")

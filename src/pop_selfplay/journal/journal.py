@@ -10,18 +10,16 @@ that the run makes the very same request and so takes it over; what it never ask
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from pydantic import ValidationError
-
-from pop_selfplay.journal.files import damaged, explain, unparsed
+from pop_selfplay.journal.files import damaged
 from pop_selfplay.journal.schema import (
     CALL_COLUMNS,
     INHERIT_CALL,
     STORE_CALL,
     CallKey,
+    Database,
     Played,
     StoredCall,
     call_row,
@@ -34,8 +32,6 @@ from pop_selfplay.journal.tally import Spent, Tally
 from pop_selfplay.method.parsing import Rejection, parse_answer
 from pop_selfplay.records import Candidate, Completion, Document, Episode
 
-R = TypeVar("R", Document, Episode)
-
 INHERITED: Final = "inherited"
 """The reason of a call that a forked run found in its inheritance: it has to be parsed, and recorded, by this run."""
 
@@ -44,15 +40,14 @@ _SPENT: Final = "count(*), coalesce(sum(prompt_tokens), 0), coalesce(sum(cached_
 _CALL: Final = "episode = ? AND role = ? AND item = ? AND attempt = ?"
 
 
-class Journal:
+class Journal(Database):
     """Open with `open` or `open_to_read`; use from one thread; close with `close()` or a with statement.
 
     Every method raises JournalError when the file cannot be read or written, by the kinds that `files.explain` tells apart.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self._db = connection
-        self._path = path
+        super().__init__(connection, path)
         try:
             self._completion = (
                 f"text, finish_reason, prompt_tokens, generated_tokens, cached_tokens, {column(connection, 'probabilities')}"
@@ -71,19 +66,6 @@ class Journal:
     def open_to_read(cls, path: Path) -> "Journal":
         """Open the journal at `path` without changing anything, beside whoever writes it; one not yet made reads as empty."""
         return cls(connect_to_read(path), path)
-
-    @property
-    def path(self) -> Path:
-        return self._path
-
-    def close(self) -> None:
-        self._db.close()
-
-    def __enter__(self) -> "Journal":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     # --- notes --------------------------------------------------------------------------------------------------------
 
@@ -173,6 +155,18 @@ class Journal:
         except ValueError as error:
             raise damaged(self._path, f"the probabilities of a call of {key.episode} do not parse ({error})") from error
 
+    def calls(self, episode: str) -> list[tuple[CallKey, StoredCall]]:
+        """Return all finished calls of one episode, by role, item and attempt."""
+        names = "round, role, item, attempt, digest, reason"
+        found = []
+        for round_, role, item, attempt, digest, reason, *rest in self._rows(
+            f"SELECT {names}, {self._completion} FROM calls WHERE episode = ? ORDER BY role, item, attempt", episode
+        ):
+            text, finish_reason, prompt, generated, cached, probabilities = rest
+            done = Completion(text, finish_reason, prompt, generated, cached, decode_tokens(probabilities))
+            found.append((CallKey(round_, episode, role, item, attempt), StoredCall(digest, reason, done)))
+        return found
+
     def record_call(self, key: CallKey, call: StoredCall) -> None:
         """Store a finished call; it survives a kill from the moment this returns."""
         self._write(STORE_CALL, call_row(key, call))
@@ -209,6 +203,16 @@ class Journal:
             if ids:
                 self._db.execute(f"DELETE FROM episodes WHERE {ended}", (reason, round_))
         return ids
+
+    def finished_since(self, row: int, most: int) -> list[tuple[int, int, str]]:
+        """Return (row, round, id) of `most` episodes at most that were finished after the one in `row`, oldest first."""
+        page = "SELECT rowid, round, id FROM episodes WHERE rowid > ? ORDER BY rowid LIMIT ?"
+        return [(row, round_, id_) for row, round_, id_ in self._rows(page, row, most)]
+
+    def round_of(self, id_: str) -> int | None:
+        """Return the round of a finished episode, None where there is none of this id."""
+        row = self._one("SELECT round FROM episodes WHERE id = ?", id_)
+        return None if row is None else int(row[0])
 
     def finished_episodes(self, round_: int) -> set[str]:
         """Return the ids of all episodes of a round that need no more work, scored or failed."""
@@ -306,44 +310,3 @@ class Journal:
         ):
             found.setdefault(episode, {})[role] = Spent(*counts)
         return found
-
-    # --- the database -------------------------------------------------------------------------------------------------
-
-    def _one(self, statement: str, *values: object) -> tuple[Any, ...] | None:
-        try:
-            row: tuple[Any, ...] | None = self._db.execute(statement, values).fetchone()
-        except sqlite3.Error as error:
-            raise explain(error, self._path, "read") from error
-        return row
-
-    def _rows(self, statement: str, *values: object) -> Iterator[tuple[Any, ...]]:
-        try:
-            with closing(self._db.execute(statement, values)) as rows:
-                yield from rows
-        except sqlite3.Error as error:
-            raise explain(error, self._path, "read") from error
-
-    def _write(self, statement: str, values: tuple[object, ...]) -> None:
-        try:
-            self._db.execute(statement, values)
-        except sqlite3.Error as error:
-            raise explain(error, self._path, "write") from error
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            finally:
-                if self._db.in_transaction:  # an error, or an interrupt
-                    self._db.execute("ROLLBACK")
-        except sqlite3.Error as error:
-            raise explain(error, self._path, "write") from error
-
-    def _parsed(self, record: type[R], text: str) -> R:
-        try:
-            return record.model_validate_json(text)
-        except ValidationError as error:
-            raise unparsed(self._path, f"a {record.__name__.lower()} in it", error) from error

@@ -12,13 +12,18 @@ text alone, or [text, alternative, log-probability, alternative, …].
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self, TypeVar
+
+from pydantic import ValidationError
 
 from pop_selfplay.errors import JournalError
-from pop_selfplay.journal.files import explain
-from pop_selfplay.records import Completion, Token
+from pop_selfplay.journal.files import explain, unparsed
+from pop_selfplay.records import Completion, Document, Episode, Token
+
+R = TypeVar("R", Document, Episode)
 
 SCHEMA_VERSION: Final = 3
 READABLE: Final = (2, SCHEMA_VERSION)
@@ -275,3 +280,62 @@ def _token(entry: Any) -> Token:
     if not all(isinstance(other, str) for other in others) or not all(isinstance(p, float) for p in logprobs):
         raise ValueError(f"{entry!r:.80} is no token with alternatives")
     return Token(head, tuple(zip(others, logprobs, strict=True)))
+
+
+class Database:
+    """An open SQLite file. What goes wrong with it is raised in words, as a JournalError (`files.explain`)."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._db, self._path = connection, path
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _one(self, statement: str, *values: object) -> tuple[Any, ...] | None:
+        try:
+            row: tuple[Any, ...] | None = self._db.execute(statement, values).fetchone()
+        except sqlite3.Error as error:
+            raise explain(error, self._path, "read") from error
+        return row
+
+    def _rows(self, statement: str, *values: object) -> Iterator[tuple[Any, ...]]:
+        try:
+            with closing(self._db.execute(statement, values)) as rows:
+                yield from rows
+        except sqlite3.Error as error:
+            raise explain(error, self._path, "read") from error
+
+    def _write(self, statement: str, values: tuple[object, ...]) -> None:
+        try:
+            self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise explain(error, self._path, "write") from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:  # an error, or an interrupt
+                    self._db.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise explain(error, self._path, "write") from error
+
+    def _parsed(self, record: type[R], text: str) -> R:
+        try:
+            return record.model_validate_json(text)
+        except ValidationError as error:
+            raise unparsed(self._path, f"a {record.__name__.lower()} in it", error) from error

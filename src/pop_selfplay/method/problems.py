@@ -14,7 +14,7 @@ from itertools import combinations, product
 from typing import Final, NamedTuple
 
 from pop_selfplay.records import Criterion, Evaluation, Rubric
-from pop_selfplay.stats.agreement import pearson
+from pop_selfplay.stats.comparisons import pearson
 from pop_selfplay.text.overlap import Bands, Hashes, normalised_words, shingle_set, similarity
 
 _TEXT: Final = r"(?P<noun>text|passage|document|article|excerpt|extract|paragraph|snippet|source(?: material| text)?)s?"

@@ -10,10 +10,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from pop_selfplay.report.format import Show, decimals, estimate_text, percent, plain, printable
+from pop_selfplay.report.tables import Show, decimals, estimate_text, percent, plain, printable
 from pop_selfplay.results.audit import AuditFigure, AuditResult, DetailTable, FamilyResult, Form, MeasuredFigure
-from pop_selfplay.results.duel import DuelResult, WinCount
-from pop_selfplay.results.evaluation import EvalResult, Lost
+from pop_selfplay.results.evaluation import DuelResult, EvalResult, Lost, WinCount
 
 EVALUATION_COLUMNS: Final = ("benchmark", "figure", "base", "model", "difference", "n", "lost")
 AUDIT_COLUMNS: Final = ("figure", "value [95 %]", "n", "limit", "reading")
@@ -85,7 +84,7 @@ def duel_tables(result: DuelResult) -> Group:
     table.add_column("")
     table.add_column("", justify="right")
     table.add_column("n", justify="right")
-    for name, text, count in _rows(result):
+    for name, text, count in duel_rows(result):
         table.add_row(name, text, str(count))
     parts: list[Table | Text] = [table]
     if result.criteria is not None and result.criteria.by_name:
@@ -95,7 +94,8 @@ def duel_tables(result: DuelResult) -> Group:
     return Group(*parts)
 
 
-def _rows(result: DuelResult) -> list[tuple[str, str, int | str]]:
+def duel_rows(result: DuelResult) -> list[tuple[str, str, int | str]]:
+    """Return name, value and count of each figure of a duel."""
     controlled, words = result.length.win_rate, result.length.mean_words
     rows: list[tuple[str, str, int | str]] = [
         ("win rate, %", estimate_text(result.win_rate, _PERCENT), result.win_rate.n),

@@ -11,8 +11,7 @@ from rich.text import Text
 
 from pop_selfplay.journal import Tally
 from pop_selfplay.records import Step
-from pop_selfplay.report.format import printable
-from pop_selfplay.report.tables import duration_text, reasons_text
+from pop_selfplay.report.tables import duration_text, printable, reasons_text
 
 SECONDS_BETWEEN_LINES: Final = 15.0
 

@@ -21,7 +21,7 @@ from pop_selfplay.evaluation.evaluate import RESULT as EVAL
 from pop_selfplay.method.problems import below_median, criterion_power
 from pop_selfplay.records import Episode, Role
 from pop_selfplay.report import eval_tables, tables
-from pop_selfplay.report.format import decimals, estimate_text
+from pop_selfplay.report.tables import decimals, estimate_text
 from pop_selfplay.results import AuditResult, EvalResult, RunResult, read_result
 from pop_selfplay.results.run import RoundResult
 from pop_selfplay.runs.session import Session

@@ -50,3 +50,11 @@ class Result(Record):
     def to_json(self) -> str:
         """Return the text of the result file: JSON with one field on each line."""
         return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+class PairedFigure(Record):
+    """One figure of a benchmark: base, model, and the difference over the items that both have it for. n counts items."""
+
+    base: ReportedEstimate | None = Field(description="of the model compared with; null without one")
+    model: ReportedEstimate = Field(description="of the measured model")
+    difference: ReportedEstimate | None = Field(description="model minus base, paired by item; null without a base")

@@ -43,7 +43,7 @@ from pop_selfplay.records import (
 )
 from pop_selfplay.seeds import derive_seed
 from pop_selfplay.stages.calls import Cast
-from pop_selfplay.stats.agreement import pearson
+from pop_selfplay.stats.comparisons import pearson
 from pop_selfplay.tasks import together
 from pop_selfplay.text.fencing import valid_unicode
 from pop_selfplay.text.words import count_words, split_words

@@ -27,7 +27,6 @@ from pop_selfplay.config import (
 )
 from pop_selfplay.corpus import read_benchmarks
 from pop_selfplay.domains import Domain
-from pop_selfplay.interrupts import run_to_end
 from pop_selfplay.journal import Journal, RunDirectory
 from pop_selfplay.models import open_model
 from pop_selfplay.models.base import ChatModel
@@ -39,6 +38,7 @@ from pop_selfplay.records import Role
 from pop_selfplay.runs.accounting import Account
 from pop_selfplay.stages.calls import Cast
 from pop_selfplay.stages.reuse import open_earlier
+from pop_selfplay.tasks import run_to_end
 from pop_selfplay.text.overlap import BenchmarkIndex
 
 T = TypeVar("T")

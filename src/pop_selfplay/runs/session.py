@@ -32,7 +32,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Session:
-    """One process's work on one run directory. Made by `open_session`, `watch_session` and `read_session` alone."""
+    """One process's work on one run directory. Made by the functions of this module alone."""
 
     directory: RunDirectory
     journal: Journal
@@ -89,6 +89,13 @@ def watch_session(path: Path) -> Iterator[Session]:
     with Journal.open_to_read(directory.journal_path) as journal:
         directory.refuse_edited(journal)
         yield Session(directory, journal, directory.domain())
+
+
+@contextlib.contextmanager
+def watch_again(session: Session) -> Iterator[Session]:
+    """Look at the run of `session` once more, through a connection of its own: for another thread, and in a millisecond."""
+    with Journal.open_to_read(session.directory.journal_path) as journal:
+        yield Session(session.directory, journal, session.domain)
 
 
 def read_session(path: Path, work: Callable[[Session], T]) -> T:

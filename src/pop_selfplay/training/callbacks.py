@@ -23,7 +23,7 @@ from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.method.rewards import Sample
 from pop_selfplay.records import OnlineStep, Step
 from pop_selfplay.rewards.scoring import group_figures, signs
-from pop_selfplay.stats.agreement import pearson
+from pop_selfplay.stats.comparisons import pearson
 from pop_selfplay.training import distributed
 from pop_selfplay.training.checkpoints import METRICS, SAMPLES
 

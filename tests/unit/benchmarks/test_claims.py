@@ -18,7 +18,7 @@ from benchmarks.pocket_claims import all_pairs, claims
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pop_selfplay.stats.agreement import best_worst
+from pop_selfplay.stats.comparisons import best_worst
 
 ROOT = Path(__file__).parents[3]
 ARMS = ("both", "proposer", "none")

@@ -4,7 +4,7 @@ import importlib.util
 from pathlib import Path
 
 from pop_selfplay.journal import Journal
-from pop_selfplay.report.format import status_line
+from pop_selfplay.report.tables import status_line
 from pop_selfplay.runs.session import read_session
 
 SCRIPT = Path(__file__).parents[3] / "benchmarks" / "journal.py"

@@ -188,7 +188,7 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     from pop_selfplay.evaluation.benchmarks import BENCHMARKS, load_tasks
 
     monkeypatch.setitem(sys.modules, "inspect_evals.gsm8k", None)
-    monkeypatch.delitem(sys.modules, "pop_selfplay.evaluation.benchmarks.gsm8k", raising=False)
+    monkeypatch.delitem(sys.modules, "pop_selfplay.evaluation.benchmarks.mathematics", raising=False)
     with pytest.raises(UsageError, match=r"pop-selfplay\[eval\]"):
         load_tasks(BENCHMARKS["gsm8k"])
 
@@ -197,7 +197,7 @@ def test_data_that_cannot_be_fetched_is_a_wrong_config_and_not_a_bug(tmp_path: P
     def offline(**_: object) -> None:
         raise ConnectionError("no route to the hub")
 
-    monkeypatch.setattr("pop_selfplay.evaluation.benchmarks.gsm8k.published", offline)
+    monkeypatch.setattr("pop_selfplay.evaluation.benchmarks.mathematics.published", offline)
     with pytest.raises(ConfigError, match=r"gsm8k cannot be loaded.*no route.*--data-dir"):
         run(tmp_path / "out", None, "gsm8k", model=playing("a", adds))
 

@@ -393,7 +393,7 @@ def test_math_500_reads_a_dataset_of_the_hub(tmp_path: Path, monkeypatch: pytest
         asked.append((path, split))
         return [sample_fields(row) for row in rows]
 
-    monkeypatch.setattr("pop_selfplay.evaluation.benchmarks.math_500.hf_dataset", hf_dataset)
+    monkeypatch.setattr("pop_selfplay.evaluation.benchmarks.mathematics.hf_dataset", hf_dataset)
     choice = SuiteEntry(name="math_500", epochs=1)
     assert accuracy(run(tmp_path / "out", None, choice, model=playing("m", lambda prompt: "\\boxed{1}"))) == 0.5
     assert asked == [("HuggingFaceH4/MATH-500", "test")]

@@ -7,9 +7,8 @@ from rich.console import Console, RenderableType
 from tests.unit.report.makers import HALF, NOTHING, duel_result, estimate, eval_result
 
 from pop_selfplay.report.eval_tables import duel_tables, evaluation_tables
-from pop_selfplay.report.format import decimals, estimate_text, percent, plain, printable
 from pop_selfplay.report.live import LiveView
-from pop_selfplay.report.tables import reasons_text
+from pop_selfplay.report.tables import decimals, estimate_text, percent, plain, printable, reasons_text
 
 EVIL = "[/x] [bold]\x1b[2J\u202e name"
 

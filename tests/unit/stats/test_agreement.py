@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pop_selfplay.stats.agreement import above, best_worst, pearson, ranks, spearman
+from pop_selfplay.stats.comparisons import above, best_worst, pearson, ranks, spearman
 
 SCORES = st.lists(st.integers(0, 4).map(float), min_size=2, max_size=8)
 TWO = st.integers(2, 8).flatmap(lambda n: st.tuples(*[st.lists(st.integers(0, 4).map(float), min_size=n, max_size=n)] * 2))

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from pop_selfplay.stats.bradley_terry import Game, elo, strengths
+from pop_selfplay.stats.comparisons import Game, elo, strengths
 from pop_selfplay.text.words import Style, style_difference, style_of
 
 

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from pop_selfplay.stats.bradley_terry import length_controlled
+from pop_selfplay.stats.comparisons import length_controlled
 
 
 def sigmoid(x: float) -> float:

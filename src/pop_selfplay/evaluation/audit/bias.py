@@ -24,7 +24,7 @@ from pop_selfplay.evaluation.audit.sample import (
 from pop_selfplay.method.answers import copies_rubric, is_refusal
 from pop_selfplay.pairing import pair_of
 from pop_selfplay.records import PreferencePair
-from pop_selfplay.stats.agreement import above, best_worst, spearman
+from pop_selfplay.stats.comparisons import above, best_worst, spearman
 from pop_selfplay.stats.intervals import SIGNED
 from pop_selfplay.text.words import count_words
 

@@ -18,7 +18,7 @@ from pop_selfplay.evaluation.audit.sample import AuditedRound, Scored, over_prob
 from pop_selfplay.method.problems import ALIKE, criterion_power, generic_criteria, has_gold, rating_correlations
 from pop_selfplay.records import Document, Role
 from pop_selfplay.runs.session import watch_session
-from pop_selfplay.stats.agreement import above
+from pop_selfplay.stats.comparisons import above
 from pop_selfplay.text.overlap import Kernel, by_halves, distinct, near_duplicate_flags, tfidf, vendi
 from pop_selfplay.text.overlap import diversity as measures
 

@@ -19,7 +19,7 @@ from pop_selfplay.evaluation.audit.sample import (
 from pop_selfplay.journal import Journal, Spent
 from pop_selfplay.judging import DEFAULT
 from pop_selfplay.records import Role
-from pop_selfplay.stats.agreement import best_worst, spearman
+from pop_selfplay.stats.comparisons import best_worst, spearman
 from pop_selfplay.stats.intervals import SIGNED
 
 PAPER: Final = {"spearman": {True: "0.3424", False: "0.3301"}, "best_worst": {True: "85.14 %", False: "82.04 %"}}

@@ -2,8 +2,8 @@
 
 | module | benchmarks | from |
 | --- | --- | --- |
-| gsm8k.py, aime.py, choices.py | gsm8k · aime2024, aime2025 · medqa, mmlu_pro, gpqa_diamond | inspect_evals |
-| math_500.py | math_500 | ours, answers checked by method/answers.py |
+| mathematics.py | gsm8k, aime2024, aime2025 · math_500 | inspect_evals · ours, answers checked by method/answers.py |
+| choices.py | medqa, mmlu_pro, gpqa_diamond | inspect_evals |
 | ifeval.py | ifeval | ours, checkers in evaluation/benchmarks/instruction_checks.py |
 | healthbench.py, writingbench.py | healthbench · writingbench | inspect_evals' data and judge prompts, our scorers |
 | arena_hard.py | arena_hard_v0.1, arena_hard_v2 | ours |
@@ -31,10 +31,10 @@ def _arena(name: str, title: str) -> Benchmark:
 
 
 _ROWS: Final = (
-    Benchmark("gsm8k", "GSM8K", "gsm8k", figures=("accuracy",), options={"fewshot": 0}),
-    Benchmark("math_500", "MATH-500", "math_500", figures=("accuracy",), decoding=_SEVERAL),
-    Benchmark("aime2024", "AIME 2024", "aime", figures=("accuracy",), decoding=_SEVERAL._replace(epochs=32)),
-    Benchmark("aime2025", "AIME 2025", "aime", figures=("accuracy",), decoding=_SEVERAL._replace(epochs=32)),
+    Benchmark("gsm8k", "GSM8K", "mathematics", figures=("accuracy",), options={"fewshot": 0}),
+    Benchmark("math_500", "MATH-500", "mathematics", figures=("accuracy",), decoding=_SEVERAL),
+    Benchmark("aime2024", "AIME 2024", "mathematics", figures=("accuracy",), decoding=_SEVERAL._replace(epochs=32)),
+    Benchmark("aime2025", "AIME 2025", "mathematics", figures=("accuracy",), decoding=_SEVERAL._replace(epochs=32)),
     Benchmark("mmlu_pro", "MMLU-Pro", "choices", figures=_NAMED, options={"fewshot": 0}),
     Benchmark("medqa", "MedQA", "choices", figures=_NAMED),
     Benchmark("gpqa_diamond", "GPQA-Diamond", "choices", figures=_NAMED, decoding=_SEVERAL),

@@ -26,17 +26,15 @@ from inspect_ai.solver import TaskState, generate
 
 from pop_selfplay.domains import Prompt, load_prompt
 from pop_selfplay.evaluation.benchmarks.base import Item, Row, Setup, Value
-from pop_selfplay.evaluation.benchmarks.parts import ask_judge, dataset, of_own, scored
+from pop_selfplay.evaluation.benchmarks.parts import ask_judge, collect, dataset, of_own, scored
 from pop_selfplay.method.parsing import Parsed, Rejection
-from pop_selfplay.stats.bradley_terry import Game, strengths
+from pop_selfplay.stats.comparisons import Game, strengths
 from pop_selfplay.stats.intervals import SHARES, Estimate, Indices, bootstrap, clustered_mean
 from pop_selfplay.tasks import together
 from pop_selfplay.text.words import style_difference, style_of
 
 read = of_own
-
-STRONG: Final = 3.0
-"""How often a verdict of >> counts."""
+STRONG: Final = 3.0  # how often a verdict of >> counts
 
 _HUB: Final = "hf://datasets/lmarena-ai/arena-hard-auto/data/{}/question.jsonl"
 _FOLDER: Final = {"arena_hard_v0.1": "arena-hard-v0.1", "arena_hard_v2": "arena-hard-v2.0"}
@@ -65,16 +63,6 @@ def item(row: Row) -> Sample:
 
 def _hub(name: str) -> Dataset:
     return json_dataset(_HUB.format(_FOLDER[name]), sample_fields=item)
-
-
-@scorer(metrics=[mean()])
-def collect() -> Scorer:
-    """The baseline beside itself: half a win on everything."""
-
-    async def score(state: TaskState, target: Target) -> Score:
-        return scored({"win_rate": Value(0.5)}, answer=state.output.completion, games=[])
-
-    return score
 
 
 @scorer(metrics=[mean()])

@@ -33,7 +33,7 @@ from pop_selfplay.evaluation.benchmarks.base import Item, Row, Setup, Value, rea
 from pop_selfplay.evaluation.benchmarks.parts import ask_judge, of_own, scored
 from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.method.parsing import Parsed, Rejection, extract_tag
-from pop_selfplay.stats.bradley_terry import Game, elo, strengths
+from pop_selfplay.stats.comparisons import Game, elo, strengths
 from pop_selfplay.stats.intervals import Estimate, Indices, bootstrap, clustered_mean
 from pop_selfplay.tasks import together
 

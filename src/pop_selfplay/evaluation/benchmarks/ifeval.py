@@ -16,9 +16,8 @@ from inspect_ai.solver import TaskState, generate
 from inspect_evals.ifeval.ifeval import DATASET_PATH, IFEVAL_DATASET_REVISION
 
 from pop_selfplay.evaluation.benchmarks.base import Row, Setup, Value
-from pop_selfplay.evaluation.benchmarks.instruction_checks import follow_all, follows
+from pop_selfplay.evaluation.benchmarks.instruction_checks import follow_all, follows, punkt
 from pop_selfplay.evaluation.benchmarks.parts import dataset, no_summary, of_own, scored
-from pop_selfplay.evaluation.benchmarks.sentences import punkt
 
 read, summary = of_own, no_summary
 

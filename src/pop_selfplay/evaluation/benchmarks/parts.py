@@ -9,7 +9,8 @@ from typing import Any, Final, TypeVar
 from inspect_ai.dataset import Dataset, MemoryDataset, Sample
 from inspect_ai.log import EvalSample
 from inspect_ai.model import ChatMessage, ChatMessageSystem, ChatMessageUser, GenerateConfig, Model
-from inspect_ai.scorer import Score, value_to_float
+from inspect_ai.scorer import Score, Scorer, Target, mean, scorer, value_to_float
+from inspect_ai.solver import TaskState
 
 from pop_selfplay.evaluation.benchmarks.base import GREEDY, Decoding, Item, Row, SampleScore, Setup, Value, read_items
 from pop_selfplay.method.parsing import Parsed, Rejection
@@ -54,6 +55,16 @@ def of_own(sample: EvalSample) -> SampleScore | str:
     if "figures" not in kept:
         return str(score.reason or "no_score")
     return SampleScore({name: Value(*value) for name, value in kept["figures"].items()}, kept["detail"], kept["cluster"])
+
+
+@scorer(metrics=[mean()])
+def collect() -> Scorer:
+    """The baseline beside itself: half a win on everything."""
+
+    async def score(state: TaskState, target: Target) -> Score:
+        return scored({"win_rate": Value(0.5)}, answer=state.output.completion, games=[])
+
+    return score
 
 
 T = TypeVar("T")

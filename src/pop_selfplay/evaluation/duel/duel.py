@@ -31,7 +31,7 @@ from pop_selfplay.evaluation.benchmarks.base import read_file
 from pop_selfplay.evaluation.specs import ModelSpec
 from pop_selfplay.records import Message, Rubric, content_text
 from pop_selfplay.results.base import ReportedEstimate
-from pop_selfplay.results.duel import (
+from pop_selfplay.results.evaluation import (
     CriteriaFigures,
     DuelResult,
     LengthFigures,
@@ -42,7 +42,7 @@ from pop_selfplay.results.duel import (
 )
 from pop_selfplay.rewards.scoring import read_rubric
 from pop_selfplay.runs.session import Session, read_session
-from pop_selfplay.stats.bradley_terry import length_controlled
+from pop_selfplay.stats.comparisons import length_controlled
 from pop_selfplay.stats.intervals import SHARES, clustered_mean
 from pop_selfplay.text.fencing import valid_unicode
 from pop_selfplay.text.words import count_words

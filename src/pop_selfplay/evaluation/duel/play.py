@@ -17,18 +17,17 @@ from pop_selfplay.episode import rate
 from pop_selfplay.errors import DomainError
 from pop_selfplay.evaluation.duel.duel import Duel, DuelPrompt, Fight, Verdict, duel_result, fight_row
 from pop_selfplay.evaluation.eval_dir import open_eval_dir, reporting
-from pop_selfplay.interrupts import run_to_end
 from pop_selfplay.journal import Journal
 from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.judging import find_rating_mode, rubric_json
 from pop_selfplay.method.parsing import Parsed, Rejection, cut_reasoning, extract_tag, parse_answer, parse_better, read_side
 from pop_selfplay.models.base import ChatModel, Notice
 from pop_selfplay.records import Candidate, Failure, Problem, Rating, Role
-from pop_selfplay.results.duel import (
+from pop_selfplay.results.evaluation import (
     DuelResult,
 )
 from pop_selfplay.stages.calls import NO_STOP, Cast, Question, ask
-from pop_selfplay.tasks import together
+from pop_selfplay.tasks import run_to_end, together
 
 Way = Literal["compare", "rate"]
 ROUND: Final = 0

@@ -3,10 +3,9 @@
 | file | what |
 | --- | --- |
 | prose.py | pseudo-prose; how good an answer truly is, from which every verdict follows |
-| drafts.py | what each role means to write; the judge that is asked for the probabilities of its ratings |
+| drafts.py | what each role means to write, and how it goes wrong; the judge asked for probabilities |
 | timing.py | when a server that batches continuously would be done |
 | timed.py | a model that takes this long, and the statistics of its work |
-| faults.py | the ways in which a completion can be malformed, and the HTTP faults a server can show |
 | server.py | any model behind an OpenAI-compatible HTTP server |
 
 A completion depends only on the config's seed, the messages and the request's seed: not on order, time or concurrency.
@@ -20,8 +19,7 @@ from typing import Final, Literal
 
 from pop_selfplay.config import SimulatedModel
 from pop_selfplay.models.base import ChatRequest, Completion
-from pop_selfplay.models.simulated.drafts import Draft, draft_for, probable_ratings
-from pop_selfplay.models.simulated.faults import spoil, spoiled_by
+from pop_selfplay.models.simulated.drafts import Draft, draft_for, probable_ratings, spoil, spoiled_by
 from pop_selfplay.models.simulated.prose import LENGTHS, Lengths, prose
 from pop_selfplay.models.simulated.timing import CHARACTERS_PER_TOKEN
 from pop_selfplay.records import Message, Role

@@ -15,16 +15,17 @@ import contextlib
 import json
 import os
 import re
+import signal
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final, Literal
 
 from aiohttp import web
 from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
-from pop_selfplay.errors import validation_text
+from pop_selfplay.errors import UsageError, validation_text
 from pop_selfplay.method.parsing import Form
 from pop_selfplay.models.base import ChatModel, ChatRequest, Completion, Token
 from pop_selfplay.models.simulated.timed import Fault, FaultDraw, HttpFaults, TimedChatModel
@@ -219,6 +220,18 @@ async def listening(app: web.Application, *, host: str = "127.0.0.1", port: int 
             server.close()
     finally:
         await runner.cleanup()
+
+
+async def serve_until_interrupted(app: web.Application, host: str, port: int, tell: Callable[[str], None]) -> None:
+    """Serve `app` until Ctrl-C; `tell` hears the base URL. Raises UsageError when the address cannot be had."""
+    ended, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, ended.set)
+    try:
+        async with listening(app, host=host, port=port) as base_url:
+            tell(base_url)
+            await ended.wait()
+    except OSError as error:
+        raise UsageError(f"cannot listen on {host}:{port} ({error.strerror}): use another --port, or 0 for any") from error
 
 
 async def _accept_no_more(server: asyncio.Server) -> None:

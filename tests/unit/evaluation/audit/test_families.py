@@ -35,7 +35,7 @@ from pop_selfplay.evaluation.audit.sample import (
 )
 from pop_selfplay.journal import CallKey, Journal, StoredCall
 from pop_selfplay.records import Completion, Criterion, Episode, Evaluation, Failure, Problem, Rubric
-from pop_selfplay.stats.agreement import best_worst
+from pop_selfplay.stats.comparisons import best_worst
 
 
 def rewritten(made: list[Scored]) -> dict[str, Rewritten]:

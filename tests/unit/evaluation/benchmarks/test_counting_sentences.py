@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pop_selfplay.evaluation.benchmarks.sentences import count_sentences, punkt, split
+from pop_selfplay.evaluation.benchmarks.instruction_checks import count_sentences, punkt, split
 
 CASES = [
     ("One. Two! Three?", 3),
