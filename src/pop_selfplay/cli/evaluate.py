@@ -188,7 +188,7 @@ def audit(
     from rich.console import Console
 
     from pop_selfplay.api import audit as audit_run
-    from pop_selfplay.report.eval_tables import audit_tables
+    from pop_selfplay.report.audit_tables import audit_tables
     from pop_selfplay.report.live import LiveView
 
     console = Console(stderr=as_json)  # standard output is for JSON then

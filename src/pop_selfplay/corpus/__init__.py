@@ -5,16 +5,15 @@
 
 Reading is streamed and choosing keeps only what it may choose, so a corpus can be far larger than memory. A text that
 cannot be used is a `Skipped` with a reason, and is counted. Files come from `discovery.py` (this machine and URLs), compressed
-or not (`file_kinds.py`); JSON of every shape is read by `rows.py`, benchmark files for the
-contamination check by `benchmarks.py`.
+or not (`file_kinds.py`); JSON of every shape, and benchmark
+files for the contamination check, are read by `rows.py`.
 
 A new source of documents gets a file beside `files.py`, a config type and a line in `reader.py`; a new ground for
 dropping a document goes into `sampling.py`, its arithmetic into `text/`.
 """
 
-from pop_selfplay.corpus.benchmarks import read_benchmarks
 from pop_selfplay.corpus.reader import read_documents
-from pop_selfplay.corpus.rows import Entry, Skipped
+from pop_selfplay.corpus.rows import Entry, Skipped, read_benchmarks
 from pop_selfplay.corpus.sampling import ChosenDocuments, SplitDocuments, choose, split_documents
 
 __all__ = [

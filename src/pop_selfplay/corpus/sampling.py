@@ -26,9 +26,8 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 
 from pop_selfplay.config import DocumentFilter, RunConfig, SelfJudgedMeasure
-from pop_selfplay.corpus.benchmarks import read_benchmarks
 from pop_selfplay.corpus.reader import read_documents
-from pop_selfplay.corpus.rows import Entry, Skipped
+from pop_selfplay.corpus.rows import Entry, Skipped, read_benchmarks
 from pop_selfplay.errors import CorpusError
 from pop_selfplay.records import Document
 from pop_selfplay.seeds import derive_seed

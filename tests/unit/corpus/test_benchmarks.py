@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pop_selfplay.corpus.benchmarks import read_benchmarks
+from pop_selfplay.corpus.rows import read_benchmarks
 from pop_selfplay.errors import CorpusError
 from pop_selfplay.text.overlap import contaminated
 

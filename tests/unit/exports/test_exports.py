@@ -15,7 +15,7 @@ from tests.unit.stages.scripted import RUBRIC
 
 import pop_selfplay as pop
 from pop_selfplay.errors import UsageError
-from pop_selfplay.exports.formats import FORMATS, ExportedProblem, PairFormat, ProblemFormat, grpo_row, verifiers_row
+from pop_selfplay.exports import FORMATS, ExportedProblem, PairFormat, ProblemFormat, grpo_row, verifiers_row
 from pop_selfplay.journal import RunDirectory
 from pop_selfplay.journal.pairs import row_of, write_rows
 from pop_selfplay.records import Message, Problem, Rubric

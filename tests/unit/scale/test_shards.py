@@ -13,7 +13,7 @@ from tests.integration.runs import simulated_config, write_texts
 import pop_selfplay as pop
 from pop_selfplay.cli import run as command
 from pop_selfplay.config import RunConfig, dump_config
-from pop_selfplay.exports.formats import FORMATS
+from pop_selfplay.exports import FORMATS
 from pop_selfplay.journal import Journal
 from pop_selfplay.journal.notes import SHARD
 from pop_selfplay.records import Shard
