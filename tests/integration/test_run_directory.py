@@ -1,11 +1,7 @@
 """What a run directory promises: the same run gives the same bytes, nothing finished is done twice, nothing is lost unsaid."""
 
 import json
-import signal
 import sqlite3
-import subprocess
-import sys
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -22,7 +18,7 @@ from pop_selfplay.records import Completion
 from pop_selfplay.runs.lineage import lineage_of, note_lineage
 from pop_selfplay.runs.session import open_session, watch_session
 from pop_selfplay.selfplay import choose_documents
-from tests.integration.faults import count_calls
+from tests.integration.nursery import nursery
 from tests.integration.runs import simulated_config, write_texts
 
 
@@ -163,19 +159,6 @@ def calls_made(run: Path) -> set[tuple[str, ...]]:
         return set(db.execute("SELECT episode, role, item, attempt, text FROM calls"))
 
 
-def play_until(run: Path, config: Path, calls: int) -> bool:
-    """Start the run in a process of its own and kill it once the journal holds `calls` calls; tell whether it was killed."""
-    command = [sys.executable, "-m", "pop_selfplay", "run", str(config), "--out", str(run)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        while process.poll() is None and count_calls(run) < calls:
-            time.sleep(0.005)
-        killed = process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        _, said = process.communicate()
-    assert killed or process.returncode == 0, said.decode()
-    return killed
-
-
 def test_kill_9_at_any_moment_loses_only_calls_in_flight(tmp_path: Path) -> None:
     texts = write_texts(tmp_path / "texts", 20)
     config = simulated_config(texts)
@@ -183,12 +166,14 @@ def test_kill_9_at_any_moment_loses_only_calls_in_flight(tmp_path: Path) -> None
     slow = config.model_copy(update={"model": config.model.model_copy(update={"seconds_per_call": 0.06})})
     (tmp_path / "slow.yaml").write_text(dump_config(slow), encoding="utf-8")
     run, before, kills = tmp_path / "run", set[tuple[str, ...]](), 0
-    for calls in (1, 10, 35, 36, 70, 120):
-        kills += play_until(run, tmp_path / "slow.yaml", calls)
-        now = calls_made(run)
-        assert before <= now, "a finished call was lost, or made again with another outcome"
-        before = now
-    assert not play_until(run, tmp_path / "slow.yaml", 10**9)
+    command = ("run", tmp_path / "slow.yaml", "--out", run)
+    with nursery(tmp_path / "said.txt") as processes:
+        for calls in (1, 10, 35, 36, 70, 120):
+            kills += processes.kill_at(run, calls, *command)
+            now = calls_made(run)
+            assert before <= now, "a finished call was lost, or made again with another outcome"
+            before = now
+        assert not processes.kill_at(run, 10**9, *command)
     assert kills == 6
     assert exported(run) == exported(tmp_path / "undisturbed")
     assert calls_made(run) == calls_made(tmp_path / "undisturbed")
