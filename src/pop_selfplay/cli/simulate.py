@@ -87,34 +87,29 @@ def simulate(
 
     if stats is not None:
         writable(stats)
-    config = _config(seed=seed, lengths="brief" if brief else "realistic", malformed_rate=malformed_rate, mistakes=mistakes)
-    config = config.changed({"runaway_rate": runaway_rate})
+    texts = "brief" if brief else "realistic"
+    config = _config(seed, texts, malformed_rate, mistakes).changed({"runaway_rate": runaway_rate})
     lengths = lengths_of(config.lengths, answer=answer_words, thinking=thinking_words)
     machine = Machine(step_ms / 1000, sequence_ms / 1000, slots, prefill, chunk, cache_blocks)
     timed = TimedChatModel(SimulatedChatModel(config, name=name, lengths=lengths), machine, speedup=speedup)
-    faults = HttpFaults(seed, error_rate, limit_rate, retry_after, drop_rate, crash_after)
-
-    def says(url: str) -> None:
-        figures = f"figures at {url.removesuffix('/v1')}/stats, Ctrl-C stops it"
-        typer.echo(f"serving {url}: model {name}, {speedup:g} times as fast; {figures}")
+    served = simulated_app(timed, faults=HttpFaults(seed, error_rate, limit_rate, retry_after, drop_rate, crash_after))
+    what = f"model {name}, {speedup:g} times as fast"
 
     async def serve() -> dict[str, object]:
-        await serve_until_interrupted(simulated_app(timed, faults=faults), host, port, says)
+        await serve_until_interrupted(served, host, port, what, typer.echo)
         return timed.statistics()
 
     _tell(asyncio.run(serve()), stats)
 
 
-def _config(*, seed: int, lengths: str, malformed_rate: float, mistakes: list[str] | None) -> "SimulatedModel":
+def _config(seed: int, lengths: str, malformed_rate: float, mistakes: list[str] | None) -> "SimulatedModel":
     from pydantic import ValidationError
 
     from pop_selfplay.config import SimulatedModel, complaints
 
-    shares = dict(map(_named_share, mistakes or ()))
+    given = {"seed": seed, "lengths": lengths, "malformed_rate": malformed_rate}
     try:
-        return SimulatedModel.model_validate(
-            {"seed": seed, "lengths": lengths, "malformed_rate": malformed_rate, "mistakes": shares}
-        )
+        return SimulatedModel.model_validate({**given, "mistakes": dict(map(_named_share, mistakes or ()))})
     except ValidationError as error:
         raise UsageError("--mistake: " + "; ".join(complaints(error, SimulatedModel))) from None
 

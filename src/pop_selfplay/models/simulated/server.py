@@ -222,13 +222,13 @@ async def listening(app: web.Application, *, host: str = "127.0.0.1", port: int 
         await runner.cleanup()
 
 
-async def serve_until_interrupted(app: web.Application, host: str, port: int, tell: Callable[[str], None]) -> None:
-    """Serve `app` until Ctrl-C; `tell` hears the base URL. Raises UsageError when the address cannot be had."""
+async def serve_until_interrupted(app: web.Application, host: str, port: int, what: str, tell: Callable[[str], None]) -> None:
+    """Serve `app` until Ctrl-C; `tell` hears where, and `what`. Raises UsageError when the address cannot be had."""
     ended, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, ended.set)
     try:
         async with listening(app, host=host, port=port) as base_url:
-            tell(base_url)
+            tell(f"serving {base_url}: {what}; figures at {base_url.removesuffix('/v1')}/stats, Ctrl-C stops it")
             await ended.wait()
     except OSError as error:
         raise UsageError(f"cannot listen on {host}:{port} ({error.strerror}): use another --port, or 0 for any") from error

@@ -21,7 +21,7 @@ from pop_selfplay.method.parsing import (
 )
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.models.simulated import SimulatedChatModel
-from pop_selfplay.models.simulated import faults as mistakes
+from pop_selfplay.models.simulated import drafts as mistakes
 from pop_selfplay.models.simulated.drafts import Draft
 from pop_selfplay.models.simulated.server import guess_role
 from pop_selfplay.records import Criterion, Message, Role
