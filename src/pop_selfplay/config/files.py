@@ -1,5 +1,6 @@
 """Run configs from files and plain data, and back."""
 
+import re
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -18,8 +19,22 @@ _NO_YAML: Final = (yaml.YAMLError, ValueError, ArithmeticError, LookupError, Typ
 """What PyYAML raises for a text that it cannot read: its own error, and whatever its parsing of single values lets through."""
 
 
+_BASES: Final = re.compile(r"[-+]?(?:0\d|.*:)")
+"""Numbers that only YAML 1.1 knows: 010 is 8 to it, and 1:30 is 90."""
+
+
 class _Loader(yaml.SafeLoader):
-    """Reads plain data, and refuses a key that stands twice in one mapping: PyYAML would let the last one win."""
+    """Reads plain data, and refuses a key that stands twice in one mapping: PyYAML would let the last one win.
+
+    A number with a leading zero or a colon stays a text, as in YAML 1.2: what it is to be, the setting decides.
+    """
+
+    def construct_number(self, node: yaml.ScalarNode) -> Any:
+        text = self.construct_scalar(node)
+        if _BASES.match(text):
+            return text
+        whole = node.tag.endswith(":int")
+        return self.construct_yaml_int(node) if whole else self.construct_yaml_float(node)
 
     def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -30,6 +45,10 @@ class _Loader(yaml.SafeLoader):
                     raise yaml.composer.ComposerError(None, None, f"the key {key.value!r} occurs twice", key.start_mark)
                 seen.add((key.tag, key.value))
         return node
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_number)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_number)
 
 
 def parse_config(data: Any, source: str = "config") -> RunConfig:

@@ -136,6 +136,8 @@ def explain(error: sqlite3.Error | OSError, path: Path, doing: str) -> JournalEr
     what = f"cannot {doing} {path}: {_words(error)}"
     if isinstance(error, OSError):
         return _explain_os(error, what)
+    if path.is_dir():  # which SQLite takes for a failing disk
+        return JournalError(f"cannot {doing} {path}: it is a directory and no journal; move it to another place")
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the kind, the rest a detail of it
     if code in _SQLITE_STOPS:
         return JournalStopped(f"{what}; {_SQLITE_STOPS[code]}")

@@ -113,6 +113,7 @@ def connect(path: Path) -> sqlite3.Connection:
             db.execute("PRAGMA synchronous=NORMAL")
             db.execute(f"PRAGMA wal_autocheckpoint={_PAGES_BEFORE_CHECKPOINT}")
             if _version(db) == 0:
+                _refuse_foreign(db, path)
                 db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
             if _version(db) == 2:
                 _bring_up_to_date(db)
@@ -136,6 +137,7 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
         db = _open_read_only(path)
         try:
             if _version(db) == 0:
+                _refuse_foreign(db, path)
                 db.close()
                 return connect(Path(":memory:"))
             _check_version(db, path, *READABLE)
@@ -145,6 +147,13 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise explain(error, path, "read") from error
     return db
+
+
+def _refuse_foreign(db: sqlite3.Connection, path: Path) -> None:
+    """Raise JournalError where a database without our version holds tables: it is not ours to write into."""
+    tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' LIMIT 3")]
+    if tables and _version(db) == 0:  # asked again: a run may have made its journal since
+        raise JournalError(f"{path} is a database of another program, with {', '.join(tables)}: move it to another place")
 
 
 def _open_read_only(path: Path) -> sqlite3.Connection:

@@ -79,3 +79,19 @@ def test_anchors_and_merges_may_be_used(tmp_path: Path) -> None:
     )
     teachers = pop.load_config(path).model_dump(mode="json")["teachers"]
     assert teachers["judge"]["seed"] == 3 and teachers["solver"]["seed"] == 4
+
+
+@pytest.mark.parametrize(("text", "seed"), [("010", 10), ("0x10", 16), ("1_000", 1000), ("-0", 0)])
+def test_a_number_is_what_people_take_it_for(text: str, seed: int, tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(f"domain: math\ncorpus: {{type: pocket}}\nmodel: {{type: pocket}}\nseed: {text}\n", encoding="utf-8")
+    assert pop.load_config(path).seed == seed
+    assert pop.load_config(path, [f"seed={text}"]).seed == seed
+
+
+@pytest.mark.parametrize("text", ["1:30", "01:30", "1:30.5"])
+def test_a_time_is_no_number_of_seconds(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("domain: math\ncorpus: {type: pocket}\nmodel: {type: pocket}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=rf"seed: .*got '{text}'"):
+        pop.load_config(path, [f"seed={text}"])

@@ -3,11 +3,14 @@
 import errno
 import os
 import sqlite3
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import pytest
 
 from pop_selfplay.errors import JournalDamaged, JournalError, JournalStopped
+from pop_selfplay.journal import Journal
 from pop_selfplay.journal.files import explain
 
 
@@ -40,3 +43,26 @@ def test_trouble_says_what_where_and_what_to_do(error: sqlite3.Error | OSError, 
     said = explain(error, Path("runs/mine/run.db"), "write")
     assert type(said) is kind
     assert words in str(said) and "runs/mine/run.db" in str(said)
+
+
+@pytest.mark.parametrize("open_", [Journal.open, Journal.open_to_read])
+def test_a_database_of_another_program_is_neither_read_as_empty_nor_written_into(
+    open_: Callable[[Path], AbstractContextManager[Journal]], tmp_path: Path
+) -> None:
+    path = tmp_path / "run.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("CREATE TABLE bookmarks (url TEXT);")
+    with pytest.raises(JournalError, match=r"is a database of another program, with bookmarks: move it"), open_(path):
+        pass
+    with closing(sqlite3.connect(path)) as db:
+        assert [name for (name,) in db.execute("SELECT name FROM sqlite_master")] == ["bookmarks"]
+
+
+@pytest.mark.parametrize("open_", [Journal.open, Journal.open_to_read])
+def test_a_directory_in_the_place_of_the_journal_is_no_failing_disk(
+    open_: Callable[[Path], AbstractContextManager[Journal]], tmp_path: Path
+) -> None:
+    (tmp_path / "run.db").mkdir()
+    with pytest.raises(JournalError, match="it is a directory and no journal") as caught, open_(tmp_path / "run.db"):
+        pass
+    assert not isinstance(caught.value, JournalStopped)
