@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # A module's tests share what its fixtures made, so one process runs them all; the modules that train come first.
 SPREAD := -n 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: quickstart test test-isa test-wheel setup lint check house format clean
+.PHONY: quickstart test test-isa test-wheel test-real setup lint check house format clean
 
 quickstart: $(STAMP)
 	$(BIN)/pop quickstart
@@ -25,6 +25,10 @@ test-isa: $(STAMP)
 # The wheel as users get it: built, checked, installed alone into an empty environment and used there. Needs a package index.
 test-wheel: $(STAMP)
 	$(BIN)/pytest -s -m wheel
+
+# Against a real model and a real vLLM, which environment variables name: tests/real/test_vllm.py says which. Skips without.
+test-real: $(STAMP)
+	$(BIN)/pytest -s -m real tests/real
 
 setup: $(STAMP)
 

@@ -124,6 +124,9 @@ class VllmModel(Config):
     path: Place = Field(description="model directory or hub name; it is also what is trained")
     executable: Place = Field("vllm", description="the vllm command, or its path in another environment")
     args: list[str] = Field([], description="further arguments of `vllm serve`")
+    env: dict[Name, str] = Field(
+        {}, description="environment variables of the server, beside those of the run; not for secrets, since it is stored"
+    )
     gpus: list[Annotated[int, Field(ge=0, le=1023)]] | None = Field(
         None, description="indices of the GPUs it uses; null: all visible ones"
     )
@@ -174,7 +177,7 @@ OPERATIONAL: Final = frozenset(
         *("base_url", "base_urls", "api_key_env", "weights", "timeout_s", "patience_s", "prices"),
         *("n", "max_in_flight", "requests_per_minute", "tokens_per_minute"),
         *("omit", "rename", "max_reply_mb", "dialect", "batch", "batch_poll_s"),
-        *("executable", "gpus", "tensor_parallel", "data_parallel", "startup_s"),
+        *("executable", "env", "gpus", "tensor_parallel", "data_parallel", "startup_s"),
         *("device", "batch_tokens", "seconds_per_call"),
     }
 )

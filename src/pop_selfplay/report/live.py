@@ -14,6 +14,9 @@ from pop_selfplay.records import Step
 from pop_selfplay.report.tables import duration_text, printable, reasons_text
 
 SECONDS_BETWEEN_LINES: Final = 15.0
+_LEAST_SHARE: Final = 0.02
+_SLOW: Final = 10.0
+"""Tokens a second, below which a server may be busy with reading."""
 
 
 class LiveView:
@@ -56,8 +59,8 @@ class LiveView:
         self._draw()
 
     def notice(self, text: str) -> None:
-        """Write a line that stays, above the panel where there is one."""
-        self._console.print(Text(printable(f"! {text}")), soft_wrap=True)
+        """Write what stays, above the panel where there is one: a line, and below it what a log says, line by line."""
+        self._console.print(Text("\n".join(map(printable, f"! {text}".splitlines()))), soft_wrap=True)
 
     def _finish_phase(self, *, stopped: bool = False) -> None:
         if self._phase:
@@ -85,9 +88,12 @@ class LiveView:
         done = self._tally.episodes.total() - self._before.episodes.total()
         if self._episodes:
             parts.append(f"{done:,}/{self._episodes:,} episodes")
-        tokens = self._tally.total_tokens("generated") - self._before.total_tokens("generated")
-        if tokens:
-            parts.append(f"{tokens / seconds:,.0f} tokens/s")
+        tokens, before = self._tally.all_tokens(), self._before.all_tokens()
+        read = tokens.prompt - tokens.cached - before.prompt + before.cached
+        if written := (tokens.generated - before.generated) / seconds:
+            parts.append(
+                f"{written:,.0f} tokens/s" if written >= _SLOW else f"{written:.1f} tokens/s, {read / seconds:,.0f} read"
+            )
         if self._money:
             parts.append(f"cost {self._money:,.2f}")
         if self._episodes and done < self._episodes:
@@ -113,7 +119,7 @@ def seconds_left(seconds: float, episodes: float, calls: float) -> float | None:
     """Return how long a phase will still take after `seconds`, given its shares of finished episodes and of planned calls.
 
     Calls tell more while the first episodes are still being played; a plan that was too low never makes the phase look done.
-    None while there is nothing to go by.
+    None while there is too little to go by: the first calls of a phase read long prompts before anything is written.
     """
     share = max(episodes, min(calls, 0.99))
-    return None if share <= 0 else seconds * (1 - share) / share
+    return None if share < _LEAST_SHARE else seconds * (1 - share) / share

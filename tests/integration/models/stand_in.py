@@ -20,7 +20,7 @@ parser.add_argument("--chat-template")
 parser.add_argument("--crash-after", type=int)
 parser.add_argument("--deaf", action="store_true")
 asked = parser.parse_args()
-print("loading", asked.model, "on", os.environ.get("CUDA_VISIBLE_DEVICES", "all"), flush=True)
+print("loading", asked.model, "on", *map(os.environ.get, ("CUDA_VISIBLE_DEVICES", "VLLM_SETTING")), flush=True)
 if "missing" in asked.model:
     sys.exit("OSError: no such model: " + asked.model)
 import asyncio, signal

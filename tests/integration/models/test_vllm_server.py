@@ -54,7 +54,7 @@ def gone(group: int, within_s: float = 20) -> bool:
 
 def test_it_serves_under_our_name_with_its_log_in_the_folder_and_is_gone_after_closing(tmp_path: Path) -> None:
     async def run() -> int:
-        model = open_model(settings(tmp_path, gpus=[1, 3]), name="m", folder=tmp_path / "servers")
+        model = open_model(settings(tmp_path, gpus=[1, 3], env={"VLLM_SETTING": "cpu"}), name="m", folder=tmp_path / "servers")
         found = await asyncio.gather(*map(model.complete, REQUESTS))
         assert all(re.search("<answer>", completion.text) for completion in found)
         group = group_of(tmp_path / "servers")
@@ -63,7 +63,7 @@ def test_it_serves_under_our_name_with_its_log_in_the_folder_and_is_gone_after_c
         return group
 
     assert gone(asyncio.run(run()), within_s=1)
-    assert "loading some/model on 1,3" in (tmp_path / "servers" / "m.log").read_text(encoding="utf-8")
+    assert "loading some/model on 1,3 cpu" in (tmp_path / "servers" / "m.log").read_text(encoding="utf-8")
     assert not (tmp_path / "servers" / "m.json").exists()
 
 

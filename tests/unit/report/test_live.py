@@ -3,6 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
+from pop_selfplay.journal import Tally
 from pop_selfplay.report.live import LiveView, seconds_left
 
 
@@ -16,6 +17,7 @@ def test_a_plan_that_was_too_low_never_makes_a_phase_look_done() -> None:
 
 def test_with_nothing_done_nothing_is_said() -> None:
     assert seconds_left(10, 0.0, 0.0) is None
+    assert seconds_left(10, 0.0, 0.01) is None  # the first calls of thousands
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -25,6 +27,24 @@ def test_a_notice_is_a_line_that_stays(terminal: bool) -> None:
         view.phase("synthesis", 3)
         view.notice("http://host/v1 cannot be reached; paused, waiting up to 600 s [for] it")
     assert "! http://host/v1 cannot be reached; paused, waiting up to 600 s [for] it" in said.getvalue()
+
+
+def test_the_end_of_a_log_keeps_its_lines_and_nothing_that_a_terminal_obeys() -> None:
+    said = io.StringIO()
+    with LiveView(Console(file=said, width=40)) as view:
+        view.notice("vLLM ended; its log ends:\n    loading \x1b[31mweights\n    out of memory")
+    assert said.getvalue() == "! vLLM ended; its log ends:\n    loading  [31mweights\n    out of memory\n"
+
+
+def test_progress_counts_what_was_read_beside_what_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 0.0, *[100.0] * 20])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    said, tally = io.StringIO(), Tally()
+    with LiveView(Console(file=said, width=200)) as view:
+        view.phase("synthesis", 3, 400)
+        tally.add_calls(1, "proposer", "", 4, 4000, 1000, 40)
+        view.refresh(tally, 0.0)
+    assert "0.4 tokens/s, 30 read" in said.getvalue() and "left" not in said.getvalue()
 
 
 def test_only_a_phase_that_ended_well_gets_the_green_mark() -> None:

@@ -123,13 +123,15 @@ def count(value: Any) -> int:
 def credible(generated: int, choices: Sequence[Choice]) -> int:
     """Return `generated`, or an estimate where the answers show that it is too small.
 
-    No tokenizer puts two words into one token on average, and some servers count only one of several answers. 0 stays 0: the
-    server does not count.
+    There are at least as many tokens as came with their probabilities, and no tokenizer puts two words into one token on
+    average. Of several answers some servers count only one (llama.cpp), so that less than a token for each word is not believed
+    there. 0 stays 0: the server does not count.
     """
     words = sum(len(choice.text.split()) for choice in choices)
-    if not 0 < 2 * generated < words:
+    told = sum(len(choice.tokens or ()) for choice in choices)
+    if generated == 0 or generated >= max(told, words if len(choices) > 1 else words / 2):
         return generated
-    return max(words, sum(len(choice.text) for choice in choices) // _CHARACTERS_PER_TOKEN)
+    return max(told, words, sum(len(choice.text) for choice in choices) // _CHARACTERS_PER_TOKEN)
 
 
 def _choice(raw: dict[str, Any], stop: str) -> Choice:

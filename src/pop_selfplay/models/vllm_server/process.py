@@ -120,7 +120,7 @@ class VllmProcess:
         await self.stop()
         self.log.parent.mkdir(parents=True, exist_ok=True)
         await asyncio.to_thread(end_leftover, self._state)
-        environment = dict(os.environ)
+        environment = os.environ | self._config.env
         if self._config.gpus is not None:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, self._config.gpus))
         with self.log.open("ab") as log:

@@ -135,3 +135,13 @@ def test_choices_come_in_the_order_of_their_index() -> None:
 def test_what_holds_no_answer_is_unreadable(raw: bytes) -> None:
     with pytest.raises(Unreadable):
         read(raw)
+
+
+def test_of_several_answers_a_count_of_one_alone_is_not_believed() -> None:
+    # As llama.cpp counts: 82 tokens for three answers.
+    answers = ["moss " * 60, "fern " * 82, "lichen " * 400]
+    usage = {"prompt_tokens": 50, "completion_tokens": 82}
+    found = read(body(*map(choice, answers), usage=usage))
+    assert sum(completion.generated_tokens for completion in found) >= 542
+    (alone,) = read(body(choice(answers[1]), usage=usage))
+    assert alone.generated_tokens == 82
