@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pop_selfplay.config import ModelConfig, RunConfig
 from pop_selfplay.errors import UsageError
+from pop_selfplay.evaluation.audit import limits_with
 from pop_selfplay.evaluation.audit.audit import audit_run
-from pop_selfplay.evaluation.audit.findings import limits_with
 from pop_selfplay.evaluation.audit.sample import SAMPLE, Options, modes_of
 from pop_selfplay.evaluation.duel.duel import Duel, problems_of_run, read_prompts, some_of
 from pop_selfplay.evaluation.duel.play import duel_in

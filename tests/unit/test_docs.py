@@ -28,8 +28,8 @@ from pop_selfplay.config.validation import Variants
 from pop_selfplay.corpus.rows import Reason
 from pop_selfplay.domains import Domain, prompt_files
 from pop_selfplay.errors import PopError
+from pop_selfplay.evaluation.audit import THRESHOLDS
 from pop_selfplay.evaluation.audit.audit import JOURNAL, LOCK, RESULT
-from pop_selfplay.evaluation.audit.findings import THRESHOLDS
 from pop_selfplay.evaluation.specs import SuiteFile
 from pop_selfplay.results.run import HeldOut, HeldOutAnswers, OnlineResult, SFTResult, TrainingResult
 from tests.integration.runs import small_run

@@ -1,134 +1,133 @@
-"""Files behind URLs, by fsspec: s3://, gs://, https://, hf://, zip://…::…, memory:// and all else it has a driver for.
+"""Files by path, folder, glob or URL: where they are, how their ids begin, what they hold and how they are opened.
 
-A driver that is not installed (s3fs, gcsfs) is named in the error. Credentials come from where the driver looks for
-them, and from fsspec's own environment variables (FSSPEC_S3_ENDPOINT_URL). A remote file that breaks off is an error and
-not a skipped text: which documents a run works on must not depend on the network.
+What a file holds is told by the end of its name, a new one is a line in `_KINDS`. All but Parquet, which has its own
+compression, may also end in .gz, .bz2, .xz or .zst, a new one is a line in `OPENERS`. In a folder a file with another name has
+no kind, hidden files are passed over, and a linked folder is followed, each real folder once. A file that was named, or found
+by a glob, is read as text whatever its name, but for archives and tables (`_NO_TEXT`).
 
-Files by path, folder, glob or URL: where they are, and how their ids begin. What they hold is in `file_kinds.py`.
-
-In a folder, hidden files are passed over. A linked folder is followed, each real folder once. URLs are opened by fsspec.
+URLs are opened by fsspec: s3://, gs://, https://, hf://, zip://…::…, memory:// and all else it has a driver for. One
+that is not installed (s3fs, gcsfs) is named in the error. Credentials come from where it looks for them, and from fsspec's own
+environment variables (FSSPEC_S3_ENDPOINT_URL). A remote file that breaks off is an error and not a skipped text: which
+documents a run works on must not depend on the network.
 """
 
+import bz2
 import glob
+import gzip
 import io
+import lzma
 import os
+import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, Final, Literal, NamedTuple
 
 import fsspec.core
 
-from pop_selfplay.corpus.file_kinds import File, Kind, format_of, kind_of, kind_of_named
 from pop_selfplay.errors import CorpusError
 
-
-def is_remote(given: str) -> bool:
-    """Whether `given` is a URL, and not a file of this machine (file:// is one)."""
-    return ("://" in given or "::" in given) and not given.startswith("file://") and not Path(given).exists()
-
-
-def find_remote(url: str, label: str, setting: str) -> Iterator[File]:
-    """Yield the files at `url`: a file, all in a folder but hidden ones, or those that match a glob, sorted by name.
-
-    Raises CorpusError when there is none, or when it cannot be looked up.
+Kind = Literal["text", "lines", "parquet"]
+_KINDS: Final[dict[str, Kind]] = {
+    **dict.fromkeys((".txt", ".text", ".md", ".markdown"), "text"),
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), "lines"),  # lines, or one array
+    **dict.fromkeys((".parquet", ".pq"), "parquet"),
+}
+_NO_TEXT: Final = frozenset(
     """
-    try:
-        filesystem, path = fsspec.core.url_to_fs(url)
-        found = list(_look_up(filesystem, path, label))
-    except Exception as error:  # every driver has its own errors
-        raise CorpusError(f"cannot look up {url!r}: {_words(error)}\nCorrect {setting}, or check access to it.") from error
-    if not found:
-        raise CorpusError(f"URL {url!r} matches no file, or cannot be reached: correct {setting}, or check access to it")
-    for name, id, kind in found:
-        place = without_query(filesystem.unstrip_protocol(name))
-        yield File(place, id, kind, partial(_open, filesystem, name, place))
+    .tar .tgz .tbz2 .txz .zip .7z .rar .csv .tsv .xls .xlsx .ods .pdf .doc .docx .odt .ppt .pptx .epub .arrow .feather .sqlite
+    """.split()
+)
+"""Ends of the names of files that hold texts, but are none."""
 
 
-class _Found(NamedTuple):
-    name: str  # as the file system knows it
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file to read: `place` names it for people, `id` is its part of the document ids, `open` gives its raw bytes.
+
+    `open` and what it returns raise OSError when a local file cannot be read, and CorpusError when a remote one cannot.
+    """
+
+    place: str
     id: str
     kind: Kind | None
+    open: Callable[[], BinaryIO]
+
+    @contextmanager
+    def decompressed(self) -> Iterator[BinaryIO]:
+        """Open the file, with the compression undone that its name tells of."""
+        with self.open() as stream:
+            opener = OPENERS.get(PurePosixPath(self.id).suffix.lower())
+            if opener is None:
+                yield stream
+            else:
+                with opener(stream) as decompressed:
+                    yield decompressed
 
 
-def _look_up(filesystem: Any, path: str, label: str) -> Iterator[_Found]:
-    try:
-        type_ = filesystem.info(path)["type"]
-    except FileNotFoundError:
-        type_ = "glob" if glob.has_magic(path) else "nothing"
-    if type_ == "directory":
-        yield from _inside(filesystem, path, path, label)
-    elif type_ == "file":
-        name = without_query(path).rsplit("/", 1)[-1]
-        yield _Found(path, label or name, known_kind(name, path, "the path"))
-    elif type_ == "glob":
-        parts = path.split("/")
-        root = "/".join(parts[: next(index for index, part in enumerate(parts) if glob.has_magic(part))])
-        for name, info in sorted(filesystem.glob(path, detail=True).items()):
-            if info["type"] != "directory":
-                yield _Found(name, join(label, _relative(name, root)), kind_of_named(name))
-            elif "**" not in parts:  # which matches the files inside, too
-                yield from _inside(filesystem, name, root, label)
+def kind_of(name: str) -> Kind | None:
+    """Return what a file of this name holds, if its name says so."""
+    path = PurePosixPath(name)
+    suffix = path.suffix.lower()
+    if suffix in OPENERS:
+        inner = _KINDS.get(path.with_suffix("").suffix.lower())
+        return inner if inner != "parquet" else None
+    return _KINDS.get(suffix)
 
 
-def _inside(filesystem: Any, folder: str, root: str, label: str) -> Iterator[_Found]:
-    for name in sorted(filesystem.find(folder)):
-        if not any(part.startswith(".") for part in _relative(name, folder).split("/")):
-            yield _Found(name, join(label, _relative(name, root)), kind_of(name))
+def kind_of_named(name: str) -> Kind | None:
+    """Return what a file of this name holds that was asked for by name; None for an archive or a table."""
+    return kind_of(name) or (None if format_of(name) else "lines" if ".json" in PurePosixPath(name).suffixes else "text")
 
 
-def _relative(name: str, root: str) -> str:
-    return name.removeprefix(root).lstrip("/")
+def format_of(name: str) -> str:
+    """Return the end of the name of an archive, a table or an office file, as .tar.gz; "" for any other."""
+    ends = PurePosixPath(name.lower()).suffixes[-2:]
+    inner = [end for end in ends if end in _NO_TEXT]
+    compressed = ends[-1:] if ends and ends[-1] in OPENERS else []
+    return inner[-1] + "".join(compressed) if inner and (inner[-1] == ends[-1] or compressed) else ""
 
 
-def _words(error: Exception) -> str:
-    return str(error) or type(error).__name__
+class _Zstd(io.RawIOBase):
+    """What a zstd stream holds. One packed with a long window, which Arrow does not read, says how to repack it."""
 
+    def __init__(self, stream: BinaryIO) -> None:
+        import pyarrow
 
-# --- reading ----------------------------------------------------------------------------------------------------------
-
-
-def _open(filesystem: Any, name: str, place: str) -> BinaryIO:
-    file = _guarded(place, partial(filesystem.open, name, "rb"))
-    return io.BufferedReader(_Stream(file, place), buffer_size=1 << 20)
-
-
-def _guarded(place: str, action: Callable[[], Any]) -> Any:
-    try:
-        return action()
-    except Exception as error:  # every driver has its own errors
-        message = f"{place} broke off while it was read: {_words(error)}\nCheck access to it, and run again."
-        raise CorpusError(message) from error
-
-
-class _Stream(io.RawIOBase):
-    """The bytes of a remote file. Whatever its driver raises becomes a CorpusError, which no reader takes for a bad file."""
-
-    def __init__(self, file: Any, place: str) -> None:
-        self._file = file
-        self._place = place
+        self._inside = pyarrow.CompressedInputStream(stream, "zstd")
 
     def readable(self) -> bool:
         return True
 
-    def seekable(self) -> bool:
-        return bool(self._file.seekable())
-
     def readinto(self, buffer: Any) -> int:
-        data = _guarded(self._place, partial(self._file.read, len(buffer)))
+        try:
+            data = self._inside.read(len(buffer))
+        except OSError as error:
+            if "too much memory" in str(error):
+                raise OSError(f"{error}: it was packed by zstd --long; repack it by zstd -d --long=31, then zstd") from error
+            raise
         buffer[: len(data)] = data
         return len(data)
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return int(_guarded(self._place, partial(self._file.seek, offset, whence)))
-
-    def tell(self) -> int:
-        return int(self._file.tell())
-
     def close(self) -> None:
-        if not self.closed:
-            self._file.close()
+        self._inside.close()
         super().close()
+
+
+def _open_zstd(stream: BinaryIO) -> BinaryIO:
+    return io.BufferedReader(_Zstd(stream))
+
+
+OPENERS: Final[dict[str, Callable[[BinaryIO], Any]]] = {
+    ".gz": partial(gzip.open, mode="rb"),
+    ".bz2": partial(bz2.open, mode="rb"),
+    ".xz": partial(lzma.open, mode="rb"),
+    ".zst": _open_zstd,
+}
+# What a file can raise that is cut short, is not what its name says, or cannot be opened. bz2 and zstd raise OSError.
+UNREADABLE: Final = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
 def find_files(paths: list[str], setting: str) -> Iterator[File]:
@@ -137,7 +136,6 @@ def find_files(paths: list[str], setting: str) -> Iterator[File]:
     Raises CorpusError that names `setting`, the place in the config to correct, when a path does not exist, a glob
     matches nothing or a URL cannot be reached.
     """
-
     paths = list(dict.fromkeys(paths))
     for given, label in zip(paths, _labels(paths), strict=True):
         yield from find_remote(given, label, setting) if is_remote(given) else _find_local(given, label, setting)
@@ -234,3 +232,108 @@ def join(label: str, relative: str) -> str:
 def without_query(path: str) -> str:
     """Return an HTTP URL without its ?…, which is no part of the name and may hold a secret; any other path as it is."""
     return path.split("?", 1)[0] if path.startswith(("http://", "https://")) else path
+
+
+def is_remote(given: str) -> bool:
+    """Whether `given` is a URL, and not a file of this machine (file:// is one)."""
+    return ("://" in given or "::" in given) and not given.startswith("file://") and not Path(given).exists()
+
+
+def find_remote(url: str, label: str, setting: str) -> Iterator[File]:
+    """Yield the files at `url`: a file, all in a folder but hidden ones, or those that match a glob, sorted by name.
+
+    Raises CorpusError when there is none, or when it cannot be looked up.
+    """
+    try:
+        filesystem, path = fsspec.core.url_to_fs(url)
+        found = list(_look_up(filesystem, path, label))
+    except Exception as error:  # every driver has its own errors
+        raise CorpusError(f"cannot look up {url!r}: {_words(error)}\nCorrect {setting}, or check access to it.") from error
+    if not found:
+        raise CorpusError(f"URL {url!r} matches no file, or cannot be reached: correct {setting}, or check access to it")
+    for name, id, kind in found:
+        place = without_query(filesystem.unstrip_protocol(name))
+        yield File(place, id, kind, partial(_open, filesystem, name, place))
+
+
+class _Found(NamedTuple):
+    name: str  # as the file system knows it
+    id: str
+    kind: Kind | None
+
+
+def _look_up(filesystem: Any, path: str, label: str) -> Iterator[_Found]:
+    try:
+        type_ = filesystem.info(path)["type"]
+    except FileNotFoundError:
+        type_ = "glob" if glob.has_magic(path) else "nothing"
+    if type_ == "directory":
+        yield from _inside(filesystem, path, path, label)
+    elif type_ == "file":
+        name = without_query(path).rsplit("/", 1)[-1]
+        yield _Found(path, label or name, known_kind(name, path, "the path"))
+    elif type_ == "glob":
+        parts = path.split("/")
+        root = "/".join(parts[: next(index for index, part in enumerate(parts) if glob.has_magic(part))])
+        for name, info in sorted(filesystem.glob(path, detail=True).items()):
+            if info["type"] != "directory":
+                yield _Found(name, join(label, _relative(name, root)), kind_of_named(name))
+            elif "**" not in parts:  # which matches the files inside, too
+                yield from _inside(filesystem, name, root, label)
+
+
+def _inside(filesystem: Any, folder: str, root: str, label: str) -> Iterator[_Found]:
+    for name in sorted(filesystem.find(folder)):
+        if not any(part.startswith(".") for part in _relative(name, folder).split("/")):
+            yield _Found(name, join(label, _relative(name, root)), kind_of(name))
+
+
+def _relative(name: str, root: str) -> str:
+    return name.removeprefix(root).lstrip("/")
+
+
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _open(filesystem: Any, name: str, place: str) -> BinaryIO:
+    file = _guarded(place, partial(filesystem.open, name, "rb"))
+    return io.BufferedReader(_Stream(file, place), buffer_size=1 << 20)
+
+
+def _guarded(place: str, action: Callable[[], Any]) -> Any:
+    try:
+        return action()
+    except Exception as error:  # every driver has its own errors
+        message = f"{place} broke off while it was read: {_words(error)}\nCheck access to it, and run again."
+        raise CorpusError(message) from error
+
+
+class _Stream(io.RawIOBase):
+    """The bytes of a remote file. Whatever its driver raises becomes a CorpusError, which no reader takes for a bad file."""
+
+    def __init__(self, file: Any, place: str) -> None:
+        self._file = file
+        self._place = place
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return bool(self._file.seekable())
+
+    def readinto(self, buffer: Any) -> int:
+        data = _guarded(self._place, partial(self._file.read, len(buffer)))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(_guarded(self._place, partial(self._file.seek, offset, whence)))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()

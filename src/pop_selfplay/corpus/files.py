@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from pop_selfplay.config import FilesCorpus
-from pop_selfplay.corpus.discovery import find_files
-from pop_selfplay.corpus.file_kinds import UNREADABLE, File
+from pop_selfplay.corpus.discovery import UNREADABLE, File, find_files
 from pop_selfplay.corpus.rows import PROVENANCE, BadRow, Entry, Reason, Skipped, json_rows, to_entry
 
 _ROWS_AT_ONCE: Final = 1024

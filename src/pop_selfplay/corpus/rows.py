@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
 from pop_selfplay.config import FilesCorpus, HuggingFaceCorpus
-from pop_selfplay.corpus.discovery import find_files
-from pop_selfplay.corpus.file_kinds import UNREADABLE, File
+from pop_selfplay.corpus.discovery import UNREADABLE, File, find_files
 from pop_selfplay.errors import CorpusError
 from pop_selfplay.records import Document
 from pop_selfplay.text.fencing import valid_unicode

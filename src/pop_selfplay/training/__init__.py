@@ -11,7 +11,6 @@
     loading.py, optimizer.py   the starting model on the hardware at hand; AdamW for weights in bf16
     export.py                  the finished model directory: LoRA merged, model card, upload
     distributed.py             several processes that train together
-    results.py                 the figures a training ends with
 
 To add a trainer, write its settings in `config/training.py`, its class in a file here, and a line in `TRAINERS`. A package
 outside of this one calls `register` instead (docs/training.md, "Your own trainer").

@@ -22,6 +22,7 @@ from pop_selfplay.errors import TrainingError
 from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.method.rewards import Sample
 from pop_selfplay.records import OnlineStep, Step
+from pop_selfplay.results.run import OnlineResult
 from pop_selfplay.rewards.scoring import group_figures, signs
 from pop_selfplay.stats.comparisons import pearson
 from pop_selfplay.training import distributed
@@ -218,6 +219,24 @@ class OnlineWatch(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         for row in lines_until(self.directory / SAMPLES, step):
             self._count(row)
 
+    def result(self, problems: int, dropped: dict[str, int], seconds: float) -> OnlineResult:
+        """Return the figures of a finished training on so many problems."""
+        tenth = max(1, len(self.steps) // 10)
+        return OnlineResult(
+            problems=problems,
+            dropped=dropped,
+            steps=self.steps[-1].step,
+            samples=self.samples,
+            judge_failures=dict(sorted((+self.judge_failures).items())),
+            invalid=dict(sorted((+self.invalid).items())),
+            first_reward=_mean_reward(self.steps[:tenth]),
+            last_reward=_mean_reward(self.steps[-tenth:]),
+            kl=self.steps[-1].kl,
+            seconds=seconds,
+            tokens=self.tokens,
+            generated_tokens=self.generated_tokens,
+        )
+
     def _remember(self, entry: Mapping[str, Any]) -> OnlineStep:
         names = ("learning_rate", "group/reward", "group/reward_std", "kl")
         rate, reward, spread, kl = (entry.get(name) for name in names)
@@ -257,7 +276,7 @@ def figures(made: Sampled, failed: Mapping[str, int], invalid: Mapping[str, int]
     return found
 
 
-def mean_reward(steps: Sequence[OnlineStep]) -> float | None:
+def _mean_reward(steps: Sequence[OnlineStep]) -> float | None:
     """Return the mean of the rewards of `steps`, None where there is none."""
     rewards = [step.reward for step in steps if step.reward is not None]
     return sum(rewards) / len(rewards) if rewards else None

@@ -12,9 +12,9 @@ there is described by request.json; a training that is asked for the same resume
     pairs/           the pairs as token ids, with their reference log-probabilities (data.py)
 
 Kept while training are the last checkpoint, to resume from, and the best weights, to end with. What is best, the figures of the
-held-out pairs say (results.py, `quality`). DPO counts pairs in order: a share of few pairs is a rough figure, and the highest
-of ten such shares is partly luck, so whatever comes later and is not worse by more than one standard error takes its place. The
-folder is `best-STEP`; best.json names it once it is whole, so that a kill at any moment leaves the best so far readable.
+held-out pairs say (their `quality`). DPO counts pairs in order: a share of few pairs is a rough figure, and the highest of ten
+such shares is partly luck, so whatever comes later and is not worse by more than one standard error takes its place. The folder
+is `best-STEP`; best.json names it once it is whole, so that a kill at any moment leaves the best so far readable.
 """
 
 import hashlib

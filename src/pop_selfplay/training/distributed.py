@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, Final
 
+from pop_selfplay.errors import UsageError
+
 PATIENCE: Final = timedelta(hours=6)
 """How long a process waits for the others: the first one may encode many pairs, or write a large checkpoint, alone."""
 
@@ -22,6 +24,12 @@ def count() -> int:
 def is_first() -> bool:
     """Whether this is the process that writes."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def require_one() -> None:
+    """Raise UsageError under a launcher of several processes: in online RL they would need a judge and a journal each."""
+    if count() > 1:
+        raise UsageError(f"online RL trains in one process, not in {count()}: start it without accelerate launch")
 
 
 def barrier() -> None:

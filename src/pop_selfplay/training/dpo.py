@@ -17,8 +17,7 @@ from pop_selfplay.training.callbacks import Logged
 from pop_selfplay.training.checkpoints import as_good
 from pop_selfplay.training.data import TokenPair, encode_pair
 from pop_selfplay.training.offline import Offline
-from pop_selfplay.training.offline_trainer import OwnPairs
-from pop_selfplay.training.results import LogProbs, compare_held_out, margins
+from pop_selfplay.training.offline_trainer import LogProbs, OwnPairs, compare_held_out, margins
 from pop_selfplay.training.trl_config import DECIDED_ON_PAIRS, EVALUATED, Defaults
 
 PAPER: Final[Fields] = {

@@ -6,17 +6,20 @@
 
 The judge is frozen: the policy that the round started with, or the teacher for the judge's role. Where it fails the answer has
 no reward: TRL leaves it out of its group's mean and spread and gives it no advantage. That holds only while the rubric is the
-one reward function, so every other term is inside it (method/rewards.py).
+one reward function, so every other term is inside it (method/rewards.py). A second judge (`training.second_judge`), and the
+truth where it is known, are only compared with it: `ScoredBatch.audits`.
 
 Not in the paper. Training works in a hidden directory beside `out`, as DPO does. One that was killed goes on from its last
 checkpoint, samples the same answers again, and finds the judge's verdicts in the journal.
 """
 
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from datasets import Dataset
 from transformers import PrinterCallback
@@ -24,21 +27,31 @@ from transformers import PrinterCallback
 from pop_selfplay.config import AS_IT_DOES, GRPOTraining, RoleThinking, Sampling, Thinking, thinking_of
 from pop_selfplay.domains import Domain
 from pop_selfplay.errors import ModelRefused, TrainingError, UsageError
-from pop_selfplay.models.chat_template import opens_reasoning, render_prompt, switches
+from pop_selfplay.method.rewards import Sample, Shaping
+from pop_selfplay.models.chat_template import after_opened_reasoning, opens_reasoning, render_prompt, switches
 from pop_selfplay.pairing import paired
+from pop_selfplay.pocket.world import knows_truth, truth_score
 from pop_selfplay.records import Message, OnlineStep, Role
 from pop_selfplay.results.run import OnlineResult
-from pop_selfplay.rewards.scoring import Graded, sound
+from pop_selfplay.rewards.rubric_reward import Bridge, text_of
+from pop_selfplay.rewards.scoring import Graded, score_answers, sound
 from pop_selfplay.runs.session import Session
+from pop_selfplay.stages.calls import Cast
+from pop_selfplay.tasks import together
 from pop_selfplay.training import Origin, distributed, origin_of
-from pop_selfplay.training.callbacks import OnlineWatch, mean_reward
+from pop_selfplay.training.callbacks import OnlineWatch, Sampled, ScoredBatch
 from pop_selfplay.training.checkpoints import LAST, SealCheckpoints, last_checkpoint, publish, step_of, take_up
 from pop_selfplay.training.data import DropReason, encode_prompt
 from pop_selfplay.training.export import Facts, finish, peft_config, save_weights
-from pop_selfplay.training.grpo_reward import RubricRewards, Score, judge_of
 from pop_selfplay.training.grpo_trainer import MEMORY_ADVICE, OnlineSettings, OnlineTrainer, Repeatable, Rollout
 from pop_selfplay.training.loading import load_model_config, load_tokenizer, memory_given_back, threads_for
 from pop_selfplay.training.trl_config import quiet_libraries
+
+SECOND_JUDGE: Final = "second_judge"
+TRUTH: Final = "truth"
+
+Score = Callable[[Sequence[Graded], Sequence[str]], ScoredBatch]
+"""(problems with their rubrics, completions), one of each per answer → what became of them."""
 
 
 class OnlineJob(NamedTuple):
@@ -70,6 +83,58 @@ class OnlineProblems(NamedTuple):
     longest: int
 
 
+class RubricRewards:
+    """The reward function of the trainer: answers to `score`, and what came of them to the watch and into TRL's log."""
+
+    __name__ = "rubric"  # what TRL logs it as
+
+    def __init__(self, problems: Mapping[str, Graded], score: Score, watch: OnlineWatch) -> None:
+        self._problems, self._score, self._watch = problems, score, watch
+        self._ends: frozenset[int] = frozenset()
+        self._mask_cut_off = self._in_reasoning = False
+
+    def know_ends(self, ends: Iterable[int], *, mask_cut_off: bool, in_reasoning: bool = False) -> None:
+        """Say by which token an answer ends that was not cut off, whether TRL masks one that was, and whether prompts open the
+        reasoning: an answer which never leaves it is none.
+        """
+        self._ends, self._mask_cut_off, self._in_reasoning = frozenset(ends), mask_cut_off, in_reasoning
+
+    def __call__(
+        self,
+        prompts: Sequence[Any],
+        completions: Sequence[Any],
+        completion_ids: Sequence[Sequence[int]],
+        problem_id: Sequence[str],
+        trainer_state: Any,
+        log_metric: Callable[[str, float], None],
+        generated: Sequence[int] | None = None,
+        **_: Any,  # the other things that TRL hands over
+    ) -> list[float | None]:
+        """Return the reward of each completion, None where the judge failed or the answer is masked.
+
+        `generated` is how many tokens of each the model wrote, where that is not all of them.
+        """
+        texts = [text_of(completion) for completion in completions]
+        if self._in_reasoning:
+            texts = list(map(after_opened_reasoning, texts))
+        judged = self._score([self._problems[id_] for id_ in problem_id], texts)
+        samples = [
+            sample if ids[-1] in self._ends else self._cut_off(sample)
+            for sample, ids in zip(judged.samples, completion_ids, strict=True)
+        ]
+        tokens = [len(ids) for ids in completion_ids] if generated is None else generated
+        made = Sampled(trainer_state.global_step + 1, problem_id, samples, tokens, judged.audits)
+        for name, value in self._watch.sampled(made).items():
+            log_metric(name, value)
+        return [sample.reward for sample in samples]
+
+    def _cut_off(self, sample: Sample) -> Sample:
+        """An answer that was cut off does not parse for that reason; and where TRL masks it, it must not move its group."""
+        if sample.answer is None:
+            sample = sample._replace(reason="cut_off")
+        return sample._replace(reward=None) if self._mask_cut_off else sample
+
+
 class GRPO:
     """`training.type: grpo`."""
 
@@ -81,7 +146,7 @@ class GRPO:
 
         Raises what `train_grpo` raises, and ModelError when the judge cannot be reached.
         """
-        require_one_process()
+        distributed.require_one()
         session.observer.phase(f"round {round_}: online training")
         run = session.config
         made = paired(session.journal, round_, session.domain, run.pairing, run.seed)
@@ -103,7 +168,7 @@ def train_grpo(job: OnlineJob, score: Score, observe: Callable[[OnlineStep], Non
     began = time.monotonic()
     if job.out.exists():
         raise UsageError(f"{job.out} exists already: remove it, or train into another directory")
-    require_one_process()
+    distributed.require_one()
     settings = OnlineSettings.of_run(job.config, job.solver)
     tokenizer = load_tokenizer(job.start, settings.hub)
     asked = fitting(job, tokenizer, settings.max_prompt_length)
@@ -114,16 +179,10 @@ def train_grpo(job: OnlineJob, score: Score, observe: Callable[[OnlineStep], Non
         with threads_for(job.start, settings.hub), memory_given_back(MEMORY_ADVICE):
             _train(asked, RubricRewards(asked.problems, score, watch), job, tokenizer, settings, watch)
         # The trainer is gone: merging loads the starting model once more.
-        result = result_of(watch, asked, time.monotonic() - began)
+        result = watch.result(len(asked.problems), asked.dropped, time.monotonic() - began)
         finished = finish(directory / LAST, job.config.lora, tokenizer, settings.hub, _facts(job, result))
         publish(directory, finished, job.out)
     return result
-
-
-def require_one_process() -> None:
-    """Raise UsageError under a launcher of several processes: they would need a judge and a journal each."""
-    if distributed.count() > 1:
-        raise UsageError(f"online RL trains in one process, not in {distributed.count()}: start it without accelerate launch")
 
 
 def fitting(job: OnlineJob, tokenizer: Any, limit: int | None) -> OnlineProblems:
@@ -199,25 +258,6 @@ def _train(
     save_weights(trainer, watch.directory / LAST, dtype, watch.advice)
 
 
-def result_of(watch: OnlineWatch, asked: OnlineProblems, seconds: float) -> OnlineResult:
-    """Return the figures of a finished training."""
-    tenth = max(1, len(watch.steps) // 10)
-    return OnlineResult(
-        problems=len(asked.problems),
-        dropped=asked.dropped,
-        steps=watch.steps[-1].step,
-        samples=watch.samples,
-        judge_failures=dict(sorted((+watch.judge_failures).items())),
-        invalid=dict(sorted((+watch.invalid).items())),
-        first_reward=mean_reward(watch.steps[:tenth]),
-        last_reward=mean_reward(watch.steps[-tenth:]),
-        kl=watch.steps[-1].kl,
-        seconds=seconds,
-        tokens=watch.tokens,
-        generated_tokens=watch.generated_tokens,
-    )
-
-
 def _facts(job: OnlineJob, result: OnlineResult) -> Facts:
     """Return what the model card tells."""
     figures = result.model_dump(include={"steps", "samples", "first_reward", "last_reward", "kl", "tokens"})
@@ -240,3 +280,54 @@ def _request(job: OnlineJob, asked: OnlineProblems) -> dict[str, object]:
             for id_, graded in asked.problems.items()
         },
     }
+
+
+@contextlib.contextmanager
+def judge_of(session: Session, round_: int, config: GRPOTraining) -> Iterator[Score]:
+    """Yield the scoring of answers in `round_`: the judge is who judged its synthesis, and stays as it is.
+
+    It works in a thread of its own, with a journal connection of its own, and is opened with the first answers.
+    """
+    bridge = Bridge(partial(_judges, session, round_, config), name="pop judge")
+    shaping = Shaping(config.format_reward, config.length_penalty)
+
+    def score(asked: Sequence[Graded], completions: Sequence[str]) -> ScoredBatch:
+        judged = bridge.run(partial(_score, asked, completions, round_, shaping))
+        session.casting.refresh()
+        if knows_truth(session.config.corpus):
+            pairs = zip(asked, judged.samples, strict=True)
+            judged.audits[TRUTH] = [truth_score(graded.problem, sample.answer or "") for graded, sample in pairs]
+        return judged
+
+    try:
+        yield score
+    finally:
+        bridge.close()
+
+
+@contextlib.asynccontextmanager
+async def _judges(session: Session, round_: int, config: GRPOTraining) -> AsyncIterator[dict[str, Cast]]:
+    """Yield the casts of all judges, by what their scores are called; the one that makes the reward is "judge"."""
+    with session.directory.journal() as journal:  # a journal belongs to the thread that opened it
+        own = session.casting.copy(journal=journal)
+        policies, meter = {Role.JUDGE: own.policies(round_)[Role.JUDGE]}, own.account.meter()
+        async with contextlib.AsyncExitStack() as stack:
+            casts = {Role.JUDGE.value: await stack.enter_async_context(own.open(policies, meter=meter))}
+            if config.second_judge is not None:
+                second = own.open(policies, teachers={Role.JUDGE: config.second_judge}, meter=meter)
+                casts[SECOND_JUDGE] = await stack.enter_async_context(second)
+            yield casts
+
+
+async def _score(
+    asked: Sequence[Graded], completions: Sequence[str], round_: int, shaping: Shaping, casts: dict[str, Cast]
+) -> ScoredBatch:
+    scored = await together(
+        score_answers(
+            cast, asked, completions, round_, shaping=shaping, under="train/" if name == Role.JUDGE else f"train/{name}/"
+        )
+        for name, cast in casts.items()
+    )
+    by_name = dict(zip(casts, scored, strict=True))
+    samples = by_name.pop(Role.JUDGE.value)
+    return ScoredBatch(samples, {name: [sample.score for sample in others] for name, others in by_name.items()})

@@ -27,9 +27,10 @@ from trl.models import unwrap_model_for_generation
 from pop_selfplay.config import Fields, GRPOTraining, Sampling, Thinking
 from pop_selfplay.errors import ConfigError, RequestRefused, TrainingError
 from pop_selfplay.models.base import ChatRequest
-from pop_selfplay.models.local.batching import Row, cut_into_batches, encode
+from pop_selfplay.models.local import cut_into_batches, encode
 from pop_selfplay.models.local.decoding import Written, write
 from pop_selfplay.models.local.loading import Loaded, ready
+from pop_selfplay.models.local.sampling import Row
 from pop_selfplay.records import Message, Role
 from pop_selfplay.seeds import derive_seed
 from pop_selfplay.stages.calls import CLOSING_TAG

@@ -1,7 +1,8 @@
 """What our trainers on pairs change in TRL's: token ids, held-out figures, optimiser, LoRA dropout, passes without padding.
 
 - Pairs come as token ids (data.py), so nothing is tokenised.
-- TRL's evaluation averages over batches of unequal size; ours looks at every held-out pair, before training and after.
+- TRL's evaluation averages over batches of unequal size; ours looks at every held-out pair, before training and after, and
+  `compare_held_out` (DPO) and `compare_answers` (SFT) say what came of it. The figures themselves are in results/run.py.
 - Weights in bf16 are trained by an optimiser that keeps what bf16 cannot hold (optimizer.py).
 - TRL's DPO switches every dropout off, LoRA's own, too; that one is what the user asked for.
 - Passes without padding: the sequences of a batch are laid end to end in one row, and what comes out is put back where it
@@ -18,8 +19,8 @@ outputs; of GRPOTrainer `_get_train_sampler`.
 
 import math
 import types
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import torch
 from peft import PeftModel
@@ -27,10 +28,63 @@ from torch.utils.data import DataLoader
 from transformers import Trainer
 
 from pop_selfplay.errors import TrainingError
-from pop_selfplay.results.run import H
+from pop_selfplay.results.run import H, HeldOut, HeldOutAnswers
 from pop_selfplay.training.callbacks import under_chance
 from pop_selfplay.training.optimizer import keep_remainders
-from pop_selfplay.training.results import AnswerLogProbs, LogProbs
+
+
+class LogProbs(NamedTuple):
+    """Log-probabilities of whole answers given their prompts, one entry per pair, in the same order in both."""
+
+    chosen: Sequence[float]
+    rejected: Sequence[float]
+
+
+class AnswerLogProbs(NamedTuple):
+    """Log-probabilities of whole answers given their prompts, and how many tokens each has, in the same order in both."""
+
+    log_probs: Sequence[float]
+    tokens: Sequence[int]
+
+
+def compare_held_out(before: LogProbs, after: LogProbs, beta: float) -> HeldOut:
+    """Return the figures of the held-out pairs (at least one). `beta` is DPO's β: rewards are β·(after − before)."""
+    rewards = margins(before, after, beta)
+    return HeldOut(
+        likelier_before=_share(chosen > rejected for chosen, rejected in zip(*before, strict=True)),
+        likelier_after=_share(chosen > rejected for chosen, rejected in zip(*after, strict=True)),
+        reward_accuracy=_share(margin > 0 for margin in rewards),
+        reward_margin=sum(rewards) / len(rewards),
+    )
+
+
+def margins(before: LogProbs, after: LogProbs, beta: float) -> list[float]:
+    """Return the reward of the chosen answer minus that of the rejected one, per pair."""
+    return [
+        beta * ((chosen - old_chosen) - (rejected - old_rejected))
+        for chosen, rejected, old_chosen, old_rejected in zip(*after, *before, strict=True)
+    ]
+
+
+def compare_answers(before: AnswerLogProbs, after: AnswerLogProbs) -> HeldOutAnswers:
+    """Return the figures of the held-out answers (at least one)."""
+    tokens = sum(before.tokens)
+    return HeldOutAnswers(
+        loss_before=-sum(before.log_probs) / tokens,
+        loss_after=-sum(after.log_probs) / tokens,
+        likelier=_share(gain > 0 for gain in gains(before, after)),
+    )
+
+
+def gains(before: AnswerLogProbs, after: AnswerLogProbs) -> list[float]:
+    """Return how much log-probability each answer gained."""
+    return [new - old for new, old in zip(after.log_probs, before.log_probs, strict=True)]
+
+
+def _share(outcomes: Iterable[bool]) -> float:
+    counted = list(outcomes)
+    return sum(counted) / len(counted)
+
 
 L = TypeVar("L", LogProbs, AnswerLogProbs)
 

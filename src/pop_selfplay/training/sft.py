@@ -18,8 +18,7 @@ from pop_selfplay.results.run import HeldOutAnswers, SFTResult
 from pop_selfplay.training.callbacks import Logged
 from pop_selfplay.training.data import TokenAnswer, encode_answer
 from pop_selfplay.training.offline import Offline
-from pop_selfplay.training.offline_trainer import OwnPairs
-from pop_selfplay.training.results import AnswerLogProbs, compare_answers, gains
+from pop_selfplay.training.offline_trainer import AnswerLogProbs, OwnPairs, compare_answers, gains
 from pop_selfplay.training.trl_config import DECIDED_ON_PAIRS, EVALUATED, Defaults
 
 STARTS_FROM: Final[Fields] = {

@@ -11,7 +11,7 @@ from pop_selfplay.pairing import paired
 from pop_selfplay.rewards.scoring import sound
 from pop_selfplay.runs.session import Session, open_session
 from pop_selfplay.selfplay import play_synthesis
-from pop_selfplay.training.grpo_reward import judge_of
+from pop_selfplay.training.grpo import judge_of
 
 
 def tokens(session: Session) -> int:

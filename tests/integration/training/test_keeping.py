@@ -17,7 +17,7 @@ from pop_selfplay.records import PreferencePair
 from pop_selfplay.results.run import HeldOut
 from pop_selfplay.training.checkpoints import KeepBest, as_good, best_folder, read_best
 from pop_selfplay.training.dpo import PairTrainer
-from pop_selfplay.training.results import LogProbs
+from pop_selfplay.training.offline_trainer import LogProbs
 
 MakePairs = Callable[[int], list[PreferencePair]]
 Weights = Callable[[Path], dict[str, Any]]

@@ -16,7 +16,7 @@ from pop_selfplay.records import PreferencePair, SFTStep
 from pop_selfplay.results.run import SFTResult
 from pop_selfplay.training.data import encode_answer, encode_pair
 from pop_selfplay.training.loading import load_tokenizer
-from pop_selfplay.training.results import AnswerLogProbs
+from pop_selfplay.training.offline_trainer import AnswerLogProbs
 from pop_selfplay.training.sft import SFT, AnswerTrainer
 
 FAST = {"learning_rate": 3e-3, "gradient_checkpointing": False}

@@ -11,9 +11,9 @@ from pop_selfplay.config import AS_IT_DOES, GRPOTraining, RoleThinking, Sampling
 from pop_selfplay.domains import load_domain
 from pop_selfplay.method.parsing import Rejection, parse_answer
 from pop_selfplay.method.rewards import INVALID_SCORE, Sample
-from pop_selfplay.models.local.batching import Row
 from pop_selfplay.models.local.decoding import Written
 from pop_selfplay.models.local.loading import Loaded
+from pop_selfplay.models.local.sampling import Row
 from pop_selfplay.records import Problem, Role
 from pop_selfplay.results.run import OnlineResult
 from pop_selfplay.rewards.scoring import Graded

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pop_selfplay.training.results import LogProbs, compare_held_out
+from pop_selfplay.training.offline_trainer import LogProbs, compare_held_out
 
 
 def test_rewards_are_gains_in_log_probability_times_beta() -> None:

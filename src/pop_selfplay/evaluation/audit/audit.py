@@ -13,8 +13,8 @@ from pop_selfplay.errors import ModelError
 from pop_selfplay.evaluation.audit.bias import bias
 from pop_selfplay.evaluation.audit.diversity import diversity, rubrics
 from pop_selfplay.evaluation.audit.findings import Family
-from pop_selfplay.evaluation.audit.gap import gap, modes
-from pop_selfplay.evaluation.audit.hacking import hacking, yields
+from pop_selfplay.evaluation.audit.gap import gap
+from pop_selfplay.evaluation.audit.hacking import hacking
 from pop_selfplay.evaluation.audit.probes import Played, play
 from pop_selfplay.evaluation.audit.sample import (
     AuditedRound,
@@ -28,6 +28,7 @@ from pop_selfplay.evaluation.audit.sample import (
     truth,
     verified,
 )
+from pop_selfplay.evaluation.audit.yields import modes, yields
 from pop_selfplay.journal import Journal, RunDirectory
 from pop_selfplay.journal.files import take_lock, write_atomically
 from pop_selfplay.observer import Observer, Unwatched

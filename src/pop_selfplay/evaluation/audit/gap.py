@@ -1,12 +1,9 @@
-"""Is checking easier than answering, and would a cheaper way of scoring do? Self-made scores against comparison scores.
-
-`gap` compares rubrics that saw the document with rubrics that did not; `modes` the same candidates by other scoring modes.
-"""
+"""Is checking easier than answering? Self-made scores against comparison scores, by rubrics with and without the document."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
-from pop_selfplay.evaluation.audit.findings import Detail, Family
+from pop_selfplay.evaluation.audit.findings import Family
 from pop_selfplay.evaluation.audit.probes import Played
 from pop_selfplay.evaluation.audit.sample import (
     AuditedRound,
@@ -16,8 +13,6 @@ from pop_selfplay.evaluation.audit.sample import (
     per_problem,
     share_of,
 )
-from pop_selfplay.journal import Journal, Spent
-from pop_selfplay.judging import DEFAULT
 from pop_selfplay.records import Role
 from pop_selfplay.stats.comparisons import best_worst, spearman
 from pop_selfplay.stats.intervals import SIGNED
@@ -119,81 +114,3 @@ def _by_rubric(family: Family, scored: ByProblem, judged: SecondOpinion | None) 
         good="the run's judge applies the rubric much like a second judge that sees the document",
         bad="the run's judge applies its own rubric differently from a second judge: the judge is weak, not the rubric",
     )
-
-
-class _Beside(NamedTuple):
-    """What modes are compared with."""
-
-    name: str
-    scores: ByProblem
-
-
-def modes(audited: AuditedRound, played: Played, comparisons: Sequence[ComparisonScores], journal: Journal) -> Family:
-    """Return the family of the scoring modes; `journal` is the audit's."""
-    family = Family("modes", "Would another way of scoring give the same pairs for less?", audited.options.limits)
-    if "modes" in played.unplayable:
-        family.missing("modes", "agreement of other modes with pointwise", played.unplayable["modes"])
-        return family
-    for name, why in played.unplayable.items():
-        if name.startswith("modes "):
-            family.missing(name.removeprefix("modes "), f"{name.removeprefix('modes ')} against the others", why)
-    own = audited.mode.name
-    all_modes = {own: {one.id: one.scores for one in audited.sample}} | played.modes
-    beside = DEFAULT if all_modes.get(DEFAULT) else own
-    base = _Beside(beside, all_modes[beside])
-    for name, scores in all_modes.items():
-        if name != base.name and not scores:
-            family.missing(name, f"{name} against {base.name}", played.why_missing(f"modes {name}"))
-        elif name != base.name:
-            _against_base(family, name, scores, base)
-    _table(family, all_modes, base, comparisons, audited, journal)
-    return family
-
-
-def _against_base(family: Family, name: str, scores: ByProblem, base: _Beside) -> None:
-    family.measured(
-        f"{name}.spearman",
-        f"rank correlation of {name} with {base.name}",
-        over_problems(per_problem(spearman, scores, base.scores), SIGNED),
-        form="number",
-        good="on the same candidates, with the same rubrics",
-    )
-    family.measured(
-        f"{name}.best_worst",
-        f"best/worst by {name} points the same way as by {base.name}",
-        share_of({id_: [value] for id_, value in per_problem(best_worst, scores, base.scores).items()}),
-        limit="modes.best_worst",
-        good=f"its pairs would mostly be the same as with {base.name}",
-        bad=f"its pairs would often differ from those by {base.name}: see which of the two is right more often",
-    )
-
-
-def _table(
-    family: Family,
-    all_modes: Mapping[str, ByProblem],
-    base: _Beside,
-    comparisons: Sequence[ComparisonScores],
-    audited: AuditedRound,
-    journal: Journal,
-) -> None:
-    """Add what each mode costs for a problem, and how often its pairs are right by each comparison."""
-    rows = []
-    for name, scores in all_modes.items():
-        if not scores:
-            continue
-        own = name == audited.mode.name
-        places = [(one.id if own else f"audit/modes {name}/{one.id}") for one in audited.sample if one.id in scores]
-        spent = [(audited.session.journal if own else journal).spent(place, Role.JUDGE) for place in places]
-        right = [_percent(per_problem(best_worst, scores, comparison.scores)) for comparison in comparisons]
-        rows.append((name, f"{len(scores)}", *_for_each(spent), *right))
-    columns = ("scoring", "problems", "judge calls", "prompt tokens", "cached", "generated")
-    right_columns = tuple(f"best/worst as {comparison.name}" for comparison in comparisons)
-    family.details.append(Detail(f"for each problem; compared with {base.name}", (*columns, *right_columns), tuple(rows)))
-
-
-def _for_each(spent: Sequence[Spent]) -> list[str]:
-    return [f"{sum(part) / len(spent):,.1f}" for part in zip(*spent, strict=True)]
-
-
-def _percent(values: Mapping[str, float]) -> str:
-    return f"{sum(values.values()) / len(values):.1%}" if values else "nothing to compare"

@@ -22,7 +22,7 @@ from typing import Final
 from pop_selfplay.config import JudgeSampling, ModelConfig, RunConfig
 from pop_selfplay.domains import Prompt, load_prompt
 from pop_selfplay.errors import UsageError
-from pop_selfplay.evaluation.audit.findings import THRESHOLDS, Thresholds
+from pop_selfplay.evaluation.audit import THRESHOLDS, Thresholds
 from pop_selfplay.judging import ScoringMode, find_mode, rubric_json
 from pop_selfplay.method.parsing import parse_evaluation
 from pop_selfplay.method.rewards import score

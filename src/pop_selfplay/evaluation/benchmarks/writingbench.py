@@ -3,7 +3,7 @@
 Rows: `index`, `domain1`, `domain2`, `query`, `checklist` (five criteria); without local data the ones that inspect_evals ships.
 Option `language`: en, zh or "" for both, told by whether the query has Chinese characters. The judge is asked what
 inspect_evals asks it, which is the published prompt, after a system message and with the sampling of the authors' evaluator
-(`evaluator/llm.py`, X-PLUG/WritingBench).
+(X-PLUG/WritingBench).
 
 Differences: the system message is in our words. inspect_evals counts a rating that cannot be read as 0, here such an item has
 no score. The answer is what follows the last `</think>`; the authors look for the first one that an empty line follows.

@@ -3,7 +3,6 @@
 | file | what |
 | --- | --- |
 | loading.py | weights, tokenizer, device and dtype from the config |
-| batching.py | requests as prompts of token ids, and which are generated together |
 | decoding.py | one batch, from prompts to tokens, with keys and values that grow in place |
 | sampling.py | one token per row, each row from its own seed, and the alternatives where they are asked for |
 
@@ -21,7 +20,7 @@ import functools
 import gc
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
@@ -32,9 +31,10 @@ from pop_selfplay.errors import ModelUnavailable, RequestRefused
 from pop_selfplay.extras import install_line
 from pop_selfplay.models.base import ChatRequest, Completion, Notice
 from pop_selfplay.models.chat_template import opens_reasoning, render_prompt
-from pop_selfplay.models.local.batching import Row, cut_into_batches, encode
 from pop_selfplay.models.local.decoding import decode, grammars_of
 from pop_selfplay.models.local.loading import Loaded, load
+from pop_selfplay.models.local.sampling import Row
+from pop_selfplay.models.model_files import check_ids
 from pop_selfplay.records import Message, Role
 
 _LOG: Final = logging.getLogger(__name__)
@@ -164,3 +164,60 @@ class LocalChatModel:
                 f"{self._name}: memory ran out on a batch of {len(batch)} rows: lower model.batch_tokens "
                 f"(now {self._config.batch_tokens}), then resume with `pop run DIR`: {error}"
             ) from error
+
+
+def cut_into_batches(rows: Sequence[Row], batch_tokens: int, max_rows: int) -> Iterator[list[Row]]:
+    """Yield `rows` in batches of at most `max_rows` rows and `batch_tokens` tokens, padding and answers counted.
+
+    Rows of like length stand together, so that little is padded, and equal prompts side by side, so that each is read once. A
+    single row beyond `batch_tokens` is a batch of its own.
+    """
+    batch: list[Row] = []
+    for row in sorted(rows, key=_likeness):
+        longest = max((row.max_new, *(other.max_new for other in batch[-1:]))) + len(row.prompt)
+        if batch and (len(batch) == max_rows or (len(batch) + 1) * longest > batch_tokens):
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def _likeness(row: Row) -> tuple[int, int, list[int], tuple[float, float, int, str]]:
+    request = row.request
+    return row.max_new, len(row.prompt), row.prompt, (request.temperature, request.top_p, request.seed, request.stop)
+
+
+_Asked = tuple[Role, tuple[Message, ...]]
+
+
+def encode(loaded: Loaded, requests: Sequence[ChatRequest]) -> list[list[int] | RequestRefused]:
+    """Return each request's prompt as token ids, or why it cannot be asked. What is equal is encoded once."""
+    ids: dict[_Asked, list[int] | RequestRefused] = {}
+    texts: dict[_Asked, str] = {}
+    for request in requests:
+        asked = request.role, request.messages
+        if asked not in ids and asked not in texts:
+            try:
+                texts[asked] = render_prompt(loaded.tokenizer, request.messages, loaded.thinking.of(request.role))
+            except RequestRefused as refused:
+                ids[asked] = refused
+    if texts:
+        # The template has written all special tokens already.
+        encoded = loaded.tokenizer(list(texts.values()), add_special_tokens=False)["input_ids"]
+        ids.update(zip(texts, (_fitting(loaded, prompt) for prompt in encoded), strict=True))
+    return [ids[request.role, request.messages] for request in requests]
+
+
+def _fitting(loaded: Loaded, prompt: list[int]) -> list[int] | RequestRefused:
+    if not prompt:
+        return RequestRefused("the prompt is empty")
+    if len(prompt) >= loaded.context:
+        return RequestRefused(
+            f"the prompt has {len(prompt)} tokens and the model's context {loaded.context}: shorten the document"
+        )
+    try:
+        check_ids(prompt, loaded.vocabulary)
+    except RequestRefused as refused:
+        return refused
+    return prompt

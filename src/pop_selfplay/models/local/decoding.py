@@ -25,9 +25,8 @@ from pop_selfplay.errors import ModelUnavailable
 from pop_selfplay.method.parsing import grammar
 from pop_selfplay.models.base import Completion
 from pop_selfplay.models.chat_template import CLOSING, after_opened_reasoning, opens_reasoning
-from pop_selfplay.models.local.batching import Row
 from pop_selfplay.models.local.loading import Loaded
-from pop_selfplay.models.local.sampling import Watcher, sampler_for
+from pop_selfplay.models.local.sampling import Row, Watcher, sampler_for
 
 _TOKENS_OF_OPENING: Final = 16  # "<think>" and the white space after it
 _LEAVE_AT: Final = 0.75  # of the rows in the batch still writing; each leave-taking copies the cache once

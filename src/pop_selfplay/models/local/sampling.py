@@ -13,7 +13,15 @@ import numpy as np
 import torch
 
 from pop_selfplay.models.base import ChatRequest, Token
-from pop_selfplay.models.local.batching import Row
+
+
+class Row(NamedTuple):
+    """One request in a wave: its place there, its prompt as token ids, and how many tokens it may write."""
+
+    place: int
+    request: ChatRequest
+    prompt: list[int]
+    max_new: int
 
 
 class Sampler(NamedTuple):

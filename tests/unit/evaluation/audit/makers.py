@@ -2,16 +2,11 @@
 
 import random
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from pop_selfplay.config import parse_config
-from pop_selfplay.domains import load_domain
 from pop_selfplay.evaluation.audit.findings import Family, Figure
-from pop_selfplay.evaluation.audit.sample import AuditedRound, ComparisonScores, Options, Scored
-from pop_selfplay.journal import Journal, RunDirectory
+from pop_selfplay.evaluation.audit.sample import AuditedRound, ComparisonScores, Scored
 from pop_selfplay.records import Candidate, Criterion, Document, Episode, Evaluation, Problem, Rating, Rubric
-from pop_selfplay.runs.session import Session
 
 WORDS = tuple(f"{head}{tail}" for head in "bo ka li mu ne ro su ti va zo".split() for tail in "ran del fim gos hup".split())
 
@@ -79,18 +74,10 @@ def truth_of(made: Sequence[Scored]) -> ComparisonScores:
     return ComparisonScores("the truth", {one.id: {i: 2 * quality_of(a) for i, a in one.answers.items()} for one in made})
 
 
-def audited(tmp_path: Path, made: Sequence[Scored], journal: Journal | None = None, **config: Any) -> AuditedRound:
-    """Return the made-up round as an audit sees it, in a run directory that is otherwise empty."""
-    base = {
-        "domain": "health_care",
-        "corpus": {"type": "files", "paths": ["texts"]},
-        "model": {"type": "simulated"},
-        "training": {"type": "none"},
-        "pairing": {"max_word_difference": None},
-    }
-    run = RunDirectory(tmp_path, parse_config({**base, **config}))
-    session = Session(run, journal or Journal.open(Path(":memory:")), load_domain("health_care"))
-    return AuditedRound(session, Options(), made[0].episode.round, tuple(made))
+class MakeRound(Protocol):
+    """The fixture `audited`: a made-up round as an audit sees it, in a run directory that is otherwise empty."""
+
+    def __call__(self, made: Sequence[Scored], **config: Any) -> AuditedRound: ...
 
 
 def figure(family: Family, name: str) -> Figure:

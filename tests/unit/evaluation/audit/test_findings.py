@@ -5,7 +5,8 @@ import math
 import pytest
 
 from pop_selfplay.errors import UsageError
-from pop_selfplay.evaluation.audit.findings import THRESHOLDS, Family, limits_with
+from pop_selfplay.evaluation.audit import THRESHOLDS, limits_with
+from pop_selfplay.evaluation.audit.findings import Family
 from pop_selfplay.results.audit import MissingFigure
 from pop_selfplay.stats.intervals import Estimate
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.evaluation.audit.makers import RUBRIC, audited, fair, quality_of, scored
+from tests.unit.evaluation.audit.makers import RUBRIC, MakeRound, fair, quality_of, scored
 from tests.unit.stages.scripted import Scripted
 
 from pop_selfplay.config import SimulatedModel
@@ -53,12 +53,12 @@ def casting(looked_at: AuditedRound, journal: Journal) -> Casting:
 
 
 def played(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: list[Scored], options: Options | None = None, **config: Any
+    audited: MakeRound, monkeypatch: pytest.MonkeyPatch, made: list[Scored], options: Options | None = None, **config: Any
 ) -> tuple[Played, Scripted, AuditedRound]:
     """Play everything with the scripted model in all roles."""
     model = Scripted(write)
     monkeypatch.setattr("pop_selfplay.runs.casting.open_model", lambda *_, **__: model)
-    base = audited(tmp_path, made, **config)
+    base = audited(made, **config)
     looked_at = AuditedRound(base.session, options or Options(), base.round, base.scored)
     with Journal.open(Path(":memory:")) as journal:
         return play(looked_at, casting(looked_at, journal)), model, looked_at
@@ -70,10 +70,10 @@ def shown(model: Scripted, role: Role) -> list[str]:
 
 @pytest.mark.parametrize("own", [["proposer", "rubric_writer"], ["proposer"]])
 def test_the_other_rubric_sees_what_the_runs_own_did_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: list[str]
+    audited: MakeRound, monkeypatch: pytest.MonkeyPatch, own: list[str]
 ) -> None:
     made = scored(fair, problems=3)
-    found, model, _ = played(tmp_path, monkeypatch, made, synthesis={"document_for": own})
+    found, model, _ = played(audited, monkeypatch, made, synthesis={"document_for": own})
     hidden = "rubric_writer" in own
     for one in made:
         assert any(one.document.text in text for text in shown(model, Role.RUBRIC_WRITER)) is not hidden
@@ -82,16 +82,16 @@ def test_the_other_rubric_sees_what_the_runs_own_did_not(
         assert found.rubrics[one.id].scores.keys() == one.scores.keys()
 
 
-def test_the_judge_of_the_run_never_sees_a_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_judge_of_the_run_never_sees_a_document(audited: MakeRound, monkeypatch: pytest.MonkeyPatch) -> None:
     made = scored(fair, problems=3)
-    _, model, _ = played(tmp_path, monkeypatch, made, Options(modes=("anchor",)))
+    _, model, _ = played(audited, monkeypatch, made, Options(modes=("anchor",)))
     assert not any(one.document.text in text for one in made for text in shown(model, Role.JUDGE))
 
 
 def test_problems_are_made_without_the_document_and_without_even_its_title(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    audited: MakeRound, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found, model, _ = played(tmp_path, monkeypatch, titled(scored(fair, problems=3)))
+    found, model, _ = played(audited, monkeypatch, titled(scored(fair, problems=3)))
     assert {name: len(problems) for name, problems in found.proposals.items()} == {
         "without document": 3,
         "without document and title": 3,
@@ -102,10 +102,10 @@ def test_problems_are_made_without_the_document_and_without_even_its_title(
 
 
 def test_the_judge_is_asked_again_twice_greedily_and_once_at_temperature_1(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    audited: MakeRound, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = scored(fair, problems=2, candidates=12)
-    found, model, _ = played(tmp_path, monkeypatch, made)
+    found, model, _ = played(audited, monkeypatch, made)
     repeats = Counter(
         (r.group.split("/")[1].removeprefix("repeats "), r.temperature)
         for r in model.requests
@@ -117,9 +117,9 @@ def test_the_judge_is_asked_again_twice_greedily_and_once_at_temperature_1(
     assert len(set(seeds)) == len(seeds)
 
 
-def test_two_answers_are_shown_in_both_orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_answers_are_shown_in_both_orders(audited: MakeRound, monkeypatch: pytest.MonkeyPatch) -> None:
     made = scored(fair, problems=2)
-    found, model, _ = played(tmp_path, monkeypatch, made)
+    found, model, _ = played(audited, monkeypatch, made)
     compared = [text for text in shown(model, Role.JUDGE) if "</answer_a>" in text]
     sides = {(between(text, "answer_a"), between(text, "answer_b")) for text in compared}
     assert len(compared) == 12 and {(b, a) for a, b in sides} == sides
@@ -128,29 +128,29 @@ def test_two_answers_are_shown_in_both_orders(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_run_that_does_not_score_pointwise_is_compared_with_pointwise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    audited: MakeRound, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = scored(fair, problems=2)
     options = Options(modes=("per_criterion",))
-    found, _, _ = played(tmp_path, monkeypatch, made, options, synthesis={"scoring": "per_criterion"})
+    found, _, _ = played(audited, monkeypatch, made, options, synthesis={"scoring": "per_criterion"})
     assert list(found.modes) == ["pointwise", "per_criterion"]
     assert found.modes["per_criterion"] == {one.id: one.scores for one in made}
     assert all(scores.keys() == made[0].scores.keys() for scores in found.modes["pointwise"].values())
 
 
-def test_what_cannot_be_played_has_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_played_has_its_reason(audited: MakeRound, monkeypatch: pytest.MonkeyPatch) -> None:
     made = scored(fair, problems=2)
-    found, model, _ = played(tmp_path, monkeypatch, made, synthesis={"document_for": []})
+    found, model, _ = played(audited, monkeypatch, made, synthesis={"document_for": []})
     assert "without documents" in found.unplayable["rubrics"] and "--modes" in found.unplayable["modes"]
     assert list(found.proposals) == ["with document"]
-    unplayed, model, _ = played(tmp_path, monkeypatch, made, Options(play=False))
+    unplayed, model, _ = played(audited, monkeypatch, made, Options(play=False))
     assert model.requests == [] and set(unplayed.unplayable) >= {"rubrics", "orders", "repeats"}
 
 
-def test_failures_are_counted_by_stage_and_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failures_are_counted_by_stage_and_reason(audited: MakeRound, monkeypatch: pytest.MonkeyPatch) -> None:
     silent = Scripted(lambda request: "…")
     made = scored(fair, problems=2)
-    looked_at = audited(tmp_path, made)
+    looked_at = audited(made)
     monkeypatch.setattr("pop_selfplay.runs.casting.open_model", lambda *_, **__: silent)
     with Journal.open(Path(":memory:")) as journal:
         found = play(looked_at, casting(looked_at, journal))
@@ -158,9 +158,9 @@ def test_failures_are_counted_by_stage_and_reason(tmp_path: Path, monkeypatch: p
     assert "rubric_writer.no_tag 2" in found.why_missing("rubrics")
 
 
-def judged_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: list[Scored], model: Scripted) -> SecondOpinion:
+def judged_by(audited: MakeRound, monkeypatch: pytest.MonkeyPatch, made: list[Scored], model: Scripted) -> SecondOpinion:
     monkeypatch.setattr("pop_selfplay.runs.casting.open_model", lambda *_, **__: model)
-    base = audited(tmp_path, made)
+    base = audited(made)
     looked_at = AuditedRound(base.session, Options(judge=SimulatedModel(), judge_name="j"), 1, base.scored)
     with Journal.open(Path(":memory:")) as journal:
         found = second_judge(looked_at, casting(looked_at, journal), made)
@@ -169,10 +169,10 @@ def judged_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: list[Scored
 
 
 def test_a_second_judge_grades_by_the_yardstick_and_by_the_runs_rubric_with_the_document_in_view(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    audited: MakeRound, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, model = scored(fair, problems=2), Scripted(write)
-    found = judged_by(tmp_path, monkeypatch, made, model)
+    found = judged_by(audited, monkeypatch, made, model)
     prompts = shown(model, Role.JUDGE)
     assert len(prompts) == 2 * 2 * 8 and all("two drops" in text and "<document>" in text for text in prompts)
     for one in made:
@@ -184,14 +184,14 @@ def test_a_second_judge_grades_by_the_yardstick_and_by_the_runs_rubric_with_the_
         assert found.mark.scores[one.id] == found.by_rubric.scores[one.id] == expected
 
 
-def test_a_second_judge_that_fails_gives_no_score_and_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_judge_that_fails_gives_no_score_and_is_counted(audited: MakeRound, monkeypatch: pytest.MonkeyPatch) -> None:
     made = scored(fair, problems=1, candidates=4)
-    found = judged_by(tmp_path, monkeypatch, made, Scripted(lambda request: "fine"))
+    found = judged_by(audited, monkeypatch, made, Scripted(lambda request: "fine"))
     assert found.mark.scores == {} and found.mark.lost == {"no_tag": 4}
 
 
-def test_without_a_judge_in_the_options_nobody_is_asked(tmp_path: Path) -> None:
+def test_without_a_judge_in_the_options_nobody_is_asked(audited: MakeRound) -> None:
     made = scored(fair, problems=1)
-    looked_at = audited(tmp_path, made)
+    looked_at = audited(made)
     with Journal.open(Path(":memory:")) as journal:
         assert second_judge(looked_at, casting(looked_at, journal), made) is None

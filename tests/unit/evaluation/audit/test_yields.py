@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from pop_selfplay.evaluation.audit.hacking import for_each_pair
+from pop_selfplay.evaluation.audit.yields import for_each_pair
 
 
 def test_a_pair_that_cost_nothing_here_is_a_pair_all_the_same() -> None:
