@@ -1,6 +1,8 @@
 # The one set of commands, for people and for CI. `make quickstart` and `make test` set up everything they need.
 
 PYTHON ?= python3
+# A pip index to take torch from, such as PyTorch's own of builds for CPUs; empty: pip's.
+TORCH_INDEX ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
 # A pocket-sized model is fastest with few threads; every tool below shares the machine with others.
@@ -10,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # A module's tests share what its fixtures made, so one process runs them all; the modules that train come first.
 SPREAD := -n 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: quickstart test test-isa test-wheel test-real setup lint check house format clean
+.PHONY: quickstart test test-isa test-wheel test-real setup lint check house docs serve-docs release format clean
 
 quickstart: $(STAMP)
 	$(BIN)/pop quickstart
@@ -36,7 +38,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev --group docs
 	touch $(STAMP)
 
@@ -50,6 +52,19 @@ check: $(STAMP)
 # How large the modules and functions are, what nobody uses: the figures that tests/unit/test_house.py holds.
 house: $(STAMP)
 	$(BIN)/python -m tools.house
+
+# The documentation as a site, into site/: every link is checked, and a page that the menu lacks is an error.
+docs: $(STAMP)
+	$(BIN)/python -m tools.reference
+	$(BIN)/mkdocs build --strict --quiet
+
+serve-docs: $(STAMP)
+	$(BIN)/python -m tools.reference
+	$(BIN)/mkdocs serve
+
+# A dry run: version, changelog and tree agree, and what would be published is built and checked. Then tag, and push the tag.
+release: $(STAMP)
+	$(BIN)/python -m tools.release $(VERSION)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

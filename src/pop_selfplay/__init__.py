@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pop_selfplay.results import AuditResult, DuelResult, EvalResult, ReportedEstimate, RunResult, read_result
     from pop_selfplay.rewards import Graded, RubricReward, reward
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "AuditResult",
     "DuelResult",

@@ -5,18 +5,18 @@ import json
 import re
 import shlex
 import sqlite3
-import types
 import typing
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import yaml
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
+from tools import reference
 from tools.house import PACKAGE, Module, modules
+from tools.reference import Setting, models_in, settings
 from typer.core import TyperGroup
 from typer.main import get_command
 
@@ -24,7 +24,6 @@ import pop_selfplay as pop
 from pop_selfplay import errors, judging
 from pop_selfplay.cli import app
 from pop_selfplay.config import RunConfig, parse_config, training
-from pop_selfplay.config.validation import Variants
 from pop_selfplay.corpus.rows import Reason
 from pop_selfplay.domains import Domain, prompt_files
 from pop_selfplay.errors import PopError
@@ -36,7 +35,8 @@ from tests.integration.runs import small_run
 from tests.schemas import assert_valid
 
 ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+GENERATED = {ROOT / "docs" / page for page in reference.PAGES}
+PAGES = (ROOT / "README.md", *sorted(set((ROOT / "docs").rglob("*.md")) - GENERATED))
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 MINIMAL = {
     "domain": "health_care",
@@ -48,53 +48,6 @@ INLINE = re.compile(r"`(pop [^`\n]+)`")
 
 
 # --- the config tree --------------------------------------------------------------------------------------------------
-
-
-class Setting(NamedTuple):
-    """A field of the config. `place` is where it is documented: "" at the top, "synthesis", or "model: local" in a union."""
-
-    place: str
-    name: str
-    field: FieldInfo
-    default: Any
-
-
-def models_in(annotation: Any) -> list[type[BaseModel]]:
-    """Return the config types a field may hold, not looking into lists and mappings."""
-    if isinstance(annotation, type) and issubclass(annotation, Variants):
-        return list(annotation.variants().values())
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if typing.get_origin(annotation) is typing.Annotated:
-        return models_in(typing.get_args(annotation)[0])
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return [model for part in typing.get_args(annotation) for model in models_in(part)]
-    return []
-
-
-ANY_MODEL = models_in(RunConfig.model_fields["model"].annotation)
-
-
-def path_of(place: str, name: str) -> str:
-    return f"{place}.{name}" if place else name
-
-
-def settings(model: type[BaseModel], place: str = "", instance: BaseModel | None = None) -> Iterator[Setting]:
-    """Yield every setting of `model` and of all that it holds. Defaults are those of `instance` where it is given."""
-    for name, field in model.model_fields.items():
-        if name == "type":
-            continue  # the place tells it
-        default = getattr(instance, name) if instance is not None else field.get_default(call_default_factory=True)
-        yield Setting(place, name, field, default)
-        inner = models_in(field.annotation)
-        if inner == ANY_MODEL and path_of(place, name) != "model":
-            continue  # the tables of `model` tell
-        path = path_of(place, name)
-        if len(inner) == 1:
-            yield from settings(inner[0], path, default if isinstance(default, inner[0]) else None)
-        else:
-            for variant in inner:
-                yield from settings(variant, f"{path}: {variant.model_fields['type'].default}")
 
 
 SETTINGS = tuple(settings(RunConfig))
