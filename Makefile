@@ -56,7 +56,7 @@ house: $(STAMP)
 # The documentation as a site, into site/: every link is checked, and a page that the menu lacks is an error.
 docs: $(STAMP)
 	$(BIN)/python -m tools.reference
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 serve-docs: $(STAMP)
 	$(BIN)/python -m tools.reference
