@@ -1,6 +1,6 @@
 """What the quickstart gains, over seeds, with and without documents.
 
-    python benchmarks/quickstart.py [--seeds 5,11,17] [--json FILE]
+    python benchmarks/quickstart.py [--seeds 5,11,17] [--work DIR] [--json FILE]
 
 The interval of a mean gain is the mean of the runs' own 95 % intervals, which are clustered by plant. The seeds share plants
 and exam questions, so averaging over them does not shrink it.
@@ -12,6 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ def main() -> None:
     """Play every run and print one line each, then the means."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", default="5,11,17", help="comma-separated")
+    parser.add_argument("--work", type=Path, help="keep the runs in this directory, and go on with those in it")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()
     seeds = [int(seed) for seed in options.seeds.split(",")]
-    runs = [one_run(seed, document) for document in (True, False) for seed in seeds]
+    with nullcontext(options.work) if options.work else tempfile.TemporaryDirectory() as work:
+        runs = [one_run(seed, document, Path(work)) for document in (True, False) for seed in seeds]
     report = {"runs": runs, "mean": {kind: means([r for r in runs if r["document"] is kind_]) for kind, kind_ in KINDS.items()}}
     sys.stdout.write(json.dumps(report["mean"], indent=1) + "\n")
     if options.json:
@@ -36,11 +39,11 @@ def main() -> None:
 KINDS = {"with documents": True, "without documents": False}
 
 
-def one_run(seed: int, document: bool) -> dict[str, Any]:
-    """Play one quickstart in a temporary directory and return its figures."""
+def one_run(seed: int, document: bool, work: Path) -> dict[str, Any]:
+    """Play one quickstart, or what is left of it, and return its figures."""
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as out:
-        result = pop.run(quickstart_config(seed=seed, document=document), Path(out) / "run")
+    out = work / f"{seed}-{'with' if document else 'without'}-documents"
+    result = pop.run(quickstart_config(seed=seed, document=document), out)
     round_ = result.rounds[0]
     figures: dict[str, Any] = {
         "seed": seed,
