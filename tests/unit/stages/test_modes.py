@@ -73,6 +73,23 @@ def test_the_first_vote_asks_what_a_single_one_would() -> None:
     assert judged[0] < judged[1] and len(judged[1]) == 3 * len(judged[0])
 
 
+@pytest.mark.parametrize(
+    ("mode", "shown"), [("pointwise", False), ("per_criterion", False), ("logprob", False), ("pairwise", True)]
+)
+def test_only_a_judge_that_compares_sees_weights(mode: str, shown: bool) -> None:
+    model = Scripted(everything)
+    play(model, lambda cast: rate(cast, PROBLEM, RUBRIC, candidates("two", "three"), 1), scoring=mode)
+    assert ('"weight": 3' in model.shown(Role.JUDGE) or '"weight":3' in model.shown(Role.JUDGE)) is shown
+
+
+def test_a_domain_may_show_the_weight_of_a_criterion_as_the_pocket_one_does() -> None:
+    model = Scripted(everything)
+    play(
+        model, lambda cast: rate(cast, PROBLEM, RUBRIC, candidates("two", "three"), 1), domain="pocket", scoring="per_criterion"
+    )
+    assert '"weight":3,"gold":"two drops"' in model.shown(Role.JUDGE)
+
+
 # --- early stop -------------------------------------------------------------------------------------------------------
 
 
