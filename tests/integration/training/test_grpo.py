@@ -65,7 +65,7 @@ def test_training_learns_what_the_judge_pays_for(
     assert capfd.readouterr() == ("", "")
     assert (result.problems, result.steps, result.samples, result.dropped) == (8, 16, 16 * 64, {})
     assert result.first_reward
-    margins.above("last reward in first rewards", (result.last_reward or 0) / result.first_reward, 4)
+    margins.above("last reward in first rewards", (result.last_reward or 0) / result.first_reward, 5)
     margins.above("KL from the start", result.kl, 0.5)
     assert [step.step for step in steps] == list(range(1, 17)) and {step.steps for step in steps} == {16}
     assert list(out.parent.iterdir()) == [out], "nothing is left beside the model"
