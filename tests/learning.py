@@ -2,7 +2,8 @@
 
 Such a test is marked `learning`, takes its seeds through `shifted`, and states every bound that is not exact through `margins`,
 a fixture. Its bounds must hold for every seed and on every processor: `tools/learning_margins.py` tries some of each and prints
-how near each figure came to its bound. `make test-isa` runs these tests with the plainest instructions of the processor.
+how near each figure came to its bound; `benchmarks/results/learning_margins.json` keeps what was seen, trial by trial. `make
+test-isa` runs these tests with the plainest instructions of the processor.
 """
 
 import os
