@@ -27,8 +27,9 @@ from pop_selfplay.domains import Domain
 from pop_selfplay.episode import rate_each
 from pop_selfplay.errors import UsageError, validation_text
 from pop_selfplay.judging import by_itself
+from pop_selfplay.method.echo import ECHO, echo_in, repeats_problem
 from pop_selfplay.method.json_output import folded
-from pop_selfplay.method.parsing import Rejection, parse_answer
+from pop_selfplay.method.parsing import Parsed, Rejection, parse_answer
 from pop_selfplay.method.rewards import INVALID_SCORE, Sample, Shaping, shaped
 from pop_selfplay.records import (
     Candidate,
@@ -38,6 +39,7 @@ from pop_selfplay.records import (
     Message,
     PreferencePair,
     Problem,
+    Role,
     Rubric,
     content_text,
 )
@@ -68,13 +70,13 @@ async def score_answers(
     """Return what became of each completion, an answer to the problem at the same place of `asked`, in order.
 
     All calls are made at once, within the judge's own limit, and are kept in the journal as of the episode `under` + problem
-    id. A completion that does not parse scores `INVALID_SCORE` without a call. Where the judge fails, score and reward are
-    None, and the reason is in `Sample.reason`. In modes that compare the answers of a group, each is rated by itself instead: a
-    win rate belongs to its group, and could not be kept. Raises ModelError when the judge cannot be reached, UsageError
-    where a rubric is missing.
+    id. A completion that does not parse, or only echoes its prompt or problem, scores `INVALID_SCORE` without a call. Where the
+    judge fails, score and reward are None, and the reason is in `Sample.reason`. In modes that compare the answers of a group,
+    each is rated by itself instead: a win rate belongs to its group, and could not be kept. Raises ModelError when the judge
+    cannot be reached, UsageError where a rubric is missing.
     """
     cast = _by_itself(cast)
-    answers = [parse_answer(completion, tagged=cast.synthesis.solver.answer_tag) for completion in completions]
+    answers = [_own_answer(cast, graded.problem, completion) for graded, completion in zip(asked, completions, strict=True)]
     wanted: dict[str, tuple[Graded, set[str]]] = {}
     for graded, answer in zip(asked, answers, strict=True):
         if graded.rubric is None and cast.synthesis.mode.needs_rubric:
@@ -101,6 +103,16 @@ async def score_answers(
             reward = shaped(outcome.score, completion, shaping, parses=True)
             samples.append(Sample(completion, answer.value, outcome.score, reward))
     return samples
+
+
+def _own_answer(cast: Cast, problem: Problem, completion: str) -> Parsed[str] | Rejection:
+    answer = parse_answer(completion, tagged=cast.synthesis.solver.answer_tag)
+    if isinstance(answer, Rejection):
+        return answer
+    if repeats_problem(answer.value, problem.text):
+        return Rejection(ECHO, "the answer is the problem again")
+    said = Candidate(index=0, completion=completion, answer=answer.value)
+    return echo_in(said, completion, cast.domain.fixed_text(Role.SOLVER)) or answer
 
 
 def answer_number(answer: str) -> int:

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
-from tests.unit.stages.scripted import PROBLEM, RUBRIC, Scripted, play
+from tests.unit.stages.scripted import PROBLEM, RUBRIC, Scripted, domain_named, play
 
+from pop_selfplay.method.echo import ECHO
 from pop_selfplay.method.rewards import Sample, Shaping
 from pop_selfplay.models.base import ChatRequest
 from pop_selfplay.records import Problem, Role
@@ -45,6 +46,16 @@ def test_an_answer_that_does_not_parse_scores_nothing_and_asks_nobody() -> None:
     model = Scripted(judge)
     (sample,) = samples(model, "two drops of it", shaping=Shaping(format_reward=0.5))
     assert (sample.answer, sample.score, sample.reward, sample.reason) == (None, 0.0, 0.0, "no_tag")
+    assert model.requests == []
+
+
+def test_an_answer_that_only_echoes_its_prompt_or_problem_scores_nothing_and_asks_nobody() -> None:
+    model, problem = Scripted(judge), "How many drops of valerian calm the heart, and when are they taken?"
+    prompt = domain_named("health_care").prompts["solve"].system.split("\n")[0]
+    graded = Graded(PROBLEM.model_copy(update={"text": problem}), RUBRIC)
+    said = [f"<answer>{text}</answer>" for text in (prompt, problem)]
+    found = play(model, lambda cast: score_answers(cast, [graded, graded], said))
+    assert [(sample.answer, sample.score, sample.reason) for sample in found] == [(None, 0.0, ECHO)] * 2
     assert model.requests == []
 
 
