@@ -185,7 +185,7 @@ def status(
 def export(
     directory: Directory,
     out: Annotated[Path, typer.Option("--out", help="the file to write: .jsonl or .parquet")],
-    format_: Annotated[str, typer.Option("--format", help="trl, grpo, verl, verifiers or openai")] = "trl",
+    format_: Annotated[str, typer.Option("--format", help="trl, grpo, verl, verifiers, openai or labels")] = "trl",
     push_to_hub: Annotated[
         str | None, typer.Option("--push-to-hub", help="also upload it to this dataset repository", metavar="OWNER/NAME")
     ] = None,

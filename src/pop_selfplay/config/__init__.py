@@ -1,6 +1,5 @@
 """The whole configuration of a run, as one tree. Defaults are the paper's values; unions are told apart by `type`.
 
-    corpus.py     where documents come from, which are used, and what is measured before and after
     models.py     which model plays, and where it runs
     synthesis.py  documents to scored candidates to pairs
     training.py   pairs to a better model
@@ -13,29 +12,27 @@ A field here is a promise to users: one name, one meaning, a one-line descriptio
 Other rooms import from here, not from the files.
 """
 
-from pop_selfplay.config.corpus import (
-    CorpusConfig,
-    DocumentFilter,
-    ExamMeasure,
-    FilesCorpus,
-    HuggingFaceCorpus,
-    MeasureConfig,
-    NoMeasure,
-    PocketCorpus,
-    SelfJudgedMeasure,
-)
 from pop_selfplay.config.files import dump_config, load_config, parse_config, read_yaml
 from pop_selfplay.config.models import (
     ADDED,
     AS_IT_DOES,
     OPERATIONAL,
+    CorpusConfig,
+    DocumentFilter,
     EndpointModel,
+    ExamMeasure,
+    FilesCorpus,
+    HuggingFaceCorpus,
     LocalModel,
+    MeasureConfig,
     MistakeName,
     ModelConfig,
+    NoMeasure,
+    PocketCorpus,
     PocketModel,
     Prices,
     RoleThinking,
+    SelfJudgedMeasure,
     SimulatedModel,
     Thinking,
     VllmModel,

@@ -8,16 +8,19 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from pop_selfplay.config.corpus import (
+from pop_selfplay.config.models import (
+    OPERATIONAL,
     CorpusConfig,
     DocumentFilter,
+    EndpointModel,
     ExamMeasure,
     MeasureConfig,
+    ModelConfig,
     NoMeasure,
     PocketCorpus,
     SelfJudgedMeasure,
+    SimulatedModel,
 )
-from pop_selfplay.config.models import OPERATIONAL, EndpointModel, ModelConfig, SimulatedModel
 from pop_selfplay.config.synthesis import Pairing, Synthesis
 from pop_selfplay.config.training import DPOTraining, Training, add_training
 from pop_selfplay.config.validation import Config, Place, Seed

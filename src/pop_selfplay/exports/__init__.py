@@ -7,6 +7,7 @@
 | grpo | problems with their rubrics | trl.GRPOTrainer, scored by `pop_selfplay.reward` |
 | verl | problems with their rubrics | verl's RLHFDataset |
 | verifiers | problems with their rubrics | an environment of verifiers |
+| labels | what people said of answers, rubrics and problems | whoever compares them |
 
 A new format is a function, its columns and a line in `FORMATS`, at the end. docs/exports.md shows how each is used.
 """
@@ -25,11 +26,13 @@ from pop_selfplay.extras import need
 from pop_selfplay.journal import RunDirectory
 from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.journal.pairs import MESSAGES, SCHEMA, SUFFIXES, read_pairs, row_of, storable, write_rows
+from pop_selfplay.labels import Label, read
 from pop_selfplay.pairing import paired, pairs_of
 from pop_selfplay.records import Message, PreferencePair, Problem, Rubric
 from pop_selfplay.rewards.scoring import sound
 from pop_selfplay.runs.session import Session, read_session
 
+LABELS: Final = "labels"
 BOTH: Final = tuple(SUFFIXES)
 JSON_LINES: Final = (".jsonl",)
 
@@ -208,7 +211,7 @@ FORMATS: Final[dict[str, PairFormat | ProblemFormat]] = {
 def named(name: str) -> PairFormat | ProblemFormat:
     """Return the format called `name`. Raises UsageError for any other name."""
     if name not in FORMATS:
-        raise UsageError(f"unknown export format {name!r}: choose one of {', '.join(FORMATS)}")
+        raise UsageError(f"unknown export format {name!r}: choose one of {', '.join(FORMATS)}, {LABELS}")
     return FORMATS[name]
 
 
@@ -220,6 +223,8 @@ def export_run(directory: Path, out: Path, name: str, push_to_hub: str | None = 
     `push_to_hub`, owner/name, both are uploaded. Raises UsageError for no finished episode, a suffix that the format does not
     know, a folder that cannot be made, and a hub that refuses.
     """
+    if name == LABELS:
+        return _export_labels(directory, out)
     format_ = named(name)
     if out.suffix.lower() not in format_.suffixes:
         raise UsageError(f"{out.name!r} has the wrong suffix for this format: use one of {', '.join(format_.suffixes)}")
@@ -241,6 +246,15 @@ def export_run(directory: Path, out: Path, name: str, push_to_hub: str | None = 
     if push_to_hub is not None:
         push(out, card, push_to_hub)
     return counted.rows
+
+
+def _export_labels(directory: Path, out: Path) -> int:
+    """Write what people said of the run, one row for each label that counts. There is no card: nothing of it is training data."""
+    run = RunDirectory.open(directory)
+    kinds = {"candidate": pa.int64(), "other": pa.int64(), "rating": pa.int64()}
+    schema = pa.schema([(field, kinds.get(field, pa.string())) for field in Label.model_fields])
+    rows = ({k: storable(v) if isinstance(v, str) else v for k, v in label.model_dump().items()} for label in read(run.path))
+    return write_rows(rows, out, schema)
 
 
 def card_path(out: Path) -> Path:

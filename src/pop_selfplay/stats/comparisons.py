@@ -1,4 +1,4 @@
-"""Do two scorings of the same candidates agree? By rank, and by best against worst (paper, 5.5).
+"""Do two scorings of the same candidates agree? By rank, and by best against worst (paper, 5.5). Do raters agree? By κ and α.
 
 Scorings are sequences of equal length, one score for each candidate, higher is better; only their order matters. An agreement
 is in [0, 1], ties of the second scoring count half, so 0.5 is chance. None stands for "cannot be told": one scoring is flat.
@@ -12,14 +12,14 @@ AlpacaEval 2 (arXiv 2404.04475).
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from pop_selfplay.stats.intervals import Estimate, Indices, bootstrap
+from pop_selfplay.stats.intervals import Estimate, Indices, Range, bootstrap, bounded, clustered_mean
 
 _FLAT: Final = 1e-9
 """A standard deviation below this is the rounding of numbers that are all the same."""
@@ -69,6 +69,94 @@ def best_worst(scores: Sequence[float], truth: Sequence[float]) -> float | None:
 def above(one: float, other: float) -> float:
     """Return 1 where `one` is higher, 0 where it is lower, 0.5 where they tie."""
     return 0.5 if math.isclose(one, other, rel_tol=0, abs_tol=1e-12) else float(one > other)
+
+
+def kappa(one: Sequence[int], other: Sequence[int]) -> float:
+    """Return Cohen's κ of two raters' categories for the same things, in [−1, 1]: 1 always agree, 0 as often as by chance.
+
+    nan where chance alone would agree always: both use one and the same category. (Cohen 1960)
+    """
+    a, b = np.asarray(one), np.asarray(other)
+    seen = np.union1d(a, b)
+    chance = float(sum((a == category).mean() * (b == category).mean() for category in seen)) if len(a) else 1.0
+    return math.nan if chance >= 1 - _FLAT else (float((a == b).mean()) - chance) / (1 - chance)
+
+
+def krippendorff(units: Sequence[Sequence[float]]) -> float:
+    """Return Krippendorff's α for values at interval level: `units` holds for each thing the values that people gave it.
+
+    1 always agree, 0 as by chance; nan where fewer than two people gave values to any thing, or all values are the same.
+    (Krippendorff 2011, "Computing Krippendorff's alpha-reliability")
+    """
+    several = [np.asarray(unit, dtype=np.float64) for unit in units if len(unit) > 1]
+    values = np.concatenate(several) if several else np.zeros(0)
+    if len(values) < 2:
+        return math.nan
+    expected = 2 * float(values.var(ddof=1))  # the mean squared difference of any two values
+    observed = sum(2 * len(unit) * float(unit.var(ddof=1)) for unit in several) / len(values)
+    return math.nan if expected < _FLAT else 1 - observed / expected
+
+
+class Said(NamedTuple):
+    """What two raters say of the same thing, as whole numbers: `about` a criterion, in the problem `id` (cluster/number)."""
+
+    id: str
+    about: str
+    one: int
+    other: int
+
+
+def agreement_of(said: Sequence[Said]) -> Estimate:
+    """Return how often both say the same, with its 95 % interval."""
+    return clustered_mean([float(each.one == each.other) for each in said], [_cluster(each.id) for each in said], (0.0, 1.0))
+
+
+def kappa_of(said: Sequence[Said]) -> Estimate:
+    """Return Cohen's κ with its 95 % interval, by resampling clusters."""
+    return _drawn(
+        lambda places: kappa([said[k].one for k in places], [said[k].other for k in places]), [one.id for one in said]
+    )
+
+
+def alpha_of(units: Mapping[str, Sequence[float]]) -> Estimate:
+    """Return Krippendorff's α with its 95 % interval; keys begin with an id (cluster/number) and a tab."""
+    values = list(units.values())
+    return _drawn(lambda places: krippendorff([values[k] for k in places]), [key.partition("\t")[0] for key in units])
+
+
+def _drawn(statistic: Callable[[Indices], float], ids: Sequence[str]) -> Estimate:
+    clusters = [_cluster(id_) for id_ in ids]
+    found = bootstrap(statistic, clusters, seed=0, resamples=400)
+    return bounded(found, len(set(clusters)), (-1.0, 1.0)) if math.isfinite(found.mean) else found
+
+
+def corrected_mean(labels: Mapping[str, float], predicted: Mapping[str, float], within: Range) -> Estimate:
+    """Return the mean label over everything that is `predicted`, with its 95 % interval; n counts the labels.
+
+    Prediction-powered inference: the mean of the predictions is corrected by how far they are off where labels are, and counts
+    with the weight that gives the least variance (PPI++: Angelopoulos, Duchi and Zrnic 2023). Poor predictions get none, and
+    what is left is the mean of the labels, as with fewer than three of them. It holds when the labelled things were drawn at
+    random. Keys are `cluster/number`.
+    """
+    ids = [id_ for id_ in labels if id_ in predicted]
+    given, guessed = [labels[id_] for id_ in ids], [predicted[id_] for id_ in ids]
+    others = {id_: value for id_, value in predicted.items() if id_ not in labels}
+    alone = clustered_mean(given, list(map(_cluster, ids)), within)
+    covariance = np.cov(given, guessed) if len(ids) > 2 and len(others) > 1 else np.zeros((2, 2))
+    if covariance[1, 1] < _FLAT:
+        return alone
+    weight = min(1.0, max(0.0, float(covariance[0, 1] / covariance[1, 1]) / (1 + len(ids) / len(others))))
+    rest = clustered_mean([y - weight * f for y, f in zip(given, guessed, strict=True)], list(map(_cluster, ids)))
+    known = clustered_mean([weight * f for f in others.values()], list(map(_cluster, others)))
+    if not _FLAT < rest.high - rest.mean < math.inf:
+        return alone  # labels that follow from the predictions show no spread; their own interval still has a width
+    mean, half = rest.mean + known.mean, math.hypot(rest.high - rest.mean, known.high - known.mean)
+    low, high = within
+    return Estimate(min(high, max(low, mean)), max(low, mean - half), min(high, mean + half), len(ids))
+
+
+def _cluster(id_: str) -> str:
+    return id_.rpartition("/")[0]
 
 
 RIDGE: Final = 0.01

@@ -4,7 +4,7 @@
     findings.py    figures, families, and what makes a warning
     sample.py      what is audited: the round, a sample of its episodes; and what scores are compared with
     probes.py      what the audit plays itself with the run's models, stored in audit.db
-    gap.py diversity.py bias.py hacking.py yields.py   families of figures
+    gap.py diversity.py bias.py hacking.py people.py yields.py   families of figures
 
 A family is a function from the audited round to a `Family`; where something cannot be measured it does not raise, but says why.
 The next family is such a function, a line in `audit.py`, and limits in the table here, `THRESHOLDS`: a figure warns when its
@@ -62,6 +62,8 @@ THRESHOLDS: Final[dict[str, Limit]] = {
     "bias.copies": Limit("at_most", 0.1),
     "modes.best_worst": Limit("at_least", 0.8),
     "hacking.drift": Limit("at_most", 0.05),  # of the whole scale
+    "people.kappa": Limit("at_least", 0.4),  # "moderate" by Landis and Koch 1977
+    "people.best_worst": Limit("at_least", 0.7),
     "yield.kept": Limit("at_least", 0.5),
     "yield.refused": Limit("at_most", 0.2),
     "yield.echoes": Limit("at_most", 0.0),

@@ -15,6 +15,7 @@ from pop_selfplay.evaluation.audit.diversity import diversity, rubrics
 from pop_selfplay.evaluation.audit.findings import Family
 from pop_selfplay.evaluation.audit.gap import gap
 from pop_selfplay.evaluation.audit.hacking import hacking
+from pop_selfplay.evaluation.audit.people import people
 from pop_selfplay.evaluation.audit.probes import Played, play
 from pop_selfplay.evaluation.audit.sample import (
     AuditedRound,
@@ -23,6 +24,7 @@ from pop_selfplay.evaluation.audit.sample import (
     Scored,
     SecondOpinion,
     gather,
+    labelled_episodes,
     scored_episodes,
     second_judge,
     truth,
@@ -61,11 +63,13 @@ def audit_run(path: Path, options: Options, observer: Observer | None = None) ->
             except ModelError as error:
                 error.add_note("to audit without calling models: pop audit … --no-play")
                 raise
-            known = truth(audited, [*audited.scored, *graded.values()])
+            labelled = labelled_episodes(audited)
+            known = truth(audited, [*audited.scored, *graded.values(), *labelled.values()])
             casting.observer.phase("audit: figures")
             by_verify = not session.config.synthesis.mode.needs_rubric
             right = None if by_verify else verified(list(graded.values()))  # they would agree with themselves
             families = _families(audited, played, rounds, (known, right), judged, casting.journal)
+            families.append(people(audited, labelled, known))
     result = _result(audited, families)
     write_atomically(path / RESULT, result.to_json())
     return result

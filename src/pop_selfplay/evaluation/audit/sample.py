@@ -19,6 +19,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Final
 
+from pop_selfplay import labels
 from pop_selfplay.config import JudgeSampling, ModelConfig, RunConfig
 from pop_selfplay.domains import Prompt, load_prompt
 from pop_selfplay.errors import UsageError
@@ -136,6 +137,20 @@ def scored_episodes(session: Session, round_: int, *, most: int = MOST_EPISODES)
         if len(found) == most:
             break
     return tuple(found)
+
+
+def labelled_episodes(audited: AuditedRound) -> dict[str, Scored]:
+    """Return the scored problems of the round that people have labelled, by id: also those that are not among the audited."""
+    journal, known = audited.session.journal, {one.id: one for one in audited.scored}
+    found = {}
+    for id_ in sorted({label.episode for label in labels.read(audited.session.directory.path)}):
+        if id_ not in known and journal.round_of(id_) == audited.round:
+            episode = journal.episode(audited.round, id_)
+            if episode.failure is None:
+                known[id_] = Scored(episode, journal.document(audited.round, episode.document_id))
+        if id_ in known:
+            found[id_] = known[id_]
+    return found
 
 
 def scores_of(evaluations: Sequence[Evaluation]) -> dict[int, float]:
