@@ -249,7 +249,7 @@ def export_run(directory: Path, out: Path, name: str, push_to_hub: str | None = 
 
 
 def _export_labels(directory: Path, out: Path) -> int:
-    """Write what people said of the run, one row for each label that counts. There is no card: nothing of it is training data."""
+    """Write what people said of the run, one row for each label that counts. There is no card: it is no training data."""
     run = RunDirectory.open(directory)
     kinds = {"candidate": pa.int64(), "other": pa.int64(), "rating": pa.int64()}
     schema = pa.schema([(field, kinds.get(field, pa.string())) for field in Label.model_fields])

@@ -89,8 +89,6 @@ def test_kappa_is_what_is_left_beyond_chance() -> None:
 
 def test_alpha_is_that_of_krippendorffs_example() -> None:
     # "Computing Krippendorff's alpha-reliability", example C: four observers, twelve units, interval level
-    rows = ["123321412.....", "", "", ""]
-    assert rows
     units = [
         [1, 1, 1],
         [2, 2, 3, 2],
