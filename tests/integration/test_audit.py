@@ -62,7 +62,7 @@ def test_an_audit_measures_every_family_and_leaves_the_run_as_it_is(run: Path) -
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.name != "report.html"}
     result = pop.audit(run, sample=6, judge=JUDGE, modes=["per_criterion"])
     assert [family.name for family in result.families] == [
-        *("gap", "diversity", "rubrics", "bias", "modes", "hacking", "yield")
+        *("gap", "diversity", "rubrics", "bias", "modes", "hacking", "yield", "people")
     ]
     found = figures(result)
     for name, figure in found.items():
