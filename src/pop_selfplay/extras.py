@@ -18,6 +18,7 @@ EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     "train": ("trl", "peft", "accelerate"),
     "eval": ("inspect_ai", "inspect_evals", "langdetect", "httpx"),
     "view": ("starlette", "uvicorn", "markdown_it", "mdit_py_plugins", "latex2mathml"),
+    "ray": ("ray",),
     "track": ("trackio", "tensorboard"),
     "constrain": ("llguidance",),
 }

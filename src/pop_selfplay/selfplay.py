@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from pop_selfplay.config import HuggingFaceCorpus, LocalModel, PocketModel, RunConfig
+from pop_selfplay.config import HuggingFaceCorpus, LocalModel, PocketModel, RayRunner, RunConfig
 from pop_selfplay.corpus import split_documents
 from pop_selfplay.episode import ToPlay, play_all, unfinished
 from pop_selfplay.errors import JournalError, NothingMade, TrainingError, UsageError
@@ -38,6 +38,7 @@ from pop_selfplay.report.result import compute_result, write_result
 from pop_selfplay.results.run import RunResult
 from pop_selfplay.runs.lineage import note_lineage
 from pop_selfplay.runs.session import Session, open_session
+from pop_selfplay.scale.head import play_on_ray, take_in_published
 from pop_selfplay.scale.shards import merge_shards, refuse_shard, store_shard
 from pop_selfplay.stages.refusals import ask_again, last_words
 from pop_selfplay.training import TRAINERS, pairs_of_round, trainer_of
@@ -82,6 +83,8 @@ def need_extras(config: RunConfig, *, training: bool) -> None:
     for model in map(config.player, Role):
         if isinstance(model, LocalModel | PocketModel):
             need("local", f"model.type {model.type}")
+    if isinstance(config.runner, RayRunner):
+        need("ray", "runner.type ray")
     if isinstance(config.corpus, HuggingFaceCorpus):
         need("hub", "corpus.type hugging_face")
     if training and config.training.type in TRAINERS:
@@ -118,6 +121,9 @@ def choose_documents(session: Session, shard: Shard | None = None) -> None:
 
 def synthesise(session: Session, round_: int) -> None:
     """Play every unfinished episode of the round, with the round's policy in all roles but the frozen ones."""
+    on_ray = isinstance(session.config.runner, RayRunner)
+    if on_ray:
+        take_in_published(session, round_)
     again = frozenset[str]() if session.directory.model_path(round_).exists() else ask_again(session.journal, round_)
     todo = left_to_play(session, round_)
     calls = sum(calls_per_episode(session.config.synthesis, session.domain).values())
@@ -126,7 +132,10 @@ def synthesise(session: Session, round_: int) -> None:
         policies = session.casting.policies(round_)
         note_lineage(session, str(round_), policies)
         with session.account.timed(f"{round_}/synthesis"):
-            session.casting.play(policies, lambda cast: play_all(cast, todo, round_, refused_before=again))
+            if on_ray:
+                play_on_ray(session, todo, round_, again)
+            else:
+                session.casting.play(policies, lambda cast: play_all(cast, todo, round_, refused_before=again))
 
 
 def left_to_play(session: Session, round_: int) -> list[ToPlay]:

@@ -27,7 +27,8 @@ MODULE_OF = {"pyyaml": "yaml", "pop-selfplay": "", "pydantic-core": "pydantic_co
 }
 """Distribution → the module it brings, where the two differ."""
 ROOMS = {
-    "training": ("train", "local", "hub"),
+    "training": ("train", "local", "hub", "ray"),
+    "scale": ("ray",),
     "models.local": ("local", "constrain"),
     "corpus.reader": ("hub",),
     "exports": ("hub",),

@@ -49,6 +49,7 @@ ShardOf = Annotated[
     str | None,
     typer.Option("--shard", help="only this part of the documents, as 1/8; `pop merge` joins them", metavar="I/N"),
 ]
+Runner = Annotated[str | None, typer.Option("--runner", help="local or ray: where episodes are played; as --set runner.type=…")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="override one setting", metavar="a.b=value")]
 
 
@@ -59,6 +60,11 @@ def load(named: Path, overrides: list[str] | None) -> "RunConfig":
     if not named.exists():
         raise UsageError(f"there is no config file or run directory {named}: check the name; `pop init` writes a config")
     return load_config(named / "config.yaml" if named.is_dir() else named, overrides or ())
+
+
+def with_runner(overrides: list[str] | None, runner: str | None) -> list[str] | None:
+    """Return `overrides` with the type of the runner before them, where one is named."""
+    return overrides if runner is None else [f"runner.type={runner}", *(overrides or ())]
 
 
 def shard_of(text: str) -> "Shard":

@@ -19,6 +19,7 @@ from pop_selfplay.cli.app import (
     ForkFrom,
     Out,
     Overrides,
+    Runner,
     ShardOf,
     app,
     load,
@@ -27,6 +28,7 @@ from pop_selfplay.cli.app import (
     quoted,
     resumable,
     shard_of,
+    with_runner,
     writable,
 )
 from pop_selfplay.errors import PopError, UsageError
@@ -40,10 +42,11 @@ def run(
     config: ConfigOrRun,
     out: Out = None,
     set_: Overrides = None,
+    runner: Runner = None,
     fork_from: ForkFrom = None,
 ) -> None:
     """Run everything: synthesis, pairs, training, measurement. Given a run directory, resume it."""
-    play_named(config, out, set_, fork_from=fork_from)
+    play_named(config, out, with_runner(set_, runner), fork_from=fork_from)
 
 
 @app.command()
@@ -52,6 +55,7 @@ def synth(
     out: Out = None,
     set_: Overrides = None,
     fork_from: ForkFrom = None,
+    runner: Runner = None,
     shard: ShardOf = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only print the plan: calls, tokens, hours, cost")] = False,
     like: Annotated[
@@ -70,7 +74,7 @@ def synth(
     if like is not None or tokens_per_second is not None:
         raise UsageError("--like and --tokens-per-second set the assumptions of a plan: use them with --dry-run")
     part = None if shard is None else shard_of(shard)
-    play_named(config, out, set_, synthesis_only=True, shard=part, fork_from=fork_from)
+    play_named(config, out, with_runner(set_, runner), synthesis_only=True, shard=part, fork_from=fork_from)
 
 
 @app.command()

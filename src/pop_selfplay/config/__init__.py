@@ -40,7 +40,7 @@ from pop_selfplay.config.models import (
     prices_of,
     thinking_of,
 )
-from pop_selfplay.config.run import Budget, RunConfig, StopRules, changed_settings, register_training
+from pop_selfplay.config.run import Budget, RayRunner, RunConfig, StopRules, changed_settings, register_training
 from pop_selfplay.config.synthesis import (
     EarlyStop,
     Frontier,
@@ -98,6 +98,7 @@ __all__ = [
     "PocketModel",
     "Prices",
     "ProposerPairs",
+    "RayRunner",
     "Reuse",
     "RoleThinking",
     "RubricWriterSampling",

@@ -4,7 +4,7 @@ The next setting of a whole run is a field of `RunConfig`; a demand between two 
 """
 
 from collections.abc import Iterator
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -23,7 +23,7 @@ from pop_selfplay.config.models import (
 )
 from pop_selfplay.config.synthesis import Pairing, Synthesis
 from pop_selfplay.config.training import DPOTraining, Training, add_training
-from pop_selfplay.config.validation import Config, Place, Seed
+from pop_selfplay.config.validation import LONGEST_S, Config, Name, Place, Seed
 from pop_selfplay.records import Role
 
 
@@ -57,6 +57,37 @@ class Budget(Config):
     hours: float | None = Field(None, gt=0, le=1e6, description="most hours of work on the run, over all sessions")
 
 
+class LocalRunner(Config):
+    """The episodes are played in this process."""
+
+    type: Literal["local"] = "local"
+
+
+class RayRunner(Config):
+    """The episodes of every round are played in shards by the workers of a Ray cluster; this process does all the rest."""
+
+    type: Literal["ray"] = "ray"
+    shards: int = Field(64, ge=1, le=1_000_000, description="parts of a round's documents, which workers take in turn")
+    workers: int = Field(1, ge=1, le=100_000, description="processes that play episodes, one for each model server")
+    gpus_per_worker: float = Field(0, ge=0, le=1024, description="GPUs that belong to each worker")
+    cpus_per_worker: float = Field(1, ge=0, le=1024, description="CPUs that belong to each worker")
+    address: Name | None = Field(None, description="the cluster to join, or auto; null starts one on this machine for the run")
+    storage: Place | None = Field(
+        None, description="folder or URL that all machines reach, for finished episodes and models; null: the run directory"
+    )
+    training_workers: int = Field(
+        0,
+        ge=0,
+        le=10_000,
+        description="processes that train dpo or sft, each with the GPUs and CPUs of a worker; 0: this one",
+    )
+    publish_s: float = Field(60, gt=0, le=LONGEST_S, description="how often a worker publishes what it has finished")
+    lease_s: float = Field(600, gt=0, le=LONGEST_S, description="a worker that says nothing for so long loses its shards")
+
+
+Runner = Annotated[LocalRunner | RayRunner, Field(discriminator="type")]
+
+
 class RunConfig(Config):
     """One run. `pop init` writes a commented example; `configs/` holds the paper's runs."""
 
@@ -76,6 +107,7 @@ class RunConfig(Config):
     pairing: Pairing = Pairing()
     training: Training = Field(DPOTraining(), description="how a model is trained on what a round made")
     measure: MeasureConfig = Field(SelfJudgedMeasure(), description="how the models are measured, before and after")
+    runner: Runner = Field(LocalRunner(), description="where episodes are played: in this process, or on a Ray cluster")
 
     def player(self, role: Role) -> ModelConfig:
         """Return the model that plays `role` in the first round: its teacher where it has one, else the policy."""
@@ -139,7 +171,7 @@ def register_training(kind: type[Training]) -> None:
     RunConfig.model_rebuild(force=True)
 
 
-_FREE: Final = (OPERATIONAL - {"weights"}) | {"budget", "episodes_in_flight"}
+_FREE: Final = (OPERATIONAL - {"weights"}) | {"budget", "episodes_in_flight", "runner"}
 """Settings that may change in the middle of a run. `weights` may not: they are what is trained."""
 
 

@@ -264,14 +264,14 @@ class Journal(Database):
         """Yield the number and content of every finished episode whose number is above `after`, the first stored first."""
         finished = "SELECT rowid, id, round, stage, reason, record FROM episodes WHERE rowid > ? ORDER BY rowid"
         for number, id_, round_, stage, reason, record in self._rows(finished, after):
-            yield number, Played(id_, round_, stage, reason, record, self._calls(id_))
+            yield number, Played(id_, round_, stage, reason, record, self.calls_of(id_))
 
     def begun_episodes(self) -> Iterator[Played]:
         """Yield what has calls but is no finished episode, without a record: an episode that was cut short, mostly."""
         begun = "SELECT DISTINCT episode, round FROM calls WHERE episode NOT IN (SELECT id FROM episodes)"
-        yield from (Played(id_, round_, "", "", "", self._calls(id_)) for id_, round_ in self._rows(begun))
+        yield from (Played(id_, round_, "", "", "", self.calls_of(id_)) for id_, round_ in self._rows(begun))
 
-    def _calls(self, episode: str) -> tuple[tuple[str | int, ...], ...]:
+    def calls_of(self, episode: str) -> tuple[tuple[str | int, ...], ...]:
         return tuple(self._rows(f"SELECT {CALL_COLUMNS} FROM calls WHERE episode = ?", episode))
 
     def take_in(self, played: Iterable[Played], note: str = "") -> None:

@@ -29,6 +29,14 @@ class Tally:
     tokens: Counter[tuple[int, str, str]] = field(default_factory=Counter)
     episodes: Counter[tuple[int, str, str]] = field(default_factory=Counter)
 
+    def plus(self, other: "Tally") -> "Tally":
+        """Return the counts of both."""
+        return Tally(self.calls + other.calls, self.tokens + other.tokens, self.episodes + other.episodes)
+
+    def minus(self, other: "Tally") -> "Tally":
+        """Return what is counted here beyond `other`."""
+        return Tally(self.calls - other.calls, self.tokens - other.tokens, self.episodes - other.episodes)
+
     def add_calls(self, round_: int, role: str, reason: str, calls: int, prompt: int, cached: int, generated: int) -> None:
         self.calls[round_, role, reason] += calls
         for kind, count in (("prompt", prompt), ("cached", cached), ("generated", generated)):

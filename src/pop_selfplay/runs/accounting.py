@@ -7,13 +7,15 @@ Everything is computed from the journal, so nothing is counted twice or lost in 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pop_selfplay.config import Budget, Prices
 from pop_selfplay.journal import Journal, Tally
 from pop_selfplay.journal.notes import SECONDS
 from pop_selfplay.models.metered import Meter
 from pop_selfplay.records import Role
+
+_LEAST: Final = 1e-9
 
 
 class Usage(NamedTuple):
@@ -64,6 +66,17 @@ class Account:
             tokens=tally.total_tokens("prompt") + tally.total_tokens("generated"),
             money=self.money(tally),
             hours=seconds / 3600,
+        )
+
+    def left(self) -> Budget:
+        """Return what is left of the budget, the least that a budget may be where a limit is reached."""
+        budget, tally = self._budget, self._journal.tally
+        tokens = tally.total_tokens("prompt") + tally.total_tokens("generated")
+        hours = sum(SECONDS.values(self._journal)) / 3600
+        return Budget(
+            tokens=None if budget.tokens is None else max(1, budget.tokens - tokens),
+            money=None if budget.money is None else max(_LEAST, budget.money - self.money(tally)),
+            hours=None if budget.hours is None else max(_LEAST, budget.hours - hours),
         )
 
     @contextmanager

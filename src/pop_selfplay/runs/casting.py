@@ -8,8 +8,8 @@ session and changes what is different: `session.casting.copy(journal=…)`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -149,21 +149,33 @@ class Casting:
         each would count only its own calls against the budget. Raises BudgetSpent, and whatever opening a model raises.
         """
         players = self.players(policies, measured=measured, teachers=teachers)
-        models: dict[str, ChatModel] = {}
         meter = meter or self.account.meter()
         meter.check()
+        async with self.open_models(players) as models:
+            with self.cast(players, models, meter) as cast:
+                yield cast
+
+    @asynccontextmanager
+    async def open_models(self, players: Mapping[Role, Player]) -> AsyncIterator[dict[str, ChatModel]]:
+        """Yield the models of `players` by name, open once each, and close them."""
+        models: dict[str, ChatModel] = {}
         async with AsyncExitStack() as opened:  # closes every model, also when closing another one fails
             for player in players.values():
                 if player.name not in models:
                     notice, folder = self.observer.notice, self.directory.servers_path
-                    model = open_model(player.model, name=player.name, notice=notice, folder=folder)
-                    opened.push_async_callback(model.close)
-                    models[player.name] = MeteredModel(model, meter, prices_of(player.model))
-            by_role = {role: models[player.name] for role, player in players.items()}
-            with open_earlier(self.config.synthesis.reuse, self.journal, self.config.rounds) as earlier:
-                shared = (self.config.synthesis, self.journal, self.config.seed, earlier, self.benchmarks)
-                capacity = max(capacity_of(player.model) for player in players.values())
-                yield Cast(by_role, self.domain, *shared, capacity=capacity)
+                    models[player.name] = open_model(player.model, name=player.name, notice=notice, folder=folder)
+                    opened.push_async_callback(models[player.name].close)
+            yield models
+
+    @contextmanager
+    def cast(self, players: Mapping[Role, Player], models: Mapping[str, ChatModel], meter: Meter) -> Iterator[Cast]:
+        """Yield a cast of `players` whose `models` are open, and paid for by `meter`."""
+        metered = {p.name: MeteredModel(models[p.name], meter, prices_of(p.model)) for p in players.values()}
+        by_role: dict[Role, ChatModel] = {role: metered[player.name] for role, player in players.items()}
+        with open_earlier(self.config.synthesis.reuse, self.journal, self.config.rounds) as earlier:
+            shared = (self.config.synthesis, self.journal, self.config.seed, earlier, self.benchmarks)
+            capacity = max(capacity_of(player.model) for player in players.values())
+            yield Cast(by_role, self.domain, *shared, capacity=capacity)
 
     def play(self, policies: Mapping[Role, int], work: Callable[[Cast], Awaitable[T]], *, measured: Role | None = None) -> T:
         """Run `work` with the models open, as `open` says, and return what it returns. The observer sees it as it goes."""

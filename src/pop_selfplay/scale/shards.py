@@ -1,4 +1,4 @@
-"""A shard of a run, and the one run that all shards together are.
+"""Shards: parts of a run that are played apart, what leaves them, and the one run that they all are.
 
     pop synth CONFIG --shard 2/8 --out DIR    plays the second eighth of the documents of round 1, on any machine
     pop merge DIR… --out RUN                  makes one run of the directories
@@ -7,21 +7,39 @@ The documents of every round are chosen by hash, so each machine finds the same 
 directory is that of an ordinary run, for `pop status` and to resume, but for the note SHARD. The merged run holds what a run on
 one machine would: documents at their places, every call and every finished episode once, who played, and what it took. An
 episode that a shard has not finished is played when the merged run is resumed, with the calls that the shard made for it.
+
+On a cluster finished episodes leave a worker with their calls as segments, on any store that fsspec knows:
+
+    <storage>/run                                    the id of the run that the storage belongs to
+    <storage>/round-1/shard-3-of-64/000002-9f3c1a.parquet
+    <storage>/models/round-1/                        the model trained in round 1, where the storage is not on this disk
+
+A segment is a Parquet file with a row for each episode and its calls in a list, and never changes: it is written under another
+name and renamed on a disk, or put at once into an object store. Its number goes up within a shard; the letters tell apart what
+two workers publish about the same shard, when one was taken for dead. Such segments may hold the same episode: whoever reads
+them keeps the first one whole (`Journal.take_in`). Segments whose name ends in `-begun` hold calls of episodes that were not
+finished when a worker was told to stop.
 """
 
 import hashlib
+import io
+import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from pop_selfplay.errors import JournalError, UsageError
-from pop_selfplay.journal import Journal
-from pop_selfplay.journal.files import explain
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pop_selfplay.errors import ConfigError, JournalError, UsageError
+from pop_selfplay.journal import Journal, Tally
+from pop_selfplay.journal.files import atomic_write, explain
 from pop_selfplay.journal.notes import SECONDS, SHARD, PartOfRun
-from pop_selfplay.journal.schema import Played
+from pop_selfplay.journal.schema import CALL_COLUMNS, Played
 from pop_selfplay.records import Document, Shard
 from pop_selfplay.runs.session import Session, open_session, watch_session
 
@@ -141,3 +159,156 @@ def _batches(journal: Journal) -> Iterator[list[Played]]:
     for episodes in ((episode for _, episode in journal.played()), journal.begun_episodes()):
         while batch := list(islice(episodes, _AT_ONCE)):
             yield batch
+
+
+_MARK: Final = "run"
+_BEGUN: Final = "-begun"
+_NUMBERS: Final = {"attempt", "round", "prompt_tokens", "cached_tokens", "generated_tokens"}
+_CALL: Final = pa.struct([(name, pa.int64() if name in _NUMBERS else pa.string()) for name in CALL_COLUMNS.split(", ")])
+_SCHEMA: Final = pa.schema(
+    [
+        ("id", pa.string()),
+        ("round", pa.int64()),
+        ("stage", pa.string()),
+        ("reason", pa.string()),
+        ("record", pa.string()),
+        ("calls", pa.list_(_CALL)),
+    ]
+)
+
+
+class Storage:
+    """Where the workers of one run publish. Every method raises JournalError where the store fails."""
+
+    def __init__(self, url: str) -> None:
+        """Name the storage at `url`, a path or anything that fsspec opens. Raises ConfigError where fsspec knows no such."""
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise ConfigError(f"runner.storage: cannot open {url}: {error}") from error
+        self._url = url
+        self._on_disk = "file" in _protocols(self._files)
+
+    def claim(self, run_id: str) -> None:
+        """Make the storage the one of the run `run_id`. Raises ConfigError where it belongs to another."""
+        owner = self._owner()
+        if owner not in (None, run_id):
+            raise ConfigError(f"runner.storage: {self._url} holds the work of another run ({owner}): name one for this run")
+        if owner is None:
+            self._write(_MARK, run_id.encode())
+
+    def check(self, run_id: str) -> None:
+        """Raise ConfigError where this machine does not see the storage of the run `run_id`."""
+        if self._owner() != run_id:
+            raise ConfigError(
+                f"runner.storage: a worker does not find the run's storage at {self._url}: name a folder that all machines "
+                "share, or a URL such as s3://bucket/folder"
+            )
+
+    def publish(self, round_: int, shard: Shard, number: int, episodes: list[Played], *, begun: bool = False) -> str:
+        """Write a segment and return its name."""
+        end = _BEGUN if begun else ""
+        name = f"{_folder(round_, shard)}/{number:06d}-{secrets.token_hex(4)}{end}.parquet"
+        rows = [one._asdict() | {"calls": [_named(call) for call in one.calls]} for one in episodes]
+        buffer = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), buffer, compression="zstd")
+        self._write(name, buffer.getvalue())
+        return name
+
+    def read(self, name: str) -> list[Played]:
+        """Return the episodes of a segment."""
+        try:
+            rows = pq.read_table(io.BytesIO(self._files.cat_file(self._at(name)))).to_pylist()
+        except (OSError, pa.ArrowException) as error:
+            raise JournalError(f"cannot read the segment {name} in {self._url}: {error}") from error
+        return [Played(**row | {"calls": tuple(tuple(call.values()) for call in row["calls"])}) for row in rows]
+
+    def published(self, round_: int, shard: Shard | None = None) -> list[str]:
+        """Return the names of all segments of finished episodes of a round, or of one shard of it, in their order."""
+        folder = f"round-{round_}" if shard is None else _folder(round_, shard)
+        try:
+            self._files.invalidate_cache()
+            found = self._files.glob(self._at(f"{folder}/*.parquet" if shard else f"{folder}/*/*.parquet"))
+        except OSError as error:
+            raise JournalError(f"cannot list the segments in {self._url}: {error}") from error
+        names = [str(path)[len(self._root) :].lstrip("/") for path in found]
+        return sorted(name for name in names if not name.endswith(f"{_BEGUN}.parquet"))
+
+    def send_model(self, path: Path, round_: int) -> str:
+        """Return where the workers find the model of `round_`, which lies at `path`; copy it there where that is elsewhere."""
+        if self._on_disk:
+            return str(path.absolute())
+        target = self._at(f"models/round-{round_}")
+        try:
+            if not self._files.exists(f"{target}/config.json"):
+                files = sorted(path.rglob("*"), key=lambda file: file.name == "config.json")  # last, as the sign of the whole
+                for file in filter(Path.is_file, files):
+                    self._files.put_file(str(file), f"{target}/{file.relative_to(path)}")
+        except OSError as error:
+            raise JournalError(f"cannot copy the model {path} to {self._url}: {error}") from error
+        return f"models/round-{round_}"
+
+    def fetch_model(self, source: str, target: Path) -> None:
+        """Put the model that `send_model` named to `target`, as a link where it lies on this disk."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if self._on_disk:
+            target.symlink_to(source)
+            return
+        try:
+            self._files.get(f"{self._at(source)}/", f"{target}/", recursive=True)
+        except OSError as error:
+            raise JournalError(f"cannot fetch the model {source} from {self._url}: {error}") from error
+
+    def _owner(self) -> str | None:
+        try:
+            return str(self._files.cat_file(self._at(_MARK)).decode())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise JournalError(f"cannot read from runner.storage {self._url}: {error}") from error
+
+    def _write(self, name: str, data: bytes) -> None:
+        path = self._at(name)
+        try:
+            if not self._on_disk:
+                self._files.pipe_file(path, data)  # an object appears whole or not at all
+                return
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise JournalError(f"cannot write to runner.storage {self._url}: {error}") from error
+        with atomic_write(Path(path)) as file:
+            file.write(data)
+
+    def _at(self, name: str) -> str:
+        return f"{self._root.rstrip('/')}/{name}"
+
+
+def _protocols(files: Any) -> tuple[str, ...]:
+    protocol = files.protocol
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
+
+
+def _folder(round_: int, shard: Shard) -> str:
+    return f"round-{round_}/shard-{shard.number}-of-{shard.shards}"
+
+
+def _named(call: tuple[str | int, ...]) -> dict[str, str | int]:
+    return dict(zip(CALL_COLUMNS.split(", "), call, strict=True))
+
+
+def note_of(name: str) -> str:
+    """Return the journal's key of a segment that was taken in."""
+    return f"segment/{name}"
+
+
+def counted(episodes: Iterable[Played]) -> Tally:
+    """Return the counts of `episodes`, as the journal that takes them in will keep them."""
+    tally, columns = Tally(), CALL_COLUMNS.split(", ")
+    places = [columns.index(name) for name in ("prompt_tokens", "cached_tokens", "generated_tokens")]
+    for one in episodes:
+        tally.episodes[one.round, one.stage, one.reason] += bool(one.record)
+        for call in one.calls:
+            prompt, cached, generated = (int(call[place]) for place in places)
+            role, reason = str(call[columns.index("role")]), str(call[columns.index("reason")])
+            tally.add_calls(one.round, role, reason, 1, prompt, cached, generated)
+    return tally

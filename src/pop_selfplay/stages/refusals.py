@@ -85,7 +85,7 @@ class Refusals:
         last, words = self._last[role], self._words[role]
         if role not in self._answered and not _ever_answered(journal, role):
             if ended or len(self._refused[role]) >= _NEVER_ANSWERED:
-                _forget_broken(journal)
+                forget_broken(journal)
                 raise ModelRefused(
                     f"no call of the {role.value.replace('_', ' ')} was ever answered. The last refusal: {words}"
                 )
@@ -95,7 +95,7 @@ class Refusals:
         running_on = running_on or len(self._since_answer) >= (_LAST_OF_ALL if ended else _MOST_OF_THE_LAST)
         if not (running_on or (ended and not self._answered and not self._about_requests)):
             return
-        _forget_broken(journal)
+        forget_broken(journal)
         raise ModelUnavailable(
             f"calls of the {role.value.replace('_', ' ')} were refused, {refused} of its last {len(last)} episodes. The last "
             f"refusal: {words}. Refused episodes are retried when the run is resumed"
@@ -120,7 +120,7 @@ def broken_note(digest: str) -> str:
     return f"{BROKEN}/{digest}"
 
 
-def _forget_broken(journal: Journal) -> None:
+def forget_broken(journal: Journal) -> None:
     """What seemed the fault of single calls was the server's: let a resume ask them all again."""
     journal.forget_notes(f"{BROKEN}/")
     journal.forget_episodes(BROKEN)

@@ -9,21 +9,26 @@ like theirs.
 """
 
 import importlib.util
+import json
+import os
+import shutil
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Generic, NamedTuple
+from typing import Any, ClassVar, Final, Generic, NamedTuple
 
 import torch
 from transformers import BitsAndBytesConfig, PrinterCallback
 
-from pop_selfplay.config import AS_IT_DOES, Fields, OfflineTraining, RoleThinking
+from pop_selfplay.config import AS_IT_DOES, Fields, OfflineTraining, RayRunner, RoleThinking, thinking_of
 from pop_selfplay.errors import ConfigError, ModelRefused, TrainingError, UsageError
-from pop_selfplay.records import PreferencePair, Step
+from pop_selfplay.records import PreferencePair, Role, Step
 from pop_selfplay.results.run import H, TrainingFigures
-from pop_selfplay.training import Observe, Origin, TrainerOnPairs, distributed, trainer_of
+from pop_selfplay.runs.session import Session
+from pop_selfplay.scale import cluster
+from pop_selfplay.training import Observe, Origin, TrainerOnPairs, distributed, origin_of, pairs_of_round, trainer_of
 from pop_selfplay.training.callbacks import Logged, Watch, diverged_advice
 from pop_selfplay.training.checkpoints import (
     LAST,
@@ -42,6 +47,9 @@ from pop_selfplay.training.data import E, LengthLimits, PairSplit, choose_pairs,
 from pop_selfplay.training.export import Facts, finish, peft_config, push, save_weights
 from pop_selfplay.training.loading import load_model_config, load_tokenizer, memory_given_back, threads_for
 from pop_selfplay.training.trl_config import Defaults, Settings, quiet_libraries
+
+_FAILURES: Final = 3
+"""How often a training on Ray begins again at its last checkpoint."""
 
 
 class Job(NamedTuple):
@@ -121,6 +129,18 @@ class Offline(TrainerOnPairs, Generic[E, H]):
         job = Job(pairs, start, out, self.config, seed, origin, self.thinking)
         distributed.tell(job)
         return self.run(job, observe)
+
+    def train_round(self, session: Session, round_: int, start: str, out: Path) -> TrainingFigures:
+        """Train on the pairs of the round, on the cluster of the config where it has `training_workers`."""
+        runner = session.config.runner
+        if not isinstance(runner, RayRunner) or not runner.training_workers:
+            return super().train_round(session, round_, start, out)
+        pairs = pairs_of_round(session, round_)
+        thinking = thinking_of(session.casting.policy(round_), Role.SOLVER)
+        job = Job(pairs, start, out.absolute(), self.config, session.config.seed, origin_of(session, round_), thinking)
+        session.observer.phase(f"round {round_}: training on {len(pairs)} pairs in {runner.training_workers} processes")
+        with cluster(session):
+            return self.result(**train_on_ray(job, runner))
 
     def run(self, job: Job, observe: Observe | None) -> TrainingFigures:
         """Train, in every process of a training alike; only the first one writes."""
@@ -248,6 +268,43 @@ def train_along() -> None:
     trainer = trainer_of(job.config)
     assert isinstance(trainer, Offline)  # no other one tells
     trainer.run(job, None)
+
+
+def train_on_ray(job: Job, runner: RayRunner) -> dict[str, object]:
+    """Train in the cluster that this process is in, and return the figures as data. All processes must see `job.out`.
+
+    A process that dies ends the others, and all begin again at the last checkpoint. Raises TrainingError when that goes on.
+    """
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    resources = {"CPU": runner.cpus_per_worker} | ({"GPU": runner.gpus_per_worker} if runner.gpus_per_worker else {})
+    scaling = ScalingConfig(
+        num_workers=runner.training_workers, use_gpu=bool(runner.gpus_per_worker), resources_per_worker=resources
+    )
+    notes = job.out.parent / f".{job.out.name}.ray"  # Ray's own; ours are in the training's hidden directory
+    saving = RunConfig(name="ray", storage_path=str(notes), failure_config=FailureConfig(max_failures=_FAILURES))
+    try:
+        result = TorchTrainer(_train_here, train_loop_config={"job": job}, scaling_config=scaling, run_config=saving).fit()
+    except TrainingFailedError as error:
+        raise TrainingError(f"the training on Ray failed {_FAILURES + 1} times: {error}") from error
+    finally:
+        shutil.rmtree(notes, ignore_errors=True)
+    figures: dict[str, object] = json.loads(result.metrics["figures"])
+    return figures
+
+
+def _train_here(told: Mapping[str, Job]) -> None:
+    """Be one of the processes of a training on Ray."""
+    from ray.train import report
+
+    job = told["job"]
+    if not torch.cuda.is_available():
+        os.environ["ACCELERATE_USE_CPU"] = "true"
+    trainer = trainer_of(job.config)
+    assert isinstance(trainer, Offline)  # no other one trains so
+    report({"figures": trainer.run(job, None).model_dump_json()})
 
 
 def _directory(job: Job, chosen: PairSplit[E]) -> Path:

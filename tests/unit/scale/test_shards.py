@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from tests.integration.runs import simulated_config, write_texts
 
 import pop_selfplay as pop
 from pop_selfplay.cli import run as command
 from pop_selfplay.config import RunConfig, dump_config
-from pop_selfplay.exports import FORMATS
 from pop_selfplay.journal import Journal
 from pop_selfplay.journal.notes import SHARD
 from pop_selfplay.records import Shard
+from tests.integration.runs import simulated_config, write_texts
+from tests.unit.scale.rows import exports, rows
 
 SHARDS: Final = 3
-LOOSE: Final = {"pairing": {"near_duplicate_problems": 0.05, "min_std": 0.0}}
+LOOSE: Final = {"pairing": {"near_duplicate_problems": 0.01, "min_std": 0.0}}
 """So that problems of different shards nearly repeat each other."""
 
 
@@ -45,19 +45,6 @@ class Runs:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     yield Runs(tmp_path_factory.mktemp("shards"))
-
-
-def exports(run: Path, folder: Path) -> dict[str, bytes]:
-    """Return every export of a run, and its pairs."""
-    folder.mkdir()
-    for name in FORMATS:
-        pop.export(run, folder / f"{name}.jsonl", name)
-    return {path.name: path.read_bytes() for path in folder.iterdir()} | {"pairs": (run / "pairs.parquet").read_bytes()}
-
-
-def rows(run: Path, table: str) -> set[tuple[object, ...]]:
-    with closing(sqlite3.connect(run / "run.db")) as db:
-        return set(db.execute(f"SELECT * FROM {table}"))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 20])
