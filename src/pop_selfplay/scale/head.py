@@ -22,7 +22,6 @@ from pop_selfplay import errors
 from pop_selfplay.config import Budget, RayRunner
 from pop_selfplay.episode import ToPlay
 from pop_selfplay.errors import PopError, Stopped
-from pop_selfplay.interrupts import run_to_end
 from pop_selfplay.journal import Journal, Tally
 from pop_selfplay.journal.schema import Played
 from pop_selfplay.records import Shard
@@ -31,6 +30,7 @@ from pop_selfplay.scale import cluster
 from pop_selfplay.scale.shards import Storage, note_of
 from pop_selfplay.scale.worker import STOPPED, Ended, Job, Lease, Progress, Worker
 from pop_selfplay.stages.refusals import forget_broken
+from pop_selfplay.tasks import run_to_end
 
 T = TypeVar("T")
 

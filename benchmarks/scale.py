@@ -1,0 +1,178 @@
+"""What a cluster costs: throughput by workers, the head's memory by documents, and how long a resume takes.
+
+    python benchmarks/scale.py [--workers 1,2,4] [--documents 100000,1000000] [--json FILE]
+
+Throughput: a run on a Ray cluster of this machine, each worker with a simulated server of its own that answers after 0.4 s and
+takes 64 calls at once, so that what is measured is ours: a worker's loop, its journal, Parquet, and the head that takes it in.
+Efficiency is requests per second for each worker, against one worker. `cpu_s_per_1000` is what all processes of the run but the
+servers use. Memory and resume: the head of a round of so many documents, in a process of its own, which divides the round into
+shards and makes a lease; then takes in segments that nobody took in, 256 episodes each. Texts are short.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pop_selfplay as pop
+from pop_selfplay.config import RunConfig, parse_config
+from pop_selfplay.journal import Journal
+from pop_selfplay.journal.schema import Played
+from pop_selfplay.records import Document, Episode, Failure, Shard
+from pop_selfplay.runs.session import open_session
+from pop_selfplay.scale.head import _Head, storage_of, take_in_published
+from pop_selfplay.scale.shards import Storage
+from pop_selfplay.selfplay import left_to_play
+
+EPISODES, CALLS = 256, 66
+"""Of a segment, and of one episode of it: as many calls as 32 candidates with pointwise scores take."""
+SERVED = """
+import time
+from pop_selfplay.config import SimulatedModel
+from pop_selfplay.models.simulated import SimulatedChatModel
+from pop_selfplay.models.simulated.server import serving, simulated_app
+with serving(simulated_app(SimulatedChatModel(SimulatedModel(seconds_per_call=0.4)))) as url:
+    print(url, flush=True)
+    input()
+"""
+
+
+def config_of(model: dict[str, Any], documents: int, folder: Path, **runner: Any) -> RunConfig:
+    """Return a run of so many documents on a cluster."""
+    return parse_config(
+        {
+            "domain": "health_care",
+            "corpus": {"type": "files", "paths": [str(folder)]},
+            "model": model,
+            "synthesis": {"documents": documents, "candidates": 8},
+            "filter": {"min_words": 1},
+            "training": {"type": "none"},
+            "measure": {"type": "none"},
+            "runner": {"type": "ray", "shards": 256, "cpus_per_worker": 0.1, "publish_s": 5, **runner},
+        }
+    )
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """Yield the address of a simulated server in a process of its own."""
+    with subprocess.Popen([sys.executable, "-c", SERVED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdin is not None
+        yield process.stdout.readline().strip()
+        process.stdin.write("\n")
+        process.stdin.flush()
+
+
+def throughput(workers: int, documents: int) -> dict[str, float]:
+    """Play a run on `workers` workers with a server each."""
+    with ExitStack() as opened, tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "texts").mkdir()
+        for number in range(documents):
+            (folder / "texts" / f"{number}.txt").write_text(f"text {number} of many about plants", encoding="utf-8")
+        urls = [opened.enter_context(server()) for _ in range(workers)]
+        model = {"type": "endpoint", "base_urls": urls, "model": "simulated", "n": "never", "max_in_flight": 64}
+        before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+        config = config_of(model, documents, folder / "texts", workers=workers, shards=4 * workers)
+        result = pop.run(config, folder / "run")
+        wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+        calls = sum(cost.calls for cost in result.usage)
+        seconds = result.rounds[0].seconds.synthesis
+        used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime + time.process_time()
+        return {"workers": workers, "calls": calls, "seconds": round(seconds, 1), "with_start_s": round(wall, 1)} | {
+            "calls_per_s": round(calls / seconds, 1),
+            "cpu_s_per_1000": round(1000 * used / calls, 2),
+        }
+
+
+def segment(round_: int, first: int, shard: Shard, storage: Storage) -> None:
+    """Publish a segment of 256 episodes, from the `first` document on, that all failed at their end."""
+    lost = Failure(stage="judge", reason="too_few_scored")
+    episodes = []
+    for number in range(first, first + EPISODES):
+        id_ = f"{round_}/{number}/0"
+        record = Episode(id=id_, round=round_, document_id=str(number), failure=lost).model_dump_json()
+        call = (round_, "0" * 16, "", "word " * 40, "stop", 100, 0, 40, "")
+        calls = tuple((id_, "solver", str(item), 0, *call) for item in range(CALLS))
+        episodes.append(Played(id_, round_, lost.stage, lost.reason, record, calls))
+    storage.publish(round_, shard, first // EPISODES + 1, episodes)
+
+
+def head(documents: int, segments: int) -> dict[str, float]:
+    """Measure the head of a round of so many documents, of which some segments were published and not taken in."""
+    with tempfile.TemporaryDirectory() as name:
+        config = config_of({"type": "simulated"}, documents, Path(name), shards=max(64, documents // 1000))
+        with open_session(Path(name) / "run", config) as session:
+            fill(session.journal, documents)
+            storage = Storage(storage_of(session))
+            storage.claim(session.journal.run_id)
+            for number in range(segments):
+                segment(1, number * EPISODES, Shard(1, 1), storage)
+            base, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+            take_in_published(session, 1)
+            taken, began = time.process_time() - began, time.process_time()
+            todo = left_to_play(session, 1)
+            acting = _Head(session, ModuleType("ray"), None, 1, frozenset())
+            acting._divide(todo)
+            planned, began = time.process_time() - began, time.process_time()
+            acting._lease(acting._waiting[0], config.budget)
+            leased = time.process_time() - began
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"documents": documents, "mb": peak // 1024, "mb_before": base // 1024, "plan_s": round(planned, 2)} | {
+        "lease_s": round(leased, 3),
+        "take_in_s_per_1000_episodes": round(1000 * taken / max(1, segments * EPISODES), 2),
+    }
+
+
+def fill(journal: Journal, documents: int) -> None:
+    """Store so many short documents for round 1."""
+    rows = [Document(id=str(number), text=f"text {number} of many about plants") for number in range(documents)]
+    journal.store_documents([[], rows], {})
+
+
+def apart(what: str, *arguments: int) -> dict[str, float]:
+    """Measure in a process of its own."""
+    command = [sys.executable, __file__, "--only", what, *map(str, arguments)]
+    found: dict[str, float] = json.loads(
+        subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+    )
+    sys.stderr.write(f"{found}\n")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", default="1,2,4")
+    parser.add_argument("--documents", default="100000,1000000")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", nargs="+", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.only:
+        what, *numbers = options.only
+        measure = {"throughput": throughput, "head": head}[what]
+        sys.stdout.write(json.dumps(measure(*map(int, numbers))) + "\n")
+        return
+    played = [apart("throughput", workers, 100 * workers) for workers in map(int, options.workers.split(","))]
+    heads = [apart("head", documents, 8) for documents in map(int, options.documents.split(","))]
+    alone = played[0]["calls_per_s"] / played[0]["workers"]
+    for one in played:
+        one["efficiency"] = round(one["calls_per_s"] / one["workers"] / alone, 3)
+    machine = {"cpus": os.cpu_count(), "load": os.getloadavg()[0], "python": platform.python_version()}
+    found = {"machine": machine, "throughput": played, "head": heads}
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    sys.stdout.write(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
