@@ -1,5 +1,6 @@
 """Real Ray on this machine: the same bytes on every cluster, and after every kind of death."""
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -80,7 +81,7 @@ class Drill:
         self.run, self.home = folder / "run", folder / "home"
         self.home.mkdir()
         self.cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **_SMALL})
-        self.node = self.cluster.add_node(num_cpus=1, **_SMALL)
+        self.node = self.add_node()
         self.config = whole.on_ray(seconds_per_call=0.3, address=self.cluster.address)
         self.process = self.start()
 
@@ -127,7 +128,14 @@ class Drill:
 
     def kill_raylet(self) -> None:
         self.cluster.remove_node(self.node, allow_graceful=False)
-        self.node = self.cluster.add_node(num_cpus=1, **_SMALL)
+        self.node = self.add_node()
+
+    def add_node(self) -> Any:
+        """Add the machine of the workers. Ray waits 30 s for it, which is too short for a machine that has other work."""
+        for _ in range(4):
+            with contextlib.suppress(Exception):
+                return self.cluster.add_node(num_cpus=1, **_SMALL)
+        return self.cluster.add_node(num_cpus=1, **_SMALL)
 
     def kill_driver(self) -> None:
         self.process.kill()
