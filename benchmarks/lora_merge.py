@@ -8,7 +8,7 @@ weights differs:
 
     fp32        the sum as it is
     bf16        the sum rounded to the nearest, which is what saving a bf16 model does
-    stochastic  the sum rounded up or down by chance, so that it is right on average
+    stochastic  the sum rounded up or down by chance, as `pop train` does it
     start       nothing added
 
 What counts is the margin: how much more the model prefers the right answers than before. `kept` is the share of the adapter's
@@ -28,10 +28,13 @@ import yaml
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from pop_selfplay.training.export import rounded
+
 DATA: Final = Path(__file__).parent / "data" / "prompt_documents.yaml"
 WAYS: Final = ("fp32", "bf16", "stochastic", "start")
 BETA: Final = 0.01
 BATCH: Final = 4
+CHANCE: Final = torch.Generator().manual_seed(0)
 
 Pair = tuple[list[int], list[int], list[int]]
 """Prompt, chosen and rejected as tokens."""
@@ -85,14 +88,11 @@ def trained(start: Any, pairs: Sequence[Pair], rate: float, steps: int) -> Any:
     return model
 
 
-def rounded(weight: torch.Tensor, way: str) -> torch.Tensor:
+def stored(weight: torch.Tensor, way: str) -> torch.Tensor:
     """Return a weight as it is read back after it was stored in the given way."""
     if way == "fp32":
         return weight
-    if way == "bf16":
-        return weight.bfloat16().float()
-    bits = weight.view(torch.int32)
-    return ((bits + torch.randint(0, 1 << 16, bits.shape, dtype=torch.int32)) & ~0xFFFF).view(torch.float32)
+    return (weight.bfloat16() if way == "bf16" else rounded(weight, torch.bfloat16, CHANCE)).float()
 
 
 def measured(start: Any, adapter: Any, held_out: Sequence[Pair]) -> dict[str, Any]:
@@ -103,11 +103,10 @@ def measured(start: Any, adapter: Any, held_out: Sequence[Pair]) -> dict[str, An
     whole = copy.deepcopy(adapter).merge_and_unload()
     sums = {name: weight.clone() for name, weight in whole.state_dict().items()}
     touched = [name for name in sums if not torch.equal(sums[name], before[name])]
-    changed = sum(int((rounded(sums[n], "bf16") != before[n]).sum()) for n in touched) / sum(sums[n].numel() for n in touched)
+    changed = sum(int((stored(sums[n], "bf16") != before[n]).sum()) for n in touched) / sum(sums[n].numel() for n in touched)
     found: dict[str, Any] = {"gain_in_margin": gain, "weights_changed_in_bf16": changed, "held_out": len(held_out)}
     for way in WAYS:
-        torch.manual_seed(1)
-        whole.load_state_dict({n: before[n] if way == "start" or n not in touched else rounded(sums[n], way) for n in sums})
+        whole.load_state_dict({n: before[n] if way == "start" or n not in touched else stored(sums[n], way) for n in sums})
         got = log_probabilities(whole, held_out)
         lead = ((got - base)[:, 0] - (got - base)[:, 1]).mean().item()
         found[way] = {"kept": lead / gain, "error": (got - wanted).abs().mean().item()}

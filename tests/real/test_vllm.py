@@ -35,6 +35,7 @@ from tests.unit.models.makers import make_request
 MODEL, EXECUTABLE = os.environ.get("POP_REAL_MODEL", ""), os.environ.get("POP_REAL_VLLM", "")
 pytestmark = [
     pytest.mark.real,
+    pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),  # PEFT's
     pytest.mark.timeout(3600),
     pytest.mark.skipif(not (MODEL and EXECUTABLE), reason="POP_REAL_MODEL and POP_REAL_VLLM name no model and no vLLM"),
 ]

@@ -22,6 +22,7 @@ import yaml
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from peft import LoraConfig, PeftModel
+from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM
 
 from pop_selfplay.config import LoRA
@@ -186,16 +187,37 @@ def merge_adapter(start: str, adapter: Path, directory: Path, dtype: Any, hub: M
 
     The starting model is loaded whole, on the CPU, as `dtype` (None: as stored), also where training held it in 4 bits. With
     `keep`, the matrices are copied beside the model, into its folder `ADAPTER`. Raises TrainingError when the sum is no number.
+
+    Sums are made in 32 bits and rounded by chance (`rounded`): to the nearest, most of a small change would be lost.
     """
     base = AutoModelForCausalLM.from_pretrained(start, dtype=dtype or "auto", **hub)
-    try:
-        merged = PeftModel.from_pretrained(base, adapter).merge_and_unload(safe_merge=True)
-    except ValueError as error:
-        raise TrainingError(f"the LoRA matrices cannot be merged into {start!r}: {error}") from error
+    merging = PeftModel.from_pretrained(base, adapter)
+    chance = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, layer in merging.named_modules():
+            if isinstance(layer, LoraLayer):
+                weight = layer.get_base_layer().weight
+                total = weight.float() + layer.get_delta_weight(merging.active_adapter).float()
+                if not torch.isfinite(total).all():
+                    raise TrainingError(f"the LoRA matrices cannot be merged into {start!r}: the sum for {name} is no number")
+                weight.copy_(rounded(total, weight.dtype, chance))
     shutil.rmtree(directory, ignore_errors=True)
-    merged.save_pretrained(directory)
+    merging.unload().save_pretrained(directory)
     if keep:
         shutil.copytree(adapter, directory / ADAPTER)
+
+
+def rounded(weight: torch.Tensor, dtype: torch.dtype, chance: torch.Generator) -> torch.Tensor:
+    """Return float32 `weight` as `dtype`; as bf16 rounded up or down by `chance`, so that it is right on average.
+
+    A weight of a bf16 model stands on bf16's grid. What training adds is mostly smaller than half a step of it, and rounding to
+    the nearest would always take it back (benchmarks/lora_merge.py).
+    """
+    if dtype != torch.bfloat16:
+        return weight.to(dtype)
+    bits = weight.contiguous().view(torch.int32)
+    below = torch.randint(0, 1 << 16, bits.shape, dtype=torch.int32, generator=chance)
+    return ((bits + below) & ~0xFFFF).view(torch.float32).bfloat16()
 
 
 def save_weights(trainer: Any, directory: Path, dtype: Any, advice: str) -> None:
