@@ -103,7 +103,7 @@ def test_the_export_loads_as_a_dataset_of_conversations(small_run: Path, tmp_pat
     assert len(data) == count > 0
     assert data.column_names == [
         *("prompt", "chosen", "rejected", "chosen_score", "rejected_score"),
-        *("reference_answer", "document_id", "problem_id", "round", "role"),
+        *("reference_answer", "document_id", "problem_id", "round", "role", "license", "url", "source"),
     ]
     assert [message["role"] for message in data[0]["prompt"]] == ["user"]
     assert data[0]["chosen"][0]["content"] != data[0]["rejected"][0]["content"]

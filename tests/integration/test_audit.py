@@ -151,7 +151,8 @@ def test_two_runs_are_compared_by_their_problems(run: Path, finished: Path, tmp_
 
 def test_warnings_can_fail_a_command_and_limits_can_be_set(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     command = ["audit", str(run), "--no-play", "--fail-on-warning"]
-    lenient = [f"--threshold={name}" for name in ("rubrics.redundant=1", "diversity.own_document=0", "yield.refused=1")]
+    beyond = ("rubrics.redundant=1", "diversity.own_document=0", "yield.refused=1", "bias.longer_chosen=1")
+    lenient = [f"--threshold={limit}" for limit in beyond]
     assert pop_command([*command, *lenient]) == 0
     assert "No figure is beyond its limit" in capfd.readouterr().out
     assert pop_command([*command, *lenient, "--threshold", "yield.kept=1.1"]) == 3

@@ -10,18 +10,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from pop_selfplay import interrupts
+from pop_selfplay import tasks
 
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     """Put the test's own handlers back: pytest's, and none in the state."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    interrupts.install("too late\n")
+    tasks.install("too late\n")
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
-    interrupts._STATE.first = None
+    tasks._STATE.first = None
 
 
 async def closing(closed: list[str], *signals: signal.Signals) -> str:
@@ -40,14 +40,14 @@ async def closing(closed: list[str], *signals: signal.Signals) -> str:
 def test_one_signal_cancels_the_work_which_closes_and_then_is_an_interrupt(number: signal.Signals) -> None:
     closed: list[str] = []
     with pytest.raises(KeyboardInterrupt):
-        interrupts.run_to_end(closing(closed, number))
+        tasks.run_to_end(closing(closed, number))
     assert closed == ["closed"]
 
 
 def test_five_signals_at_once_end_as_one_does() -> None:
     closed: list[str] = []
     with pytest.raises(KeyboardInterrupt):
-        interrupts.run_to_end(closing(closed, *[signal.SIGINT, signal.SIGTERM] * 2, signal.SIGINT))
+        tasks.run_to_end(closing(closed, *[signal.SIGINT, signal.SIGTERM] * 2, signal.SIGINT))
     assert closed == ["closed"]
 
 
@@ -63,7 +63,7 @@ def test_work_that_ends_by_itself_as_the_signal_comes_is_not_followed_by_more() 
         return "done"
 
     with pytest.raises(KeyboardInterrupt):
-        interrupts.run_to_end(ends())
+        tasks.run_to_end(ends())
 
 
 def test_work_that_was_not_interrupted_returns_and_its_own_cancellation_stays_one() -> None:
@@ -73,9 +73,9 @@ def test_work_that_was_not_interrupted_returns_and_its_own_cancellation_stays_on
     async def cancels() -> None:
         raise asyncio.CancelledError
 
-    assert interrupts.run_to_end(works()) == 7
+    assert tasks.run_to_end(works()) == 7
     with pytest.raises(asyncio.CancelledError):
-        interrupts.run_to_end(cancels())
+        tasks.run_to_end(cancels())
 
 
 def test_a_signal_long_after_the_first_ends_the_process_with_its_last_words(
@@ -99,18 +99,18 @@ def test_a_signal_long_after_the_first_ends_the_process_with_its_last_words(
 
 
 def test_signals_do_nothing_to_an_interrupted_process_that_only_has_to_exit() -> None:
-    interrupts.leave()
+    tasks.leave()
     assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN, "nothing had happened"
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
-    interrupts.leave()
+    tasks.leave()
     signal.raise_signal(signal.SIGINT)
     signal.raise_signal(signal.SIGTERM)
 
 
 def test_a_process_that_did_not_install_the_handlers_is_left_alone() -> None:
     code = (
-        "import signal; before = signal.getsignal(signal.SIGINT); from pop_selfplay.interrupts import run_to_end;"
+        "import signal; before = signal.getsignal(signal.SIGINT); from pop_selfplay.tasks import run_to_end;"
         "import asyncio; run_to_end(asyncio.sleep(0)); assert signal.getsignal(signal.SIGINT) is before"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
