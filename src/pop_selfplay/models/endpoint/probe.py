@@ -57,7 +57,7 @@ def abilities(config: EndpointModel) -> dict[str, str]:
     for name, (fields, honoured) in _TRIES.items():
         try:
             reply = _ask(url, headers, _PROBE | {"model": config.model} | fields | config.extra_body)
-            found[name] = "" if honoured(reply) else "answered as if it had not been asked for"
+            found[name] = "" if honoured(reply) else "answers as if it had not been asked for"
         except ModelRefused as error:
             found[name] = str(error)
         except (KeyError, TypeError, IndexError, ValueError):
@@ -81,7 +81,10 @@ _SCHEMA: Final[Body] = {
 
 
 def _by_schema(reply: Any) -> bool:
-    said = json.loads(reply["choices"][0]["message"]["content"] or "")
+    try:
+        said = json.loads(reply["choices"][0]["message"]["content"] or "")
+    except ValueError:  # it answered in words
+        return False
     return isinstance(said, dict) and said.keys() == {"colour"} and said["colour"] in ("red", "blue")
 
 

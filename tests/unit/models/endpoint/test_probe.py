@@ -59,12 +59,13 @@ def test_what_a_server_ignores_is_told_from_what_it_refuses() -> None:
         return choices(json.dumps({"colour": "red"}) if "response_format" in body else "a colour")
 
     said = found(chat(answer))
-    assert said["answer"] == said["json_schema"] == "" and said["n"] == "answered as if it had not been asked for"
+    assert said["answer"] == said["json_schema"] == "" and said["n"] == "answers as if it had not been asked for"
     assert "400" in said["logprobs"] and "no logprobs here" in said["logprobs"]
 
 
 def test_text_where_json_was_asked_for_is_no_json() -> None:
-    assert "form that is not" in found(chat(lambda body: choices("plain words")))["json_schema"]
+    assert found(chat(lambda body: choices("plain words")))["json_schema"] == "answers as if it had not been asked for"
+    assert "form that is not" in found(chat(lambda body: {"text": "hello"}))["answer"]
 
 
 def test_a_server_that_answers_nothing_is_asked_nothing_more() -> None:
