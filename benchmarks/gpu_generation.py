@@ -1,6 +1,6 @@
 """Whether a GPU writes what the CPU writes: greedy completions of the pocket model on both, and how many are equal.
 
-    python benchmarks/gpu_generation.py [--questions 100] [--json FILE]
+    python benchmarks/gpu_generation.py [--questions N] [--json FILE]
 
 In 32 bits both should agree but for ties that rounding decides; in bf16 some texts part ways at a close call. Each text is
 compared as a whole, and by the share of its characters before the first difference. Without a GPU the CPU is compared with
@@ -57,7 +57,7 @@ def alike(one: str, other: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--questions", type=int, default=100)
+    parser.add_argument("--questions", type=int, default=100 if torch.cuda.is_available() else 4)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     args = parser.parse_args()
     asked = requests(args.questions)
