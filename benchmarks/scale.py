@@ -26,7 +26,6 @@ from typing import Any
 
 import pop_selfplay as pop
 from pop_selfplay.config import RunConfig, parse_config
-from pop_selfplay.journal import Journal
 from pop_selfplay.journal.schema import Played
 from pop_selfplay.records import Document, Episode, Failure, Shard
 from pop_selfplay.runs.session import open_session
@@ -111,13 +110,12 @@ def segment(round_: int, first: int, shard: Shard, storage: Storage) -> None:
 def head(documents: int, segments: int) -> dict[str, float]:
     """Measure the head of a round of so many documents, of which some segments were published and not taken in."""
     with tempfile.TemporaryDirectory() as name:
+        run = Path(name) / "run"
         config = config_of({"type": "simulated"}, documents, Path(name), shards=max(64, documents // 1000))
-        with open_session(Path(name) / "run", config) as session:
-            fill(session.journal, documents)
-            storage = Storage(storage_of(session))
-            storage.claim(session.journal.run_id)
-            for number in range(segments):
-                segment(1, number * EPISODES, Shard(1, 1), storage)
+        run.with_suffix(".json").write_text(config.model_dump_json(), encoding="utf-8")
+        command = [sys.executable, __file__, "--only", "fill", str(run), str(documents), str(segments)]
+        subprocess.run(command, check=True)  # apart, so that its memory is not the head's
+        with open_session(run, config) as session:
             base, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
             take_in_published(session, 1)
             taken, began = time.process_time() - began, time.process_time()
@@ -134,10 +132,16 @@ def head(documents: int, segments: int) -> dict[str, float]:
     }
 
 
-def fill(journal: Journal, documents: int) -> None:
-    """Store so many short documents for round 1."""
+def fill(run: Path, documents: int, segments: int) -> None:
+    """Make a run with so many short documents for round 1, and publish segments of the first ones."""
+    config = parse_config(json.loads(run.with_suffix(".json").read_text(encoding="utf-8")))
     rows = [Document(id=str(number), text=f"text {number} of many about plants") for number in range(documents)]
-    journal.store_documents([[], rows], {})
+    with open_session(run, config) as session:
+        session.journal.store_documents([[], rows], {})
+        storage = Storage(storage_of(session))
+        storage.claim(session.journal.run_id)
+    for number in range(segments):
+        segment(1, number * EPISODES, Shard(1, 1), storage)
 
 
 def apart(what: str, *arguments: int) -> dict[str, float]:
@@ -159,6 +163,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.only:
         what, *numbers = options.only
+        if what == "fill":
+            fill(Path(numbers[0]), *map(int, numbers[1:]))
+            return
         measure = {"throughput": throughput, "head": head}[what]
         sys.stdout.write(json.dumps(measure(*map(int, numbers))) + "\n")
         return

@@ -227,6 +227,6 @@ class Silent(Failing):
 def test_a_worker_that_says_nothing_loses_its_shards(nearby: Nearby, whole: Whole, tmp_path: Path) -> None:
     nearby.make = lambda job: Worker(job) if len(nearby.actors) else Silent(job)
     told = Killing(nearby, 0)
-    pop.run(whole.on_ray(lease_s=0.2), tmp_path / "run", told)
-    assert any("said nothing for 0 s; it is replaced" in text for text in told.told)
+    pop.run(whole.on_ray(lease_s=1), tmp_path / "run", told)
+    assert any("said nothing for 1 s; it is replaced" in text for text in told.told)
     assert_same(tmp_path / "run", whole, tmp_path)
