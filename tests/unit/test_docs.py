@@ -167,6 +167,12 @@ def commands() -> list[tuple[str, str]]:
 COMMANDS = commands()
 
 
+def test_every_page_is_in_the_menu_of_the_site() -> None:
+    menu = set(re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE))
+    pages = {page.relative_to(ROOT / "docs").as_posix() for page in PAGES[1:]}
+    assert menu == pages | set(reference.PAGES), "a page goes into `nav` of mkdocs.yml"
+
+
 def test_there_are_commands_and_configs_to_check() -> None:
     assert len(COMMANDS) > 10 and len(YAML_BLOCKS) > 5
 
