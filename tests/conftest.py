@@ -44,6 +44,18 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
+@pytest.fixture(autouse=True)
+def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no pictures in reports but where they are what is tested: drawing takes longer than most runs here."""
+    if "pictures" not in request.fixturenames:
+        monkeypatch.setattr("pop_selfplay.report.charts.drawable", lambda: False)
+
+
+@pytest.fixture
+def pictures() -> None:
+    """Asked for by a test whose reports are to have their pictures."""
+
+
 @pytest.fixture
 def margins(record_property: Callable[[str, object], None]) -> Margins:
     """Bounds that a learning test keeps, written down."""

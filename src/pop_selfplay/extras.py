@@ -17,6 +17,7 @@ EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     "hub": ("datasets", "huggingface_hub"),
     "train": ("trl", "peft", "accelerate"),
     "eval": ("inspect_ai", "inspect_evals", "langdetect", "httpx"),
+    "report": ("matplotlib",),
     "view": ("starlette", "uvicorn", "markdown_it", "mdit_py_plugins", "latex2mathml"),
     "ray": ("ray",),
     "track": ("trackio", "tensorboard"),

@@ -35,6 +35,7 @@ ROOMS = {
     "evaluation.inspect_adapter": ("eval",),
     "evaluation.benchmarks": ("eval",),
     "viewer": ("view",),
+    "report.charts": ("report",),
 }
 """Room → the extras whose modules may be imported there. Everywhere else only the core's may."""
 IN_FUNCTIONS = {"corpus.reader", "exports"}

@@ -1,4 +1,4 @@
-"""report.html: one static page without scripts, made from the result and a few episodes of the journal.
+"""report.html: one static page without scripts, made from the result and some episodes of the journal.
 
 The page itself is page.html.jinja, which escapes everything: what came from a document or a model is shown, never interpreted.
 Here are the rows of its tables; those that the terminal shows, too, are in tables.py and eval_tables.py. The next section is a
@@ -6,12 +6,17 @@ heading in the template, and a function for its rows in `_ROWS`.
 """
 
 import itertools
+import json
+import statistics
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
+
+from markupsafe import Markup
 
 from pop_selfplay.config import NoMeasure, dump_config
 from pop_selfplay.errors import UsageError
@@ -19,13 +24,16 @@ from pop_selfplay.evaluation.audit.audit import RESULT as AUDIT
 from pop_selfplay.evaluation.evaluate import EVALUATION
 from pop_selfplay.evaluation.evaluate import RESULT as EVAL
 from pop_selfplay.method.problems import below_median, criterion_power
-from pop_selfplay.records import Episode, Role
-from pop_selfplay.report import audit_tables, eval_tables, tables
+from pop_selfplay.pairing import pair_of, spread_of
+from pop_selfplay.records import Episode, Failure, Role
+from pop_selfplay.report import audit_tables, charts, eval_tables, tables
 from pop_selfplay.report.tables import decimals, estimate_text
 from pop_selfplay.results import AuditResult, EvalResult, RunResult, read_result
 from pop_selfplay.results.run import RoundResult
 from pop_selfplay.runs.session import Session
 from pop_selfplay.seeds import derive_seed
+from pop_selfplay.text.overlap import similarities
+from pop_selfplay.text.words import count_words
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -33,7 +41,8 @@ if TYPE_CHECKING:
 R = TypeVar("R", EvalResult, AuditResult)
 Cell = str | int | float
 
-EPISODES_SHOWN: Final = 5
+_SAMPLE: Final = 300
+"""Episodes that distributions and the map are drawn from."""
 ROUND_COLUMNS: Final = ("round", *tables.ROUND_COUNTS, "dropped", "pairs of problems", "seconds")
 RUBRIC_COLUMNS: Final = ("round", "figure", "value [95 %]", "n")
 CRITERION_COLUMNS: Final = ("criterion", "weight", "power", "gold", "description")
@@ -51,8 +60,11 @@ class Page:
     readers: Sequence[str]
     result: RunResult
     unmeasured: str
-    episodes: Sequence[Episode]
+    episodes: Sequence[tuple[str, Episode]]
     config: str
+    versions: str = ""
+    sampled: int = 0
+    charts: Mapping[str, Markup] = field(default_factory=dict)
     evaluation: EvalResult | None = None
     audit: AuditResult | None = None
     unreadable: Sequence[str] = ()
@@ -62,14 +74,19 @@ def render_page(session: Session, result: RunResult) -> str:
     """Return the whole page for a run."""
     unreadable: list[str] = []
     path = session.directory.path
+    sample = list(itertools.islice(_sampled(session), _SAMPLE))
+    versions = path / "versions.json"
     return render(
         Page(
             title=f"pop: {result.domain}, seed {result.seed}",
             readers=[role.value.replace("_", " ") for role in Role if role in session.config.synthesis.document_for],
             result=result,
             unmeasured=_unmeasured(session),
-            episodes=list(itertools.islice(_scored_episodes(session), EPISODES_SHOWN)),
+            episodes=_shown(sample, session),
             config=dump_config(session.config),
+            versions=versions.read_text(encoding="utf-8") if versions.is_file() else "",
+            sampled=len(sample),
+            charts=_charts(result, sample, path) if charts.drawable() else {},
             evaluation=_beside(path / EVALUATION / EVAL, EvalResult, unreadable),
             audit=_beside(path / AUDIT, AuditResult, unreadable),
             unreadable=unreadable,
@@ -79,7 +96,7 @@ def render_page(session: Session, result: RunResult) -> str:
 
 def render(page: Page) -> str:
     """Return the HTML of a page."""
-    return _template().render(vars(page))
+    return _template().render({**vars(page), "charts": defaultdict(str, page.charts)})
 
 
 @cache
@@ -104,10 +121,85 @@ def _beside(path: Path, kind: type[R], unreadable: list[str]) -> R | None:
         return None
 
 
-def _scored_episodes(session: Session) -> Iterator[Episode]:
-    """Yield the scored episodes of round 1 in an order that has nothing to do with their documents'."""
+def _sampled(session: Session) -> Iterator[Episode]:
+    """Yield the finished episodes of round 1 in an order that has nothing to do with their documents'."""
     ids = sorted(session.journal.finished_episodes(1), key=lambda id_: derive_seed("shown", id_))
-    return (episode for id_ in ids if not (episode := session.journal.episode(1, id_)).failure)
+    return (session.journal.episode(1, id_) for id_ in ids)
+
+
+def _shown(sample: Sequence[Episode], session: Session) -> list[tuple[str, Episode]]:
+    """Return up to ten episodes, each with why it is shown: wide, typical and narrow spreads, and some without a pair."""
+    rules, seed = session.config.pairing, session.config.seed
+    dropped = [e for e in sample if e.problem is not None and isinstance(pair_of(e, session.domain, rules, seed), Failure)]
+    kept = sorted((e for e in sample if e not in dropped and len(e.evaluations) > 1), key=lambda e: spread_of(e.evaluations))
+    narrow, middle = kept[:2], len(kept) // 2
+    wide = [e for e in kept[:1:-1][:3] if e not in narrow]
+    typical = [e for e in kept[max(0, middle - 1) : middle + 2] if e not in (*narrow, *wide)]
+    parts = (("widest spread", wide), ("typical", typical), ("narrowest spread", narrow), ("no pair", dropped[:2]))
+    return [(why, episode) for why, episodes in parts for episode in episodes]
+
+
+def _charts(result: RunResult, sample: Sequence[Episode], path: Path) -> dict[str, Markup]:
+    """Return the pictures by name; one that would show nothing is left out."""
+    drawn = {}
+    if measured := list(_before_and_after(result)):
+        drawn["measure"] = charts.intervals(measured, tables.measure_title(result.measure))
+    round_ = result.rounds[0]
+    steps = dict(zip(tables.ROUND_COUNTS, tables.round_counts(round_), strict=True))
+    funnel = {name: steps[name] for name in ("documents", "problems", "rubrics", "pairs")}
+    lost = {f"lost: {reason}": count for reason, count in round_.dropped.items() if not reason.startswith("corpus.")}
+    drawn["funnel"] = charts.bars(funnel | lost, "episodes of round 1", lost=list(lost))
+    scored = [episode for episode in sample if len(episode.evaluations) > 1]
+    scores = [[evaluation.score for evaluation in episode.evaluations] for episode in scored]
+    if scores:
+        every = {"all": list(itertools.chain(*scores)), "best": list(map(max, scores)), "worst": list(map(min, scores))}
+        drawn["scores"] = charts.distributions(every, "score")
+        lengths = {(e.id, c.index): count_words(c.answer) for e in scored for c in e.candidates}
+        both = [(lengths[e.id, v.candidate], v.score) for e in scored for v in e.evaluations][:1000]
+        drawn["length"] = charts.points([n for n, _ in both], [score for _, score in both], ("words of the answer", "score"))
+        drawn |= _of_criteria(scored)
+    if texts := [episode.problem.text for episode in sample if episode.problem]:
+        drawn["map"] = charts.points(*charts.flattened(similarities(texts)), ("first direction", "second direction"))
+    used = Counter({f"{cost.role}, {kind}": 0 for cost in result.usage for kind in ("prompt", "generated")})
+    for cost in result.usage:
+        used.update({f"{cost.role}, prompt": cost.prompt, f"{cost.role}, generated": cost.generated})
+    drawn["tokens"] = charts.bars(used, "tokens")
+    return drawn | _of_training(path)
+
+
+def _before_and_after(result: RunResult) -> Iterator[charts.Interval]:
+    scale = 100 if tables.in_percent(result.measure) else 1
+    for group, modes in result.measure.items():
+        for mode, change in modes.items():
+            for when, found in (("before", change.before), ("after", change.after)):
+                if found.mean is not None and found.low is not None and found.high is not None:
+                    name = f"{group.replace('_', ' ')}, {mode}: {when}"
+                    yield charts.Interval(name, scale * found.mean, scale * found.low, scale * found.high)
+
+
+def _of_criteria(scored: Sequence[Episode]) -> dict[str, Markup]:
+    power: dict[str, list[float]] = {}
+    for episode in scored:
+        for each in criterion_power(episode.rubric, episode.evaluations) if episode.rubric else ():
+            power.setdefault(each.criterion[:50], []).append(each.difference)
+    most = sorted(power, key=lambda name: (-len(power[name]), name))[:12]
+    means = {f"{tables.printable(name)} ({len(power[name])})": statistics.fmean(power[name]) for name in most}
+    best_first = dict(sorted(means.items(), key=lambda item: -item[1]))
+    return {"criteria": charts.bars(best_first, "mean difference between two candidates, 0 to 2")} if best_first else {}
+
+
+def _of_training(path: Path) -> dict[str, Markup]:
+    file = path / "models" / "round-1" / "metrics.jsonl"
+    if not file.is_file():
+        return {}
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    logged = [row for row in rows if "loss" in row and "step" in row]
+    if len(logged) < 2:
+        return {}
+    lines = {"loss": [row["loss"] for row in logged]}
+    if all("rewards/accuracies" in row for row in logged):
+        lines["pairs in order"] = [row["rewards/accuracies"] for row in logged]
+    return {"training": charts.curves([row["step"] for row in logged], lines)}
 
 
 def _unmeasured(session: Session) -> str:

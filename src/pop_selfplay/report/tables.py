@@ -60,13 +60,13 @@ def measure_table(measured: Measure) -> Table:
 
 def measure_title(measured: Measure) -> str:
     """Return what the figures are and on which scale."""
-    title = "closed-book fact accuracy, %" if _in_percent(measured) else "held-out score judged by the starting model, 0 to 2"
+    title = "closed-book fact accuracy, %" if in_percent(measured) else "held-out score judged by the starting model, 0 to 2"
     return f"{title} [95 % interval]"
 
 
 def measure_note(measured: Measure) -> str:
     """Return what the words of the table mean."""
-    if _in_percent(measured):
+    if in_percent(measured):
         return (
             "Closed-book, before and after; n counts the facts asked. Self play: about the plants of the documents. Held "
             "out: about plants in no document, so a change there is not new knowledge. Sampled: at temperature 1, greedy: at 0."
@@ -76,7 +76,7 @@ def measure_note(measured: Measure) -> str:
 
 def measure_rows(measured: Measure) -> list[list[str]]:
     """Return one row of MEASURE_COLUMNS per group and mode."""
-    digits, scale = (1, 100) if _in_percent(measured) else (3, 1)
+    digits, scale = (1, 100) if in_percent(measured) else (3, 1)
     level, gained = decimals(digits, scale=scale), decimals(digits, scale=scale, signed=True)
     return [
         [
@@ -92,7 +92,8 @@ def measure_rows(measured: Measure) -> list[list[str]]:
     ]
 
 
-def _in_percent(measured: Measure) -> bool:
+def in_percent(measured: Measure) -> bool:
+    """Tell whether figures of the measure are shares, shown in percent."""
     return "held_out_self_judged" not in measured
 
 

@@ -68,6 +68,6 @@ def test_an_episode_on_the_page_is_escaped_in_all_its_parts() -> None:
         evaluations=(Evaluation(candidate=0, score=1.5),),
         reference_evaluation=Evaluation(candidate=-1, score=1.0),
     )
-    page = page_of(episodes=[episode])
+    page = page_of(episodes=[("typical", episode)])
     assert "<script>" not in page and page.count("&lt;script&gt;") == page_of().count("&lt;script&gt;") + 7
     assert "It scores 1.00, <b>below the median candidate</b>." in page and "1.50" in page
