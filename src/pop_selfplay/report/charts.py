@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from markupsafe import Markup, escape
 
 from pop_selfplay.extras import absent
@@ -35,8 +34,6 @@ _STYLE: Final[dict[str, Any]] = {
 
 
 class Interval(NamedTuple):
-    """A value with its interval."""
-
     label: str
     mean: float
     low: float
@@ -131,12 +128,3 @@ def curves(steps: Sequence[float], lines: Mapping[str, Sequence[float]]) -> Mark
             side.set_ylabel(f"{name} ({'solid' if line == '-' else 'dashed'})")
         axes.set_xlabel("step")
         return _svg(figure, " and ".join(lines))
-
-
-def flattened(likeness: npt.ArrayLike) -> tuple[list[float], list[float]]:
-    """Return the two coordinates of each text that keep most of how alike they are: its leading principal components."""
-    kernel = np.asarray(likeness, dtype=np.float64)
-    centred = kernel - kernel.mean(axis=0) - kernel.mean(axis=1)[:, None] + kernel.mean()
-    values, vectors = np.linalg.eigh(centred)
-    places = vectors[:, -2:] * np.sqrt(np.maximum(values[-2:], 0))
-    return places[:, -1].tolist(), places[:, 0].tolist()

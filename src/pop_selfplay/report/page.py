@@ -32,7 +32,7 @@ from pop_selfplay.results import AuditResult, EvalResult, RunResult, read_result
 from pop_selfplay.results.run import RoundResult
 from pop_selfplay.runs.session import Session
 from pop_selfplay.seeds import derive_seed
-from pop_selfplay.text.overlap import similarities
+from pop_selfplay.text.overlap import flattened, similarities
 from pop_selfplay.text.words import count_words
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _charts(result: RunResult, sample: Sequence[Episode], path: Path) -> dict[st
         drawn["length"] = charts.points([n for n, _ in both], [score for _, score in both], ("words of the answer", "score"))
         drawn |= _of_criteria(scored)
     if texts := [episode.problem.text for episode in sample if episode.problem]:
-        drawn["map"] = charts.points(*charts.flattened(similarities(texts)), ("first direction", "second direction"))
+        drawn["map"] = charts.points(*flattened(similarities(texts)), ("first direction", "second direction"))
     used = Counter({f"{cost.role}, {kind}": 0 for cost in result.usage for kind in ("prompt", "generated")})
     for cost in result.usage:
         used.update({f"{cost.role}, prompt": cost.prompt, f"{cost.role}, generated": cost.generated})

@@ -260,6 +260,14 @@ def similarities(texts: Sequence[str], corpus: Sequence[str] | None = None) -> K
     return kernel
 
 
+def flattened(kernel: Kernel) -> tuple[list[float], list[float]]:
+    """Return the two coordinates of each text that keep most of how alike they are: its leading principal components."""
+    centred = kernel - kernel.mean(axis=0) - kernel.mean(axis=1)[:, None] + kernel.mean()
+    values, vectors = np.linalg.eigh(centred)
+    places = vectors[:, -2:] * np.sqrt(np.maximum(values[-2:], 0))
+    return places[:, -1].tolist(), places[:, 0].tolist()
+
+
 def vendi(kernel: Kernel) -> float:
     """Return exp of the entropy of the eigenvalues of `kernel` / n: the effective number of different texts, in [1, n].
 

@@ -3,10 +3,12 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.integration.runs import small_run
 
 from pop_selfplay.report import charts
+from pop_selfplay.text.overlap import flattened
 
 HOSTILE = '</text><script>alert(1)</script> $\\frac{$ & "x"'
 
@@ -37,7 +39,7 @@ def test_the_same_values_give_the_same_picture() -> None:
 
 
 def test_texts_that_are_alike_lie_together() -> None:
-    xs, ys = charts.flattened([[1, 0.9, 0, 0], [0.9, 1, 0, 0], [0, 0, 1, 0.8], [0, 0, 0.8, 1]])
+    xs, ys = flattened(np.array([[1, 0.9, 0, 0], [0.9, 1, 0, 0], [0, 0, 1, 0.8], [0, 0, 0.8, 1]]))
     near = (xs[0] - xs[1]) ** 2 + (ys[0] - ys[1]) ** 2
     far = (xs[0] - xs[2]) ** 2 + (ys[0] - ys[2]) ** 2
     assert far > 3 * near
