@@ -62,7 +62,8 @@ def address(run: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def browser(address: str, kept: str) -> Iterator[Any]:
+    """Opened after the run was played: playwright keeps an event loop in this thread."""
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=CHROMIUM, headless=True, args=QUIET)
         yield browser
@@ -70,7 +71,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def kept(run: Path) -> str:
+def kept(run: Path, address: str) -> str:
     viewer = Viewer([run])
     return viewer.places[0].index.find(Query(kept="kept")).entries[0].id
 
@@ -91,7 +92,10 @@ def test_hostile_texts_render_inert_on_every_page(page: Any, address: str, kept:
     for place in ("/run/0", f"/run/0/episode?id={kept}&cell=0.1", f"/run/0/label?id={kept}", "/compare", "/run/0?kept=dropped"):
         page.goto(address + place)
         assert page.evaluate("window.hacked") is None
-        assert page.locator("main h1").count() == 1 and page.locator("main img, main script, main a[href^=javascript]").count() == 0
+        assert (
+            page.locator("main h1").count() == 1
+            and page.locator("main img, main script, main a[href^=javascript]").count() == 0
+        )
         assert page.said == [], place
     assert all(url.startswith(address) or url == "data:," for url in page.asked)
     page.goto(f"{address}/run/0/episode?id={kept}")
