@@ -11,8 +11,9 @@ weights differs:
     stochastic  the sum rounded up or down by chance, as `pop train` does it
     start       nothing added
 
-What counts is the margin: how much more the model prefers the right answers than before. `kept` is the share of the adapter's
-gain in margin that a merged model has, and `error` the mean difference of a log-probability from the adapter's, in nats.
+`error` is the mean difference of a held-out answer's log-probability from the adapter's, in nats, and `lost` that as a share of
+what training changed (the error of `start`). `gain_in_margin` says how much more than before the adapter prefers right answers,
+and `kept` which share of that a merged model has, where it is not close to 0.
 """
 
 import argparse
@@ -110,7 +111,7 @@ def measured(start: Any, adapter: Any, held_out: Sequence[Pair]) -> dict[str, An
         got = log_probabilities(whole, held_out)
         lead = ((got - base)[:, 0] - (got - base)[:, 1]).mean().item()
         found[way] = {"kept": lead / gain, "error": (got - wanted).abs().mean().item()}
-    return found
+    return found | {way: {**found[way], "lost": found[way]["error"] / found["start"]["error"]} for way in WAYS}
 
 
 def main() -> None:
