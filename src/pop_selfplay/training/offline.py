@@ -137,6 +137,7 @@ class Offline(TrainerOnPairs, Generic[E, H]):
             return super().train_round(session, round_, start, out)
         pairs = pairs_of_round(session, round_)
         thinking = thinking_of(session.casting.policy(round_), Role.SOLVER)
+        start = str(Path(start).absolute()) if Path(start).exists() else start  # Ray's processes work in a folder of their own
         job = Job(pairs, start, out.absolute(), self.config, session.config.seed, origin_of(session, round_), thinking)
         session.observer.phase(f"round {round_}: training on {len(pairs)} pairs in {runner.training_workers} processes")
         with cluster(session):
