@@ -15,6 +15,7 @@ import contextlib
 from collections import deque
 from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, TypeVar
 
@@ -49,7 +50,8 @@ def storage_of(session: Session) -> str:
     """Return where the workers of the run publish."""
     runner = session.config.runner
     assert isinstance(runner, RayRunner)  # nobody else has workers
-    return runner.storage or str((session.directory.path / "segments").absolute())
+    place = runner.storage or str(session.directory.path / "segments")
+    return place if "://" in place else str(Path(place).absolute())
 
 
 async def take_in(journal: Journal, storage: Storage, names: Sequence[str]) -> int:

@@ -292,20 +292,18 @@ def train_on_ray(job: Job, runner: RayRunner) -> dict[str, object]:
         raise TrainingError(f"the training on Ray failed {_FAILURES + 1} times: {error}") from error
     finally:
         shutil.rmtree(notes, ignore_errors=True)
-    figures: dict[str, object] = json.loads(result.metrics["figures"])
+    figures: dict[str, object] = json.loads(result.return_value)  # of the first process
     return figures
 
 
-def _train_here(told: Mapping[str, Job]) -> None:
-    """Be one of the processes of a training on Ray."""
-    from ray.train import report
-
+def _train_here(told: Mapping[str, Job]) -> str:
+    """Be one of the processes of a training on Ray, and return the figures as JSON."""
     job = told["job"]
     if not torch.cuda.is_available():
         os.environ["ACCELERATE_USE_CPU"] = "true"
     trainer = trainer_of(job.config)
     assert isinstance(trainer, Offline)  # no other one trains so
-    report({"figures": trainer.run(job, None).model_dump_json()})
+    return trainer.run(job, None).model_dump_json()
 
 
 def _directory(job: Job, chosen: PairSplit[E]) -> Path:

@@ -96,6 +96,7 @@ def test_two_processes_train_what_one_does_and_only_the_first_one_writes(
 
 
 @pytest.mark.ray
+@pytest.mark.timeout(1500)
 def test_two_workers_of_a_ray_cluster_train_what_one_process_does(
     synthesised: Path, tmp_path: Path, weights: Callable[[Path], dict[str, Any]]
 ) -> None:
@@ -106,7 +107,7 @@ def test_two_workers_of_a_ray_cluster_train_what_one_process_does(
     (two / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     assert run_command(["train", str(one)]) == 0
     command = [sys.executable, "-m", "pop_selfplay", "train", str(two)]  # apart: Ray warns of what it does itself
-    subprocess.run(command, check=True, timeout=400)
+    subprocess.run(command, check=True, timeout=1200)
     before, after = (losses(run / "models" / "round-1") for run in (one, two))
     assert len(before) == 3 and after == pytest.approx(before, abs=1e-6)
     a, b = (weights(run / "models" / "round-1") for run in (one, two))
