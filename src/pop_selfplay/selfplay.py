@@ -80,6 +80,8 @@ def play_synthesis(session: Session, shard: Shard | None = None) -> RunResult:
 
 def need_extras(config: RunConfig, *, training: bool) -> None:
     """Raise MissingExtra for what the run will need later, with or without its training, and this installation lacks."""
+    if training and config.training.type in TRAINERS:  # first: what it needs includes what the others need
+        need("train", f"training.type {config.training.type}")
     for model in map(config.player, Role):
         if isinstance(model, LocalModel | PocketModel):
             need("local", f"model.type {model.type}")
@@ -87,8 +89,6 @@ def need_extras(config: RunConfig, *, training: bool) -> None:
         need("ray", "runner.type ray")
     if isinstance(config.corpus, HuggingFaceCorpus):
         need("hub", "corpus.type hugging_face")
-    if training and config.training.type in TRAINERS:
-        need("train", f"training.type {config.training.type}")
 
 
 def merge(directories: Sequence[Path], out: Path, observer: Observer | None = None) -> RunResult:

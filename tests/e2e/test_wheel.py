@@ -154,7 +154,7 @@ def test_pairs_are_made_looked_at_and_exported(core: Installed, run: Path) -> No
         (("run", "run"), "train"),
         (("train", "run"), "train"),
         (("view", "run"), "view"),
-        (("quickstart",), "local"),
+        (("quickstart",), "train"),
         (("eval", "http://localhost:9/v1#m", "--suite", "gsm8k"), "eval"),
         (("duel", "pocket", "simulated", "--judge", "simulated", "--run", "run", "--round", "1"), "local"),
         (("synth", "pop.yaml", "--set", "corpus={type: hugging_face, path: someone/texts}", "--out", "other"), "hub"),
