@@ -12,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # A module's tests share what its fixtures made, so one process runs them all; the modules that train come first.
 SPREAD := -n 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: quickstart test test-isa test-wheel test-real setup lint check house docs serve-docs release format clean
+.PHONY: quickstart test test-isa test-ray test-wheel test-real setup lint check house docs serve-docs release format clean
 
 quickstart: $(STAMP)
 	$(BIN)/pop quickstart
@@ -23,6 +23,10 @@ test: $(STAMP)
 # What a training or a sampling leads to must not hang on one processor's rounding: once more with the plainest instructions.
 test-isa: $(STAMP)
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(BIN)/pytest $(SPREAD) -m learning
+
+# Clusters of Ray on this machine, whose workers, raylets and drivers are killed: minutes, most of them spent waiting.
+test-ray: $(STAMP)
+	$(BIN)/pytest $(SPREAD) -m ray
 
 # The wheel as users get it: built, checked, installed alone into an empty environment and used there. Needs a package index.
 test-wheel: $(STAMP)

@@ -51,7 +51,7 @@ def test_only_frontier_problems_give_pairs_and_every_other_is_counted_with_its_r
 
 def test_the_result_counts_the_very_pairs_and_repeats_that_pairing_makes(tmp_path: Path) -> None:
     texts = write_texts(tmp_path / "texts", 60)
-    config = with_pairing(simulated_config(texts, documents=60, candidates=2), near_duplicate_problems=0.05)
+    config = with_pairing(simulated_config(texts, documents=60, candidates=2), near_duplicate_problems=0.02)
     round_ = pop.run(config, tmp_path / "run").rounds[0]
     with watch_session(tmp_path / "run") as session:
         made = [made for _, made in paired(session.journal, 1, session.domain, config.pairing, config.seed)]

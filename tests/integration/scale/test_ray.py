@@ -65,7 +65,8 @@ def assert_same(run: Path, whole: Whole, folder: Path) -> None:
 
 def test_a_cluster_of_the_run_leaves_nothing_behind(whole: Whole, tmp_path: Path) -> None:
     home = Path(tempfile.mkdtemp(prefix="h-"))  # a short name, so that it is also the place of Ray's files
-    process = start(whole.on_ray(workers=1, shards=2), tmp_path / "run", home)
+    fonts = str(tmp_path / "matplotlib")  # the report's pictures keep a list of fonts, at home unless told otherwise
+    process = start(whole.on_ray(workers=1, shards=2), tmp_path / "run", home, MPLCONFIGDIR=fonts)
     assert process.wait(300) == 0, (tmp_path / "said.txt").read_text(encoding="utf-8")
     assert_same(tmp_path / "run", whole, tmp_path)
     home.rmdir()  # it is empty: no token, no file of Ray and none of a worker

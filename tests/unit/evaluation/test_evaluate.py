@@ -187,7 +187,9 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
 
     from pop_selfplay.evaluation.benchmarks import BENCHMARKS, load_tasks
 
-    monkeypatch.setitem(sys.modules, "inspect_evals.gsm8k", None)
+    for loaded in [name for name in sys.modules if name.startswith("inspect_evals.")]:
+        monkeypatch.delitem(sys.modules, loaded)
+    monkeypatch.setitem(sys.modules, "inspect_evals", None)
     monkeypatch.delitem(sys.modules, "pop_selfplay.evaluation.benchmarks.mathematics", raising=False)
     with pytest.raises(UsageError, match=r"pop-selfplay\[eval\]"):
         load_tasks(BENCHMARKS["gsm8k"])

@@ -42,6 +42,6 @@ def test_the_version_of_the_citation_is_the_packages() -> None:
 
 
 def test_every_extra_is_documented() -> None:
-    for page in ("README.md", "docs/install.md"):
-        rows = re.findall(r"^\| `(\w+)` \| ", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
-        assert {*EXTRAS, "all"} <= set(rows), page
+    rows = re.findall(r"^\| `(\w+)` \| ", (ROOT / "docs/install.md").read_text(encoding="utf-8"), re.MULTILINE)
+    named = re.findall(r"`(\w+)`", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert {*EXTRAS, "all"} <= set(rows) & set(named)
