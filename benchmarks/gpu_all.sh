@@ -17,7 +17,7 @@ out=${OUT:-benchmarks/results/gpu}
 python=${PYTHON:-python}
 end=$((SECONDS + 60 * ${MINUTES:-8}))
 mkdir -p "$out"
-export PYTHONPATH=$PWD/src:$PWD TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
+export PYTHONPATH=$PWD/src:$PWD${PYTHONPATH:+:$PYTHONPATH} TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
 part() { # part NAME LIMIT COMMAND…: run it for LIMIT seconds at most, or what is left
     local name=$1 limit=$(($2 * ${SLOWER:-1})) left=$((end - SECONDS)) began=$SECONDS code

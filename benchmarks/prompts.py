@@ -33,6 +33,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # so that the benchmarks find each other, wherever this is started
+
 from benchmarks.prompts_report import report
 
 from pop_selfplay.config import EndpointModel, LocalModel, ModelConfig, SimulatedModel, Synthesis
@@ -40,6 +43,7 @@ from pop_selfplay.domains import Domain, load_domain
 from pop_selfplay.episode import play
 from pop_selfplay.journal import Journal
 from pop_selfplay.judging import find_mode
+from pop_selfplay.method.echo import FixedText, fixed_text
 from pop_selfplay.models import open_model
 from pop_selfplay.records import Candidate, Criterion, Document, Problem, Role, Rubric
 from pop_selfplay.stages.calls import Cast
@@ -136,9 +140,16 @@ def synthesis(candidates: int, constrain: str) -> Synthesis:
     return Synthesis.model_validate({"candidates": candidates, "constrain": constrain, **roles})
 
 
-def domain_of(name: str) -> Domain:
-    """Return the domain with stories of a length that a small machine can write."""
-    domain = load_domain(name)
+class Unguarded(Domain):
+    """A domain whose echoes are not refused, so that those of prompts from before the guard can be counted."""
+
+    def fixed_text(self, role: Role) -> FixedText:
+        return fixed_text(())
+
+
+def domain_of(name: str, prompts: Path | None = None) -> Domain:
+    """Return the domain with stories of a length that a small machine can write; from a folder in `prompts`, unguarded."""
+    domain = load_domain(name) if prompts is None else Unguarded.model_validate(load_domain(str(prompts / name)).model_dump())
     if "answer_words" not in domain.values:
         return domain
     return domain.model_copy(update={"values": {**domain.values, "answer_words": "120"}})
@@ -147,7 +158,7 @@ def domain_of(name: str) -> Domain:
 def _model(args: argparse.Namespace) -> ModelConfig:
     if "://" in args.model:
         return EndpointModel(base_url=args.model, model=args.name, max_in_flight=args.at_once)
-    return SimulatedModel() if args.model == "simulated" else LocalModel(path=args.model)
+    return SimulatedModel() if args.model == "simulated" else LocalModel(path=args.model, batch_tokens=args.batch_tokens)
 
 
 @asynccontextmanager
@@ -160,7 +171,7 @@ async def _open(args: argparse.Namespace) -> AsyncIterator[dict[str, Cast]]:
         opened.push_async_callback(model.close)
         casts = {}
         for name in args.domain or DOMAINS:
-            domain = domain_of(name)
+            domain = domain_of(name, args.prompts)
             (folder / f"{name}.json").write_text(domain.model_dump_json(), encoding="utf-8")
             journal = opened.enter_context(Journal.open(folder / f"{name}.db"))
             casts[name] = Cast(dict.fromkeys(Role, model), domain, synthesis(args.candidates, args.constrain), journal, SEED)
@@ -204,6 +215,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", help="a server's address, up to and including /v1, or a model directory")
     parser.add_argument("--name", help="what the model is called in the results")
     parser.add_argument("--label", default="after", help="what the prompts are called in the results")
+    parser.add_argument("--prompts", type=Path, help="a folder with a folder for each domain: other prompts, echoes pass")
     parser.add_argument("--domain", action="append", choices=DOMAINS)
     parser.add_argument("--parts", nargs="+", choices=PARTS)
     parser.add_argument("--minutes", type=float, default=1e6)
@@ -213,6 +225,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--block", type=int, default=2, help="texts of a domain that a part is asked about in a row")
     parser.add_argument("--constrain", choices=("none", "auto"), default="none", help="auto: decode by grammars of the forms")
     parser.add_argument("--at-once", type=int, default=8)
+    parser.add_argument("--batch-tokens", type=int, default=65536, help="of a model directory: most tokens of one batch")
     parser.add_argument("--work", type=Path, default=Path("prompts-bench"))
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--json", type=Path, default=None, help="write the figures there")

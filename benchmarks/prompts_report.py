@@ -9,7 +9,7 @@ import re
 import sqlite3
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -83,18 +83,19 @@ def _call(episode: str, role: str, item: str, attempt: int, reason: str, text: s
     return Call(part, text_id, Role(role), item, attempt, reason, text)
 
 
-def _first(played: Sequence[Played], part: str, role: Role) -> Rows:
-    """Return for each first attempt in a part whether it was valid."""
-    return [(float(c.valid), c.text_id) for p in played for c in p.calls if (c.part, c.role, c.attempt) == (part, role, 0)]
+def _first(played: Sequence[Played], parts: Collection[str], role: Role) -> Rows:
+    """Return for each first attempt in `parts` whether it was valid."""
+    calls = (c for p in played for c in p.calls if c.part in parts and c.role is role and c.attempt == 0)
+    return [(float(c.valid), c.text_id) for c in calls]
 
 
-def _ended(played: Sequence[Played], part: str, role: Role) -> Rows:
-    """Return for each thing asked in a part whether one of its attempts was valid."""
-    done: dict[tuple[str, str], bool] = {}
-    for call in (c for p in played for c in p.calls if (c.part, c.role) == (part, role)):
-        key = (call.text_id, call.item)
+def _ended(played: Sequence[Played], parts: Collection[str], role: Role) -> Rows:
+    """Return for each thing asked in `parts` whether one of its attempts was valid."""
+    done: dict[tuple[str, str, str], bool] = {}
+    for call in (c for p in played for c in p.calls if c.part in parts and c.role is role):
+        key = (call.text_id, call.part, call.item)
         done[key] = done.get(key, False) or call.valid
-    return [(float(valid), text_id) for (text_id, _), valid in done.items()]
+    return [(float(valid), text_id) for (text_id, _, _), valid in done.items()]
 
 
 def texts_in(call: Call) -> list[str]:
@@ -137,7 +138,7 @@ def _unspecific(played: Sequence[Played]) -> Rows:
         (float(general_name(criterion) or not _content(criterion) & prompt_words(p, c.text_id)), c.text_id)
         for p in played
         for c in p.calls
-        if c.part == "rubric" and c.role is Role.RUBRIC_WRITER and c.valid
+        if c.role is Role.RUBRIC_WRITER and c.valid
         for criterion in criteria_in(c)
     ]
 
@@ -254,15 +255,16 @@ def _figures(played: Sequence[Played]) -> Iterator[tuple[str, Rows]]:
         ("solver", "solve", Role.SOLVER),
         ("rubric writer", "rubric", Role.RUBRIC_WRITER),
     ):
-        yield f"{name}: valid at first", _first(played, part, role)
-        yield f"{name}: valid after retries", _ended(played, part, role)
+        yield f"{name}: valid at first", _first(played, (part, "episode"), role)
+        yield f"{name}: valid after retries", _ended(played, (part, "episode"), role)
         yield f"{name}: echoes among the valid", _echoes(played, role)
     yield "problems that point at a hidden text", _pointing(played)
     yield "criteria that would fit any problem", _unspecific(played)
     for mode in _modes(played):
-        part, scores = f"judge:{mode}", _planted_scores(played, mode)
-        yield f"judge, {mode}: valid at first", _first(played, part, Role.JUDGE)
-        yield f"judge, {mode}: valid after retries", _ended(played, part, Role.JUDGE)
+        scores = _planted_scores(played, mode)
+        parts = (f"judge:{mode}", *(("episode",) if mode == "pointwise" else ()))
+        yield f"judge, {mode}: valid at first", _first(played, parts, Role.JUDGE)
+        yield f"judge, {mode}: valid after retries", _ended(played, parts, Role.JUDGE)
         yield f"judge, {mode}: better answer above worse", _order(scores)
         if find_mode(mode).rates_criteria:
             yield f"judge, {mode}: rating as deserved", _right_ratings(played, mode)

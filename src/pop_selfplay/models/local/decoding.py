@@ -16,7 +16,6 @@ import threading
 from collections.abc import Collection, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-import numpy as np
 import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
@@ -50,10 +49,13 @@ class Constraint:
     def __init__(self, grammars: Any, batch: Sequence[Row]) -> None:
         """`grammars` is what `grammars_of` returns; it is None only where no row has a form."""
         self._matchers: dict[int, Any] = {}
+        self._executor: Any = None
+        self._places = torch.tensor([1 << place for place in range(8)], dtype=torch.uint8)
         for number, row in enumerate(batch):
             if row.request.form is not None:
-                from llguidance import LLMatcher, grammar_from
+                from llguidance import LLExecutor, LLMatcher, grammar_from
 
+                self._executor = self._executor or LLExecutor()
                 self._matchers[number] = LLMatcher(grammars, grammar_from("gbnf", grammar(row.request.form)))
 
     def masked(self, rows: Sequence[int], logits: torch.Tensor) -> torch.Tensor:
@@ -61,15 +63,21 @@ class Constraint:
 
         A row that the library can no longer follow goes on freely: the parser has the last word.
         """
-        if not self._matchers:
+        following = [
+            (self._matchers[row], place)
+            for place, row in enumerate(rows)
+            if row in self._matchers and not self._matchers[row].is_error()
+        ]
+        if not following:
             return logits
-        allowed = np.ones(logits.shape, dtype=bool)
-        for place, row in enumerate(rows):
-            matcher = self._matchers.get(row)
-            if matcher is not None and not matcher.is_error():
-                bits = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little")
-                allowed[place] = bits[: logits.shape[1]].astype(bool)
-        return logits.masked_fill(~torch.from_numpy(allowed).to(logits.device), -torch.inf)
+        from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask_par
+
+        bits = allocate_token_bitmask(*logits.shape)
+        fill_next_token_bitmask_par(self._executor, following, bits)
+        # Eight tokens a byte until they are beside the logits: a step moves rows · vocabulary / 8 bytes to a GPU.
+        octets = torch.from_numpy(bits).view(torch.uint8).to(logits.device)
+        allowed = octets[..., None].bitwise_and(self._places.to(logits.device)).ne(0).flatten(1)[:, : logits.shape[1]]
+        return logits.masked_fill(~allowed, -torch.inf)
 
     def note(self, row: int, token: int) -> None:
         """Take in the next token of a row."""
