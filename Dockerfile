@@ -10,9 +10,9 @@ COPY pyproject.toml README.md LICENSE constraints.txt ./
 COPY src src
 
 FROM base AS cpu
-# A pip index with builds of torch for CPUs; pip's own has those for CUDA, which are gigabytes larger.
-ARG TORCH_INDEX=""
-RUN pip install --constraint constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch \
+# Where torch for CPUs is; empty: pip's own index, whose builds for CUDA are gigabytes larger. What torch needs comes with the rest.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+RUN pip install --constraint constraints.txt ${TORCH_INDEX:+--no-deps --index-url "$TORCH_INDEX"} torch \
     && pip install --constraint constraints.txt ".[all]"
 USER 1000
 WORKDIR /data

@@ -1,8 +1,6 @@
 # The one set of commands, for people and for CI. `make quickstart` and `make test` set up everything they need.
 
 PYTHON ?= python3
-# A pip index to take torch from, such as PyTorch's own of builds for CPUs; empty: pip's.
-TORCH_INDEX ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
 # A pocket-sized model is fastest with few threads; every tool below shares the machine with others.
@@ -12,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # A module's tests share what its fixtures made, so one process runs them all; the modules that train come first.
 SPREAD := -n 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: quickstart test test-isa test-ray test-wheel test-real setup lint check house docs serve-docs release format clean
+.PHONY: quickstart test test-isa test-ray test-wheel test-extras test-real setup lint check house docs serve-docs release format clean
 
 quickstart: $(STAMP)
 	$(BIN)/pop quickstart
@@ -32,17 +30,21 @@ test-ray: $(STAMP)
 test-wheel: $(STAMP)
 	$(BIN)/pytest -s -m wheel
 
+# Each extra of the wheel, alone in an empty environment: how long it takes, how large it is, and whether it does what it is for.
+test-extras: $(STAMP)
+	$(BIN)/python -m tools.extras
+
 # Against a real model and a real vLLM, which environment variables name: tests/real/test_vllm.py says which. Skips without.
 test-real: $(STAMP)
 	$(BIN)/pytest -s -m real tests/real
 
 setup: $(STAMP)
 
-# torch is installed first and by its exact version: the CPU wheel is taken where it lies at hand, and nothing else pulls CUDA in.
-$(STAMP): pyproject.toml constraints.txt
+# torch is installed first and by its exact version, so that nothing else pulls CUDA in; TORCH_INDEX=… says where from.
+$(STAMP): pyproject.toml constraints.txt tools/install_torch.py
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	$(BIN)/python tools/install_torch.py
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev --group docs
 	touch $(STAMP)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tools.extras import PROBES, WITH_TORCH
 from tools.house import PACKAGE, modules
 
 import pop_selfplay as pop
@@ -167,3 +168,8 @@ def test_what_is_absent_is_named_with_what_the_extra_includes(monkeypatch: pytes
     with pytest.raises(MissingExtra, match=r"^a cat needs torch, datasets, trl"):
         need("train", "a cat")
     assert install_line("train", "view") == "pip install 'pop-selfplay[train,view]'"
+
+
+def test_every_extra_is_tried_out_in_an_environment_of_its_own() -> None:
+    assert set(PROBES) == {"core", *DECLARED}
+    assert {extra for extra, lines in DECLARED.items() if "local" in {extra, *included(lines)}} == set(WITH_TORCH)

@@ -2,6 +2,7 @@
 `pop audit`: can the training signal of a run be trusted? `pop view` and `pop label`: look at it, and say what you think of it.
 """
 
+import contextlib
 import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -265,7 +266,8 @@ def _serve(directories: list[Path], host: str, port: int, author: str | None, *,
     from pop_selfplay.viewer.app import serve as answer
 
     viewer = Viewer(directories, author=author or _user(), label_first=labelling)
-    answer(viewer, host, port, lambda address: typer.echo(f"{address}\nstop with Ctrl+C"))
+    with contextlib.suppress(KeyboardInterrupt):  # the way to leave it, and nothing is left undone
+        answer(viewer, host, port, lambda address: typer.echo(f"{address}\nstop with Ctrl+C"))
 
 
 def _user() -> str:

@@ -60,6 +60,11 @@ class Training(Variants):
         """Whether the result is a plain model, which the next round can train further, and not an adapter to one."""
         return True
 
+    @property
+    def repository(self) -> str | None:
+        """The hub repository that its models are uploaded to, None where they stay here."""
+        return None
+
     @classmethod
     def variants(cls) -> Mapping[str, Kind]:
         """Return every known type by its name; {} for one of them."""
@@ -84,6 +89,10 @@ class OfflineTraining(Training):
     lora: LoRA | None = Field(None, description="train LoRA matrices; null: all weights")
     quantization: Literal["4bit"] | None = Field(None, description="load the frozen weights in 4 bits (QLoRA); needs lora")
     push_to_hub: Name | None = Field(None, description="upload the finished model to this hub repository, owner/name")
+
+    @property
+    def repository(self) -> str | None:
+        return self.push_to_hub
 
     @property
     def fields(self) -> Fields:

@@ -220,8 +220,8 @@ def export_run(directory: Path, out: Path, name: str, push_to_hub: str | None = 
 
     Pairs come from pairs.parquet, or else, as in a run that was stopped, from the episodes that are finished; problems always
     from those. The folder of `out` is made where it is missing, and the dataset card is written beside it (`card_path`). With
-    `push_to_hub`, owner/name, both are uploaded. Raises UsageError for no finished episode, a suffix that the format does not
-    know, a folder that cannot be made, and a hub that refuses.
+    `push_to_hub`, owner/name, both are uploaded, and the cards of the run's models name that dataset. Raises UsageError for no
+    finished episode, a suffix that the format does not know, a folder that cannot be made, and a hub that refuses.
     """
     if name == LABELS:
         return _export_labels(directory, out)
@@ -245,6 +245,7 @@ def export_run(directory: Path, out: Path, name: str, push_to_hub: str | None = 
     write_atomically(card_path(out), card)
     if push_to_hub is not None:
         push(out, card, push_to_hub)
+        link_models(run, push_to_hub)
     return counted.rows
 
 
@@ -308,6 +309,9 @@ class DatasetHub(Protocol):
     def upload_folder(self, *, repo_id: str, repo_type: str, folder_path: Path, commit_message: str) -> Any:
         """Upload every file of a folder as one commit."""
 
+    def upload_file(self, *, path_or_fileobj: Path, path_in_repo: str, repo_id: str, commit_message: str) -> Any:
+        """Upload one file to a model repository."""
+
 
 def push(out: Path, card: str, repository: str, hub: DatasetHub | None = None) -> None:
     """Upload `out` with its card, as one commit, to the dataset `repository` (owner/name), private when it is new.
@@ -329,3 +333,18 @@ def push(out: Path, card: str, repository: str, hub: DatasetHub | None = None) -
         except (OSError, HfHubHTTPError, HFValidationError) as error:
             do = "check the name, `hf auth login` and the network, then run the same command again"
             raise UsageError(f"{out} is written, but could not be uploaded to {repository}: {error}; {do}") from error
+
+
+def link_models(run: RunDirectory, repository: str, hub: DatasetHub | None = None) -> None:
+    """Let the cards of the run's models name the dataset `repository`, on the hub too. Raises UsageError when that refuses."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    cards, model, said = run.note_uploaded(repository), run.config.training.repository, f"Trained on {repository}"
+    if model is None or not cards:
+        return
+    try:
+        (hub or HfApi()).upload_file(path_or_fileobj=cards[-1], path_in_repo="README.md", repo_id=model, commit_message=said)
+    except (OSError, HfHubHTTPError, HFValidationError) as error:
+        do = f"do it by hand: hf upload {model} {cards[-1]} README.md"
+        raise UsageError(f"{repository} is uploaded, but the card of {model} could not be replaced: {error}; {do}") from error

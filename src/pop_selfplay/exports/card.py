@@ -72,6 +72,7 @@ def render(run: str, config: RunConfig, format: str, counted: Counted, file: str
         "models": ", ".join(sorted({_model_name(config.player(role)) for role in Role})),
         "scoring": f"{config.synthesis.scoring}, {config.synthesis.candidates} candidates",
         "run": run,
+        **({"model trained on it": f"https://huggingface.co/{model}"} if (model := config.training.repository) else {}),
         "made": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, with pop-selfplay {importlib.metadata.version(DISTRIBUTION)}",
     }
     if counted.rows and counted.chosen != counted.rejected:

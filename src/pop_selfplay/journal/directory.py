@@ -9,6 +9,7 @@ pairs.parquet    the preference pairs of all rounds so far
 models/round-N/  the model trained in round N
 servers/         logs of the servers that the run started
 result.json      the figures
+uploaded.json    the dataset repository that the run's export was uploaded to
 report.html      the same, to look at
 """
 
@@ -16,10 +17,12 @@ import difflib
 import importlib.metadata
 import json
 import platform
+import re
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final
 
+import yaml
 from pydantic import ValidationError
 
 from pop_selfplay.config import RunConfig, changed_settings, dump_config, load_config, parse_config
@@ -30,6 +33,10 @@ from pop_selfplay.journal.journal import Journal
 
 _CONFIG: Final = "config"
 """The note of the config that the run goes by: config.yaml lies open to every editor."""
+FRONT_MATTER: Final = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
+"""What the hub reads of a card."""
+PAIRS: Final = "pairs"
+"""Row of a model's card that says where the pairs are that it was trained on."""
 _VERSIONED: Final = ("pop-selfplay", "torch", "transformers", "trl", "datasets", "pydantic")
 
 
@@ -84,6 +91,27 @@ class RunDirectory:
     @property
     def result_path(self) -> Path:
         return self.path / "result.json"
+
+    @property
+    def _uploaded_path(self) -> Path:
+        return self.path / "uploaded.json"
+
+    @property
+    def uploaded(self) -> str:
+        """The dataset repository (owner/name) that the run was last exported to, "" where it was to none."""
+        try:
+            return str(json.loads(self._uploaded_path.read_text(encoding="utf-8"))["dataset"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""  # nothing that a run is lost for: the cards of its models then name no dataset
+
+    def note_uploaded(self, repository: str) -> list[Path]:
+        """Remember that dataset repository for the cards of models to come, name it in those there are, and return these."""
+        write_atomically(self._uploaded_path, json.dumps({"dataset": repository}) + "\n")
+        cards = [self.model_path(round_) / "README.md" for round_ in range(1, self.config.rounds + 1)]
+        cards = [card for card in cards if card.is_file()]
+        for card in cards:
+            write_atomically(card, name_dataset(card.read_text(encoding="utf-8"), repository))
+        return cards
 
     @property
     def report_path(self) -> Path:
@@ -245,3 +273,23 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def name_dataset(card: str, repository: str) -> str:
+    """Return a model's card that also names the dataset `repository` (owner/name): for the hub, and for people in `PAIRS`.
+
+    A card that somebody has written anew, without front matter or that row, is left as it is there.
+    """
+    match = FRONT_MATTER.match(card)
+    if match is None:
+        return card
+    front = yaml.safe_load(match[1])
+    front["datasets"] = list(dict.fromkeys([*front.get("datasets", ()), repository]))
+    text = yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
+    row = f"| {PAIRS} | {pairs_place(repository)} |"
+    return f"---\n{text}---\n" + re.sub(rf"^\| {PAIRS} \|.*$", lambda _: row, card[match.end() :], count=1, flags=re.MULTILINE)
+
+
+def pairs_place(repository: str) -> str:
+    """Return what a model's card says of where its pairs are: the dataset `repository`, or how to write them where it is ""."""
+    return f"https://huggingface.co/datasets/{repository}" if repository else "`pop export`, with a card of their own"

@@ -66,7 +66,8 @@ class Trainer(Protocol):
 class Origin(NamedTuple):
     """The run that a training belongs to: its domain, its corpus in words, its id and the round.
 
-    `dataset` is the corpus's name on the hub, "" where it is not from there; `licences` counts those that documents name.
+    `dataset` is the corpus's name on the hub, "" where it is not from there; `licences` counts those that documents name;
+    `pairs` is the dataset repository that `pop export` has uploaded the run's pairs to, "" where it did not.
     """
 
     domain: str
@@ -75,6 +76,7 @@ class Origin(NamedTuple):
     round: int
     dataset: str = ""
     licences: str = ""
+    pairs: str = ""
 
 
 class TrainerOnPairs(ABC):
@@ -152,7 +154,9 @@ def origin_of(session: Session, round_: int) -> Origin:
     dataset = corpus.path if isinstance(corpus, HuggingFaceCorpus) and not Path(corpus.path).exists() else ""
     licences = Counter(document.license or "not said" for document in session.journal.documents(round_))
     said = ", ".join(f"{name} ({count:,})" for name, count in licences.most_common(_LICENCES))
-    return Origin(session.domain.name, dataset or corpus.type, session.journal.run_id, round_, dataset, said)
+    return Origin(
+        session.domain.name, dataset or corpus.type, session.journal.run_id, round_, dataset, said, session.directory.uploaded
+    )
 
 
 _LICENCES: Final = 10

@@ -11,7 +11,6 @@ the real hub, only against a stand-in of its API.
 import importlib.metadata
 import json
 import logging
-import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,13 +26,13 @@ from transformers import AutoModelForCausalLM
 
 from pop_selfplay.config import LoRA
 from pop_selfplay.errors import TrainingError
+from pop_selfplay.journal.directory import FRONT_MATTER, PAIRS, pairs_place
 from pop_selfplay.training import Origin
 from pop_selfplay.training.checkpoints import MERGED
 from pop_selfplay.training.loading import load_model_config
 
 CARD: Final = "README.md"
 _LIBRARIES: Final = ("pop-selfplay", "torch", "transformers", "trl", "peft", "accelerate")
-_FRONT_MATTER: Final = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 _LICENCE_KEYS: Final = ("license", "license_name", "license_link")
 
 
@@ -57,12 +56,13 @@ def write_card(directory: Path, facts: Facts, hub: Mapping[str, Any] | None = No
 def render_card(facts: Facts, licence: Mapping[str, str]) -> str:
     """Return the card as Markdown with the front matter that the hub reads. `licence` holds the keys found, maybe none."""
     on_hub = not Path(facts.start).is_dir()
+    datasets = [name for name in (facts.origin.dataset, facts.origin.pairs) if name] if facts.origin else []
     front: dict[str, object] = {
         **licence,
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
         **({"base_model": facts.start} if on_hub else {}),
-        **({"datasets": [facts.origin.dataset]} if facts.origin and facts.origin.dataset else {}),
+        **({"datasets": datasets} if datasets else {}),
         "tags": ["pop-selfplay", facts.method.lower()],
     }
     name = facts.start if on_hub else Path(facts.start).name
@@ -88,7 +88,7 @@ def licence_of(start: str, revision: str | None = None) -> dict[str, str]:
     """
     try:
         path = Path(start) / CARD if Path(start).is_dir() else Path(hf_hub_download(start, CARD, revision=revision))
-        match = _FRONT_MATTER.match(path.read_text(encoding="utf-8"))
+        match = FRONT_MATTER.match(path.read_text(encoding="utf-8"))
         front = yaml.safe_load(match[1]) if match else {}
     except (OSError, ValueError, HfHubHTTPError, yaml.YAMLError):
         return {}  # not a reason to lose a trained model: the card then says that it is unknown
@@ -108,7 +108,7 @@ def _origin(origin: Origin | None) -> dict[str, object]:
         "licences of the documents": origin.licences or "not said",
         "run": origin.run,
         "round": origin.round,
-        "pairs": "`pop export`, with a card of their own",
+        PAIRS: pairs_place(origin.pairs),
     }
 
 

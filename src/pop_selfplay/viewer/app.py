@@ -319,14 +319,15 @@ def serve(viewer: Viewer, host: str, port: int, tell: Callable[[str], None]) -> 
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
+        bound.listen()  # whoever opens the address at once waits for the answer, and is not refused
     except OSError as error:
         bound.close()
         raise UsageError(f"cannot listen on {host} port {port} ({error.strerror}): choose another one with --port") from error
     shown = f"[{host}]" if ":" in host else host
-    tell(f"http://{shown}:{bound.getsockname()[1]}/" + (f"?token={token}" if token else ""))
     hosts = ("localhost", "127.0.0.1", "::1", host) if not token else ()  # beyond loopback the token is what counts
     viewer.start()
     try:
+        tell(f"http://{shown}:{bound.getsockname()[1]}/" + (f"?token={token}" if token else ""))
         uvicorn.Server(uvicorn.Config(viewer.app(hosts, token), log_level="warning", server_header=False)).run(sockets=[bound])
     finally:
         viewer.stop()

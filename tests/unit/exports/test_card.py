@@ -12,9 +12,13 @@ from tests.integration.runs import simulated_config
 
 import pop_selfplay as pop
 from pop_selfplay.errors import UsageError
-from pop_selfplay.exports import push
+from pop_selfplay.exports import link_models, push
 from pop_selfplay.exports.card import Counted, render
+from pop_selfplay.journal import RunDirectory
+from pop_selfplay.journal.directory import name_dataset
 from pop_selfplay.journal.pairs import read_pairs
+from pop_selfplay.training import Origin
+from pop_selfplay.training.export import Facts, render_card
 
 WORDS = "river stone house tree water light cold warm".split()
 CARD = {"license": "cc-by-4.0", "url": "https://plants.example/a?b=1", "source": "A | B <script>"}
@@ -97,6 +101,7 @@ class StandIn:
     def __init__(self) -> None:
         self.made: list[tuple[str, str, bool]] = []
         self.files: dict[str, bytes] = {}
+        self.cards: dict[str, str] = {}
 
     def create_repo(self, repo_id: str, *, repo_type: str, private: bool, exist_ok: bool) -> None:
         assert exist_ok
@@ -105,6 +110,12 @@ class StandIn:
     def upload_folder(self, *, repo_id: str, repo_type: str, folder_path: Path, commit_message: str) -> None:
         assert (repo_id, repo_type) == self.made[0][:2] and commit_message
         self.files = {path.name: path.read_bytes() for path in folder_path.iterdir()}
+
+    def upload_file(self, *, path_or_fileobj: Path, path_in_repo: str, repo_id: str, commit_message: str) -> None:
+        if repo_id == "not a name":
+            raise OSError("no such repository")
+        assert path_in_repo == "README.md" and commit_message
+        self.cards[repo_id] = path_or_fileobj.read_text(encoding="utf-8")
 
 
 def test_an_export_is_uploaded_with_its_card_as_one_private_dataset(tmp_path: Path) -> None:
@@ -120,3 +131,49 @@ def test_a_hub_that_refuses_leaves_the_files_and_says_what_to_do(run: Path, tmp_
     with pytest.raises(UsageError, match=r"could not be uploaded to not a name: .*; check the name"):
         pop.export(run, tmp_path / "pairs.jsonl", push_to_hub="not a name")
     assert (tmp_path / "pairs.jsonl").is_file() and (tmp_path / "pairs.card.md").is_file()
+
+
+PAIRS = "https://huggingface.co/datasets/me/pairs"
+FACTS = Facts("owner/base", "DPO", "9 pairs", {}, {}, Origin("health_care", "owner/texts", "run-7", 1, "owner/texts"))
+
+
+def trained(folder: Path, repository: str | None) -> RunDirectory:
+    """Return the directory of a run with a trained model of which only the card is there."""
+    training = {"type": "dpo", "push_to_hub": repository}
+    model = {"type": "local", "path": "owner/base"}
+    config = simulated_config(folder).changed({"training": training, "model": model})
+    directory = RunDirectory.create(folder / "run", config)
+    directory.model_path(1).mkdir(parents=True)
+    (directory.model_path(1) / "README.md").write_text(render_card(FACTS, {}), encoding="utf-8")
+    return directory
+
+
+def test_an_uploaded_dataset_and_the_models_trained_on_it_name_each_other(tmp_path: Path) -> None:
+    run, hub = trained(tmp_path, "me/model"), StandIn()
+    assert "| model trained on it | https://huggingface.co/me/model |" in render(
+        "run", run.config, "trl", counted({}), "pairs.jsonl"
+    )
+    assert run.uploaded == ""
+    link_models(run, "me/pairs", hub)
+    card = (run.model_path(1) / "README.md").read_text(encoding="utf-8")
+    assert front_of(card)["datasets"] == ["owner/texts", "me/pairs"] and f"| pairs | {PAIRS} |" in card
+    assert hub.cards == {"me/model": card}
+    assert run.uploaded == "me/pairs", "a model that is trained later"
+    assert card == render_card(FACTS._replace(origin=FACTS.origin and FACTS.origin._replace(pairs=run.uploaded)), {})
+
+
+def test_models_that_stay_here_name_the_dataset_too_and_a_card_in_other_words_is_left_alone(tmp_path: Path) -> None:
+    run, hub = trained(tmp_path, None), StandIn()
+    assert "model trained on it" not in render("run", run.config, "trl", counted({}), "pairs.jsonl")
+    link_models(run, "me/pairs", hub)
+    link_models(run, "me/pairs", hub)
+    card = (run.model_path(1) / "README.md").read_text(encoding="utf-8")
+    assert card.count("me/pairs") == 2 and hub.cards == {}
+    assert name_dataset("my own words", "me/pairs") == "my own words"
+
+
+def test_a_models_card_that_cannot_be_replaced_is_said_after_the_dataset_is_there(tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"me/pairs is uploaded, but the card of not a name could not be .*hf upload not a name"
+    ):
+        link_models(trained(tmp_path, "not a name"), "me/pairs", StandIn())

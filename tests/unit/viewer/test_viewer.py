@@ -2,18 +2,20 @@
 
 import re
 import shutil
+import socket
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from starlette.testclient import TestClient
 from tests.integration.runs import small_run
 
-from pop_selfplay import labels
+from pop_selfplay import cli, labels
 from pop_selfplay.labels import Label
 from pop_selfplay.runs.session import watch_session
-from pop_selfplay.viewer.app import Viewer, is_loopback
+from pop_selfplay.viewer.app import Viewer, is_loopback, serve
 from pop_selfplay.viewer.index import FILE, QUEUES, SORTS, Index, Query
 from pop_selfplay.viewer.indexer import Indexer
 from pop_selfplay.viewer.pages import address, query_of
@@ -239,3 +241,22 @@ def test_labels_are_counted_in_the_list(viewer: Viewer, run: Path) -> None:
     labels.add(run, [Label(episode=entry.id, kind="mark", author="cy", time=labels.now(), mark="bad_criterion")])
     place.indexer.step()
     assert entry.id in {found.id for found in place.index.find(Query(labelled="yes")).entries}
+
+
+def test_the_address_takes_visitors_from_the_moment_it_is_told(run: Path) -> None:
+    def visit(address: str) -> None:
+        with socket.create_connection((urlsplit(address).hostname, urlsplit(address).port), timeout=5):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        serve(Viewer([run]), "127.0.0.1", 0, visit)
+
+
+def test_ctrl_c_is_how_one_leaves_the_viewer_and_no_stopped_run(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def leave(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pop_selfplay.viewer.app.serve", leave)
+    assert cli.run(["view", str(run)]) == 0 and capfd.readouterr().err == ""
