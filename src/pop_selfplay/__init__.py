@@ -13,9 +13,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pop_selfplay.api import audit, duel, evaluate, export, run
+    from pop_selfplay.api import audit, duel, evaluate, export, rejudge, run
     from pop_selfplay.config import RunConfig, load_config, parse_config
-    from pop_selfplay.results import AuditResult, DuelResult, EvalResult, ReportedEstimate, RunResult, read_result
+    from pop_selfplay.results import (
+        AuditResult,
+        DuelResult,
+        EvalResult,
+        RejudgeResult,
+        ReportedEstimate,
+        RunResult,
+        read_result,
+    )
     from pop_selfplay.rewards import Graded, RubricReward, reward
 
 __version__ = "0.2.0"
@@ -24,6 +32,7 @@ __all__ = [
     "DuelResult",
     "EvalResult",
     "Graded",
+    "RejudgeResult",
     "ReportedEstimate",
     "RubricReward",
     "RunConfig",
@@ -35,6 +44,7 @@ __all__ = [
     "load_config",
     "parse_config",
     "read_result",
+    "rejudge",
     "reward",
     "run",
 ]
@@ -44,6 +54,7 @@ _HOME = {
     "DuelResult": "pop_selfplay.results",
     "EvalResult": "pop_selfplay.results",
     "Graded": "pop_selfplay.rewards",
+    "RejudgeResult": "pop_selfplay.results",
     "ReportedEstimate": "pop_selfplay.results",
     "RubricReward": "pop_selfplay.rewards",
     "RunConfig": "pop_selfplay.config",
@@ -55,6 +66,7 @@ _HOME = {
     "load_config": "pop_selfplay.config",
     "parse_config": "pop_selfplay.config",
     "read_result": "pop_selfplay.results",
+    "rejudge": "pop_selfplay.api",
     "reward": "pop_selfplay.rewards",
     "run": "pop_selfplay.api",
 }

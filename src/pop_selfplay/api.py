@@ -12,13 +12,18 @@ from pop_selfplay.evaluation.audit.sample import SAMPLE, Options, modes_of
 from pop_selfplay.evaluation.duel.duel import Duel, problems_of_run, read_prompts, some_of
 from pop_selfplay.evaluation.duel.play import duel_in
 from pop_selfplay.evaluation.evaluate import EVALUATION, evaluate_in
+from pop_selfplay.evaluation.measure import comparison
+from pop_selfplay.evaluation.rejudge import RESULT as REJUDGED
+from pop_selfplay.evaluation.rejudge import Different, compare, judge_again, planned, reopen, rounds_of
 from pop_selfplay.evaluation.specs import EvalSpec, ModelSpec, find_model, load_suite, named_model, start_of_run, with_examples
 from pop_selfplay.exports import export_run
-from pop_selfplay.observer import Observer
-from pop_selfplay.report.result import refresh_page
-from pop_selfplay.results import AuditResult, DuelResult, EvalResult, RunResult
+from pop_selfplay.journal.files import write_atomically
+from pop_selfplay.observer import Observer, Unwatched
+from pop_selfplay.plan import Plan
+from pop_selfplay.report.result import refresh_page, write_result
+from pop_selfplay.results import AuditResult, DuelResult, EvalResult, RejudgeResult, RunResult
 from pop_selfplay.runs.session import open_session
-from pop_selfplay.selfplay import play_rounds
+from pop_selfplay.selfplay import pair, play_rounds
 
 
 def run(
@@ -61,7 +66,7 @@ def audit(
     figures. Raises UsageError for options that make no sense or a run without scores, ConfigError when `directory` or `against`
     is no run, JournalError while another audit of it is going on, and the errors of the models that are asked.
     """
-    name, second = named_model(judge) if isinstance(judge, str) else (f"a model of type {judge.type}" if judge else "", judge)
+    name, second = _judge(judge)
     options = Options(
         sample=sample,
         round=round,
@@ -75,6 +80,57 @@ def audit(
     result = audit_run(Path(directory), options, observer)
     refresh_page(Path(directory))
     return result
+
+
+def rejudge(
+    directory: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    judge: str | ModelConfig | None = None,
+    prompt: str | PathLike[str] | None = None,
+    mode: str = "",
+    observer: Observer | None = None,
+) -> RejudgeResult:
+    """Score the answers of a run again into the run directory `out`, and return the content of rejudge.json, written there.
+
+    At least one thing must be different: the `judge`, named as on the command line or a config; its `prompt`, a file that
+    stands in for the domain's of the same name, or else for the mode's first one; the scoring `mode`. Only the judge is asked:
+    problems, answers and rubrics are those of the run, which stays as it is. Called again it does what is left.
+
+    Raises UsageError for what makes no sense, ConfigError where `out` holds another run, DomainError for the prompt, and the
+    errors of the judge.
+    """
+    different = _different(judge, prompt, mode)
+    with reopen(Path(directory), Path(out), different, observer or Unwatched()) as (source, session):
+        judge_again(source, session)
+        for round_ in rounds_of(source):
+            pair(session, round_)
+        write_result(session, comparison(session))
+        result = compare(source, session, different)
+        write_atomically(session.directory.path / REJUDGED, result.to_json())
+    return result
+
+
+def plan_rejudge(
+    directory: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    judge: str | ModelConfig | None = None,
+    prompt: str | PathLike[str] | None = None,
+    mode: str = "",
+) -> Plan:
+    """Return what `rejudge` with the same arguments would still take. Nothing is written, and no model is asked."""
+    return planned(Path(directory), Path(out), _different(judge, prompt, mode))
+
+
+def _different(judge: str | ModelConfig | None, prompt: str | PathLike[str] | None, mode: str) -> Different:
+    name, model = _judge(judge)
+    return Different(judge=model, judge_name=name, prompt=None if prompt is None else Path(prompt), mode=mode)
+
+
+def _judge(judge: str | ModelConfig | None) -> tuple[str, ModelConfig | None]:
+    """Return what people call a judge that is named or given as a config, and its config."""
+    return named_model(judge) if isinstance(judge, str) else (f"a model of type {judge.type}" if judge else "", judge)
 
 
 def evaluate(

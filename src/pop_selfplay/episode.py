@@ -140,6 +140,31 @@ async def rate_reference(
     return outcome if isinstance(outcome, Evaluation) else None
 
 
+async def rate_again(cast: Cast, episode: Episode) -> Episode:
+    """Return a finished episode with its answers rated by this cast; one that never came to its judge stays as it is.
+
+    Nothing else of it changes, but that a rubric goes which the mode of the cast does not need.
+    """
+    needs_rubric = cast.synthesis.mode.needs_rubric
+    problem, rubric = episode.problem, episode.rubric if needs_rubric else None
+    if problem is None or not episode.candidates or (needs_rubric and rubric is None):
+        return episode
+    asked = None if cast.synthesis.early_stop is None else len(episode.candidates)
+    rated = await rate(cast, problem, rubric, episode.candidates, episode.round, asked=asked)
+    failed = isinstance(rated, Failure)
+    reference = None
+    if rubric is not None and cast.synthesis.score_reference and not failed:
+        reference = await rate_reference(cast, problem, rubric, episode.candidates, episode.round)
+    return episode.model_copy(
+        update={
+            "rubric": rubric,
+            "evaluations": () if failed else rated,
+            "reference_evaluation": reference,
+            "failure": rated if failed else None,
+        }
+    )
+
+
 async def rate_each(
     cast: Cast,
     problem: Problem,

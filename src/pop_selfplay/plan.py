@@ -5,15 +5,21 @@ call is assumed to parse at the first try, and early stopping not to stop: a pla
 asked again. A scoring mode says itself how many calls it makes, and how long they are (judging/).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from pop_selfplay.config import RunConfig, Synthesis, prices_of
 from pop_selfplay.corpus import split_documents
 from pop_selfplay.domains import Domain, load_domain
+from pop_selfplay.episode import rate_again, rate_reference
 from pop_selfplay.errors import UsageError
-from pop_selfplay.records import Document, Role
+from pop_selfplay.journal import Journal
+from pop_selfplay.models.base import ChatRequest
+from pop_selfplay.records import Completion, Document, Episode, Role
 from pop_selfplay.results.run import RunResult
+from pop_selfplay.stages.calls import Cast
+from pop_selfplay.tasks import run_to_end
 from pop_selfplay.text.words import count_words
 
 TOKENS_PER_WORD: Final = 1.33
@@ -97,9 +103,7 @@ def make_plan(config: RunConfig, like: EarlierRun | None = None, tokens_per_seco
     written = {**_assumed(config, domain), **(like.written if like else {})}
     roles = _roles(config, domain, documents, written)
     speed = tokens_per_second or (like.tokens_per_second if like else None) or TOKENS_PER_SECOND
-    generated = sum(role.generated for role in roles)
-    uncached = sum(role.prompt - role.cached for role in roles)
-    hours = (generated / speed + uncached / _READ_PER_SECOND) / 3600
+    hours = hours_of(roles, speed)
     speeds = f"{speed:,.0f} generated and {_READ_PER_SECOND:,.0f} read tokens per second"
     return Plan(
         len(documents),
@@ -108,6 +112,11 @@ def make_plan(config: RunConfig, like: EarlierRun | None = None, tokens_per_seco
         hours,
         f"{_lengths(written, like)}; {speeds}; no call asked twice",
     )
+
+
+def hours_of(roles: Iterable[Planned], tokens_per_second: float = TOKENS_PER_SECOND) -> float:
+    """Return how long a server needs that generates so many tokens a second, and reads uncached ones at `_READ_PER_SECOND`."""
+    return sum(r.generated / tokens_per_second + (r.prompt - r.cached) / _READ_PER_SECOND for r in roles) / 3600
 
 
 def _lengths(written: Mapping[str, float], like: EarlierRun | None) -> str:
@@ -215,3 +224,37 @@ def measured(result: RunResult, source: str) -> EarlierRun:
         {role: cost.generated / cost.calls for role, cost in usage.items() if cost.calls},
         generated / seconds if seconds else None,
     )
+
+
+class _Counting:
+    """A model that says nothing, and counts what it is asked."""
+
+    name = "counting"
+
+    def __init__(self) -> None:
+        self.calls, self.tokens = 0, 0.0
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        self.calls += 1
+        self.tokens += sum(_tokens(message.content) for message in request.messages)
+        return Completion("", "stop", 0, 0)
+
+    async def close(self) -> None:
+        """There is nothing to free."""
+
+
+def count_ratings(config: RunConfig, domain: Domain, episodes: Iterable[Episode]) -> tuple[int, float]:
+    """Return how many calls rating the answers of `episodes` again would take, and the tokens of their prompts."""
+    once = {"judge": config.synthesis.judge.changed({"attempts": 1}), "constrain": "none", "reuse": None}
+    counting = _Counting()
+
+    async def count() -> None:
+        with Journal.open(Path(":memory:")) as journal:
+            cast = Cast(dict.fromkeys(Role, counting), domain, config.synthesis.changed(once), journal, config.seed)
+            for episode in episodes:
+                judged = await rate_again(cast, episode)
+                if judged.rubric is not None and judged.problem is not None and cast.synthesis.score_reference:
+                    await rate_reference(cast, judged.problem, judged.rubric, judged.candidates, judged.round)
+
+    run_to_end(count())
+    return counting.calls, counting.tokens

@@ -6,7 +6,7 @@ Exit codes: 0 done, 1 our bug, 2 wrong usage or config, 3 no usable model or a f
     starter.py   pop quickstart, pop init and pop doctor: before the first run
     commands.py  the commands that make and use a run
     simulate.py  the simulated server
-    evaluate.py  pop eval, pop duel, pop audit, pop view, pop label
+    evaluate.py  pop eval, pop duel, pop audit, pop rejudge, pop view, pop label
 
 A new command is a function in one of these files, or in a file of its own that is imported below.
 """

@@ -211,12 +211,13 @@ class Described(enum.StrEnum):
     EVAL = "eval"
     AUDIT = "audit"
     DUEL = "duel"
+    REJUDGE = "rejudge"
     CONFIG = "config"
 
 
 @app.command()
 def schema(
-    of: Annotated[Described, typer.Argument(help="result.json, eval.json, audit.json, duel.json, or a run config")],
+    of: Annotated[Described, typer.Argument(help="a result file (result stands for result.json), or a run config")],
 ) -> None:
     """Print the JSON schema (draft 2020-12) of a result file or of a run config."""
     typer.echo(schema_of(of), nl=False)

@@ -1,5 +1,6 @@
 """`pop eval`: public benchmarks, one model compared with another. `pop duel`: two models, the same prompts, and a judge.
-`pop audit`: can the training signal of a run be trusted? `pop view` and `pop label`: look at it, and say what you think of it.
+`pop audit`: can the training signal of a run be trusted? `pop rejudge`: which pairs change with another judge?
+`pop view` and `pop label`: look at a run, and say what you think of it.
 """
 
 import contextlib
@@ -189,7 +190,7 @@ def audit(
     from rich.console import Console
 
     from pop_selfplay.api import audit as audit_run
-    from pop_selfplay.report.audit_tables import audit_tables
+    from pop_selfplay.report.eval_tables import audit_tables
     from pop_selfplay.report.live import LiveView
 
     console = Console(stderr=as_json)  # standard output is for JSON then
@@ -212,6 +213,48 @@ def audit(
         typer.echo(result.to_json(), nl=False)
     if fail_on_warning and result.warnings:
         raise GateFailed(f"{len(result.warnings)} figures crossed their limits: {', '.join(result.warnings)}")
+
+
+@app.command()
+def rejudge(
+    directory: Directory,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="the new run directory; by default the run's name with -rejudged", metavar="DIR"),
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option("--judge", help="another judge: model.yaml, URL#MODEL, a directory or hub name", metavar="MODEL"),
+    ] = None,
+    prompt: Annotated[
+        Path | None, typer.Option("--prompt", help="another prompt for the judge, such as my/rate.md", metavar="FILE")
+    ] = None,
+    mode: Annotated[str, typer.Option("--mode", help="another way of scoring")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="only print what it would take: calls, tokens, hours, cost")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score the answers of a run again by another judge, prompt or mode, into a new run, and show which pairs change."""
+    from rich.console import Console
+
+    from pop_selfplay import api
+    from pop_selfplay.report.eval_tables import rejudge_tables
+    from pop_selfplay.report.live import LiveView
+    from pop_selfplay.report.tables import plan_table
+
+    place = out or directory.with_name(f"{directory.resolve().name}-rejudged")
+    console = Console(stderr=as_json)  # standard output is for JSON then
+    if dry_run:
+        plan = api.plan_rejudge(directory, place, judge=judge, prompt=prompt, mode=mode)
+        console.print(plan_table(plan, priced=plan.money > 0))
+        return
+    with resumable(place, raising=f"pop run {quoted(place)}"), LiveView(console) as view:
+        result = api.rejudge(directory, place, judge=judge, prompt=prompt, mode=mode, observer=view)
+    console.print(rejudge_tables(result))
+    typer.echo(f"run directory {place}\nfigures       {place / 'rejudge.json'}", err=as_json)
+    if as_json:
+        typer.echo(result.to_json(), nl=False)
 
 
 Host = Annotated[str, typer.Option("--host", help="the address to listen on; beyond this machine a token is asked for")]

@@ -162,10 +162,7 @@ def _prompts(folder: Path, own: frozenset[str]) -> Iterator[tuple[str, Prompt]]:
     for name, file in prompt_files().items():
         path = folder / f"{name}.md"
         if path.is_file():
-            prompt = load_prompt(path, file.places | own)
-            if file.either and len(file.either & prompt.places) != 1:
-                raise DomainError(f"{path} must have a place for either {' or '.join(sorted(file.either))}, for one of them")
-            yield name, prompt
+            yield name, _fit(path, load_prompt(path, file.places | own), file)
         elif file.text:
             yield name, _prompt(Path(f"{name}.md"), file.text, file.places)
 
@@ -177,6 +174,21 @@ def load_prompt(path: Path, allowed: frozenset[str]) -> Prompt:
     except UnicodeDecodeError as error:
         raise DomainError(f"{path} is not UTF-8 text ({error}): save it as UTF-8") from error
     return _prompt(path, text, allowed)
+
+
+def with_prompt(domain: Domain, name: str, path: Path) -> Domain:
+    """Return the domain with the file at `path` in place of its prompt `name`. Raises DomainError when that is malformed."""
+    if not path.is_file():
+        raise DomainError(f"there is no prompt file {path}: check the name")
+    file = prompt_files()[name]
+    prompt = _fit(path, load_prompt(path, file.places | frozenset(domain.values)), file)
+    return domain.model_copy(update={"prompts": {**domain.prompts, name: prompt.model_copy(update={"name": name})}})
+
+
+def _fit(path: Path, prompt: Prompt, file: PromptFile) -> Prompt:
+    if file.either and len(file.either & prompt.places) != 1:
+        raise DomainError(f"{path} must have a place for either {' or '.join(sorted(file.either))}, for one of them")
+    return prompt
 
 
 def _prompt(path: Path, text: str, allowed: frozenset[str]) -> Prompt:

@@ -1,8 +1,8 @@
-"""The four result files as types: what `pop run`, `pop eval`, `pop audit` and `pop duel` write, and the API returns.
+"""The five result files as types: what `pop run`, `eval`, `audit`, `duel` and `rejudge` write, and the API returns.
 
     base.py        what they share: an estimate with its interval, and how a result is written and read
     run.py         result.json
-    evaluation.py  eval.json, duel.json
+    evaluation.py  eval.json, duel.json, rejudge.json
     audit.py       audit.json
 
 `pop schema` prints their JSON schemas; docs/schemas/ holds the published copies. A new figure is a field with a description in
@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from pop_selfplay.errors import UsageError, validation_text
 from pop_selfplay.results.audit import AuditResult
 from pop_selfplay.results.base import ReportedEstimate, Result
-from pop_selfplay.results.evaluation import DuelResult, EvalResult
+from pop_selfplay.results.evaluation import DuelResult, EvalResult, RejudgeResult
 from pop_selfplay.results.run import RunResult
 
 __all__ = [
@@ -28,20 +28,22 @@ __all__ = [
     "AuditResult",
     "DuelResult",
     "EvalResult",
+    "RejudgeResult",
     "ReportedEstimate",
     "Result",
     "RunResult",
     "read_result",
 ]
 
-AnyResult = RunResult | EvalResult | AuditResult | DuelResult
-R = TypeVar("R", RunResult, EvalResult, AuditResult, DuelResult)
+AnyResult = RunResult | EvalResult | AuditResult | DuelResult | RejudgeResult
+R = TypeVar("R", RunResult, EvalResult, AuditResult, DuelResult, RejudgeResult)
 
 RESULT_FILES: Final[dict[str, type[AnyResult]]] = {
     "result": RunResult,
     "eval": EvalResult,
     "audit": AuditResult,
     "duel": DuelResult,
+    "rejudge": RejudgeResult,
 }
 """Name of a result file, without its .json → its type."""
 
@@ -50,6 +52,7 @@ _TOLD_BY: Final[dict[str, type[AnyResult]]] = {
     "benchmarks": EvalResult,
     "families": AuditResult,
     "win_rate": DuelResult,
+    "by_round": RejudgeResult,
 }
 """Field that only one kind of result has → that kind."""
 
@@ -61,7 +64,7 @@ def read_result(path: str | PathLike[str]) -> AnyResult: ...
 @overload
 def read_result(path: str | PathLike[str], kind: type[R]) -> R: ...
 def read_result(path: str | PathLike[str], kind: type[Result] | None = None) -> Result:
-    """Return the content of a result file: result.json, eval.json, audit.json or duel.json, whatever its name is now.
+    """Return the content of a result file, such as result.json, eval.json or audit.json, whatever its name is now.
 
     With `kind`, the type of result that is expected, a file of another kind is refused. Raises UsageError for a file that is
     missing, damaged, written by a newer version, or no result.
@@ -70,7 +73,7 @@ def read_result(path: str | PathLike[str], kind: type[Result] | None = None) -> 
     data = _content(path)
     found = next((of for field, of in _TOLD_BY.items() if field in data), None)
     if found is None or (kind is not None and found is not kind):
-        expected = "a result of pop run, eval, audit or duel" if kind is None else f"what {kind.__name__} describes"
+        expected = "a result of pop run, eval, audit, duel or rejudge" if kind is None else f"what {kind.__name__} describes"
         raise UsageError(f"{path} does not hold {expected}: name another file")
     version = data.get("schema")
     if isinstance(version, int) and version > _SCHEMA:
@@ -87,7 +90,7 @@ def _content(path: Path) -> dict[str, object]:
     except FileNotFoundError as error:
         raise UsageError(
             f"there is no result file {path}: check the name; pop run writes result.json, pop eval eval.json, "
-            "pop audit audit.json and pop duel duel.json when they are done"
+            "pop audit audit.json, pop duel duel.json and pop rejudge rejudge.json when they are done"
         ) from error
     except OSError as error:
         raise UsageError(f"cannot read {path} ({error.strerror}): name a result file") from error

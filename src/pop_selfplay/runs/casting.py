@@ -174,7 +174,7 @@ class Casting:
         by_role: dict[Role, ChatModel] = {role: metered[player.name] for role, player in players.items()}
         with open_earlier(self.config.synthesis.reuse, self.journal, self.config.rounds) as earlier:
             shared = (self.config.synthesis, self.journal, self.config.seed, earlier, self.benchmarks)
-            capacity = max(capacity_of(player.model) for player in players.values())
+            capacity = max((capacity_of(player.model) for player in players.values()), default=0)
             yield Cast(by_role, self.domain, *shared, capacity=capacity)
 
     def play(self, policies: Mapping[Role, int], work: Callable[[Cast], Awaitable[T]], *, measured: Role | None = None) -> T:

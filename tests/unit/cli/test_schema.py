@@ -72,7 +72,7 @@ def test_the_vetted_configs_are_valid(path: Path) -> None:
 
 def test_an_unknown_schema_is_refused_with_the_list(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["schema", "resutl"]) == 2
-    assert "'result', 'eval', 'audit', 'duel', 'config'" in capfd.readouterr().err
+    assert "'result', 'eval', 'audit', 'duel', 'rejudge', 'config'" in capfd.readouterr().err
 
 
 def test_the_version_is_told(capfd: pytest.CaptureFixture[str]) -> None:
