@@ -290,7 +290,7 @@ def label(
         _serve([directory], host, port, author, labelling=True)
         return
     from pop_selfplay import labels
-    from pop_selfplay.labels.foreign import read_foreign
+    from pop_selfplay.labels import read_foreign
     from pop_selfplay.runs.session import read_session
 
     found = read_foreign(import_, author or _user())

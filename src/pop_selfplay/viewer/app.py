@@ -116,7 +116,7 @@ class Beside:
 
     @property
     def columns(self) -> Sequence[str]:
-        return eval_tables.EVALUATION_COLUMNS if isinstance(self.result, EvalResult) else ("figure", "value [95 %]", "n")
+        return eval_tables.EVALUATION_COLUMNS if isinstance(self.result, EvalResult) else eval_tables.DUEL_COLUMNS
 
     @property
     def rows(self) -> list[list[str]]:

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from pop_selfplay.errors import JournalError, UsageError
-from pop_selfplay.labels import FILE, Label, add, now, read
-from pop_selfplay.labels.foreign import read_foreign
+from pop_selfplay.labels import FILE, Label, add, now, read, read_foreign
 
 
 def rating(value: int, author: str = "ann", candidate: int = 0) -> Label:
