@@ -7,9 +7,9 @@ person's labels on the same thing the latest counts.
 A line is added with one write, under a lock, and on the disk before `add` returns. A line that a crash cut short is passed over
 and closed by the next writer. A new kind of label is a value of `Kind`.
 
-Labels that were given elsewhere (`read_foreign`): CSV and JSON lines with our columns, records of Argilla, tasks of Label Studio.
-The tools keep our columns with what was labelled: Argilla in `metadata`, Label Studio in `data`. Another tool is a function that
-yields plain rows, and a line in `_flat`.
+Labels that were given elsewhere (`read_foreign`) are CSV and JSON lines with our columns, records of Argilla, or tasks of Label
+Studio, which keep our columns with what was labelled, in `metadata` and in `data`. Another tool is a function that yields plain
+rows, and a line in `_flat`.
 """
 
 import csv

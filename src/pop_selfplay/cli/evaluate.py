@@ -190,7 +190,7 @@ def audit(
     from rich.console import Console
 
     from pop_selfplay.api import audit as audit_run
-    from pop_selfplay.report.eval_tables import audit_tables
+    from pop_selfplay.report.audit_tables import audit_tables
     from pop_selfplay.report.live import LiveView
 
     console = Console(stderr=as_json)  # standard output is for JSON then
@@ -239,7 +239,7 @@ def rejudge(
     from rich.console import Console
 
     from pop_selfplay import api
-    from pop_selfplay.report.eval_tables import rejudge_tables
+    from pop_selfplay.report.audit_tables import rejudge_tables
     from pop_selfplay.report.live import LiveView
     from pop_selfplay.report.tables import plan_table
 

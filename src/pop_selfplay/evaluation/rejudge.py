@@ -33,7 +33,7 @@ from pop_selfplay.pairing import paired
 from pop_selfplay.plan import Plan, Planned, count_ratings, hours_of
 from pop_selfplay.records import Episode, Failure, PreferencePair, Role
 from pop_selfplay.results import RejudgeResult, ReportedEstimate
-from pop_selfplay.results.evaluation import Outcome, PairChange, PairShare, RejudgedRound
+from pop_selfplay.results.audit import Outcome, PairChange, PairShare, RejudgedRound
 from pop_selfplay.runs.casting import Casting
 from pop_selfplay.runs.lineage import note_lineage
 from pop_selfplay.runs.session import Session, open_session, watch_session

@@ -25,12 +25,13 @@ from pop_selfplay.exports.card import Counted, render
 from pop_selfplay.extras import need
 from pop_selfplay.journal import RunDirectory
 from pop_selfplay.journal.files import write_atomically
-from pop_selfplay.journal.pairs import MESSAGES, SCHEMA, SUFFIXES, read_pairs, row_of, storable, write_rows
+from pop_selfplay.journal.pairs import MESSAGES, SCHEMA, SUFFIXES, read_pairs, row_of, write_rows
 from pop_selfplay.labels import Label, read
 from pop_selfplay.pairing import paired, pairs_of
 from pop_selfplay.records import Message, PreferencePair, Problem, Rubric
 from pop_selfplay.rewards.scoring import sound
 from pop_selfplay.runs.session import Session, read_session
+from pop_selfplay.text.fencing import storable
 
 LABELS: Final = "labels"
 BOTH: Final = tuple(SUFFIXES)

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from pop_selfplay.errors import JournalError, UsageError, validation_text
 from pop_selfplay.journal.files import atomic_write
 from pop_selfplay.records import Message, PreferencePair
-from pop_selfplay.text.fencing import valid_unicode
+from pop_selfplay.text.fencing import storable
 
 Format = Literal["parquet", "jsonl"]
 
@@ -29,23 +29,9 @@ ROWS_PER_GROUP: Final = 512
 """Rows of one Parquet row group, and so the most pairs held in memory at once."""
 
 MESSAGES: Final = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-SCHEMA: Final = pa.schema(
-    [
-        ("prompt", MESSAGES),
-        ("chosen", MESSAGES),
-        ("rejected", MESSAGES),
-        ("chosen_score", pa.float64()),
-        ("rejected_score", pa.float64()),
-        ("reference_answer", pa.string()),
-        ("document_id", pa.string()),
-        ("problem_id", pa.string()),
-        ("round", pa.int64()),
-        ("role", pa.string()),
-        ("license", pa.string()),
-        ("url", pa.string()),
-        ("source", pa.string()),
-    ]
-)
+_SCORES: Final = dict.fromkeys(("chosen_score", "rejected_score"), pa.float64())
+_TYPES: Final = dict.fromkeys(("prompt", "chosen", "rejected"), MESSAGES) | _SCORES | {"round": pa.int64()}
+SCHEMA: Final = pa.schema([(name, _TYPES.get(name, pa.string())) for name in COLUMNS])
 
 
 def write_pairs(pairs: Iterable[PreferencePair], path: Path, format: Format | None = None) -> int:
@@ -80,16 +66,6 @@ def row_of(pair: PreferencePair) -> dict[str, object]:
     return {name: _plain(getattr(pair, name)) for name in COLUMNS}
 
 
-def storable(text: str) -> str:
-    """Return `text` fit for any UTF-8 file: each NUL and each lone surrogate becomes U+FFFD, surrogate pairs are joined.
-
-    Models do write such characters; encoders, tokenizers and C strings do not survive them. Anything else is kept as it is.
-    """
-    if text.isascii() and "\0" not in text:
-        return text
-    return valid_unicode(text).replace("\0", "\ufffd")
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return storable(value)
@@ -101,11 +77,9 @@ def _plain(value: Any) -> Any:
 
 
 def _format_of(path: Path) -> Format:
-    try:
-        return SUFFIXES[path.suffix.lower()]
-    except KeyError:
-        allowed = ", ".join(SUFFIXES)
-        raise UsageError(f"cannot tell the format of {path.name!r} from its suffix: use one of {allowed}") from None
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"cannot tell the format of {path.name!r} from its suffix: use one of {', '.join(SUFFIXES)}")
+    return SUFFIXES[path.suffix.lower()]
 
 
 def _write_parquet(rows: Iterator[dict[str, object]], file: IO[bytes], schema: pa.Schema) -> int:
@@ -148,9 +122,7 @@ def _validated(rows: Iterator[Any], path: Path) -> Iterator[PreferencePair]:
     except OSError as error:
         raise JournalError(f"cannot read the pairs in {path}: {error.strerror or error}") from error
     except ValidationError as error:
-        needed = ", ".join(COLUMNS)
-        raise JournalError(
-            f"row {number} of {path} is no preference pair: {validation_text(error)}. Needed: {needed}"
-        ) from error
+        wrong = f"row {number} of {path} is no preference pair: {validation_text(error)}"
+        raise JournalError(f"{wrong}. Needed: {', '.join(COLUMNS)}") from error
     except (pa.ArrowException, ValueError) as error:
         raise JournalError(f"{path} is damaged or not in the format of its suffix, after row {number}: {error}") from error

@@ -26,7 +26,7 @@ from pop_selfplay.evaluation.evaluate import RESULT as EVAL
 from pop_selfplay.method.problems import below_median, criterion_power
 from pop_selfplay.pairing import pair_of, spread_of
 from pop_selfplay.records import Episode, Failure, Role
-from pop_selfplay.report import charts, eval_tables, tables
+from pop_selfplay.report import audit_tables, charts, eval_tables, tables
 from pop_selfplay.report.tables import decimals, estimate_text
 from pop_selfplay.results import AuditResult, EvalResult, RunResult, read_result
 from pop_selfplay.results.run import RoundResult
@@ -106,7 +106,7 @@ def _template() -> "Template":
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
     environment.globals.update(_ROWS)
     environment.globals.update(_COLUMNS)
-    environment.filters.update({"audit_row": eval_tables.audit_row, "round_row": round_row})
+    environment.filters.update({"audit_row": audit_tables.audit_row, "round_row": round_row})
     return environment.from_string(files("pop_selfplay.report").joinpath("page.html.jinja").read_text(encoding="utf-8"))
 
 
@@ -272,7 +272,7 @@ _ROWS: Final[Mapping[str, Callable[..., object]]] = {
         tables.usage_rows,
         eval_tables.evaluation_rows,
         eval_tables.evaluation_remarks,
-        eval_tables.verdict,
+        audit_tables.verdict,
         below_median,
         rubric_rows,
         candidate_rows,
@@ -285,7 +285,7 @@ _COLUMNS: Final[Mapping[str, Sequence[str]]] = {
     "PROGRESS_COLUMNS": tables.PROGRESS_COLUMNS,
     "ROLE_COLUMNS": tables.ROLE_COLUMNS,
     "EVALUATION_COLUMNS": eval_tables.EVALUATION_COLUMNS,
-    "AUDIT_COLUMNS": eval_tables.AUDIT_COLUMNS,
+    "AUDIT_COLUMNS": audit_tables.AUDIT_COLUMNS,
     "ROUND_COLUMNS": ROUND_COLUMNS,
     "RUBRIC_COLUMNS": RUBRIC_COLUMNS,
     "CRITERION_COLUMNS": CRITERION_COLUMNS,

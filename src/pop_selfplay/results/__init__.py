@@ -2,8 +2,8 @@
 
     base.py        what they share: an estimate with its interval, and how a result is written and read
     run.py         result.json
-    evaluation.py  eval.json, duel.json, rejudge.json
-    audit.py       audit.json
+    evaluation.py  eval.json, duel.json
+    audit.py       audit.json, rejudge.json
 
 `pop schema` prints their JSON schemas; docs/schemas/ holds the published copies. A new figure is a field with a description in
 one of these files, and the published copy is written again (`pop schema result > docs/schemas/result.json`). A field that is
@@ -18,9 +18,9 @@ from typing import Final, TypeVar, overload
 from pydantic import ValidationError
 
 from pop_selfplay.errors import UsageError, validation_text
-from pop_selfplay.results.audit import AuditResult
+from pop_selfplay.results.audit import AuditResult, RejudgeResult
 from pop_selfplay.results.base import ReportedEstimate, Result
-from pop_selfplay.results.evaluation import DuelResult, EvalResult, RejudgeResult
+from pop_selfplay.results.evaluation import DuelResult, EvalResult
 from pop_selfplay.results.run import RunResult
 
 __all__ = [

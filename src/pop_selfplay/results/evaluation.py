@@ -1,11 +1,7 @@
 """eval.json: the figures of public benchmarks on a model, paired with the model it is compared with.
 
 duel.json: which of two models a judge prefers on the same prompts. All rates are those of the first one, `a`.
-
-rejudge.json: which pairs of a run change when another judge, prompt or mode scores its answers.
 """
-
-from typing import Literal
 
 from pydantic import Field, JsonValue
 
@@ -131,58 +127,3 @@ class DuelResult(Result):
     criteria: CriteriaFigures | None = Field(description="the criteria of the rubrics; null without rubrics")
     forfeits: SideCounts = Field(description="prompts lost because a side gave no valid answer")
     lost: dict[str, Count] = Field(description="prompts without a verdict, by reason")
-
-
-class PairShare(Record):
-    """Some of the pairs of a round: how many, and their share."""
-
-    pairs: Count = Field(description="how many")
-    share: ReportedEstimate = Field(description="of the pairs before (of `new`: of the pairs now), 0 to 1, by whole documents")
-
-
-class RejudgedRound(Record):
-    """What became of the pairs of one round. Each pair before is kept, replaced, flipped or dropped."""
-
-    round: int = Field(ge=1, description="the round")
-    compared: Count = Field(description="episodes that were scored again, or failed before any judge was asked")
-    pairs_before: Count = Field(description="pairs by the scores of the run")
-    pairs: Count = Field(description="pairs by the scores now")
-    kept: PairShare = Field(description="the very same chosen and rejected answer")
-    replaced: PairShare = Field(description="a pair still, with another chosen or rejected answer")
-    flipped: PairShare = Field(description="a pair still, and the answer that was rejected now scores above the chosen one")
-    dropped: PairShare = Field(description="no pair any more")
-    new: PairShare = Field(description="a pair where there was none")
-    order: ReportedEstimate = Field(
-        description="share of the pairs before whose chosen answer scores above the rejected one now, too, ties half, 0 to 1"
-    )
-    spearman: ReportedEstimate = Field(
-        description="rank correlation of both scorings within a problem, -1 to 1; n counts problems"
-    )
-
-
-Outcome = Literal["replaced", "flipped", "dropped", "new"]
-
-
-class PairChange(Record):
-    """A pair that changes. Answers are the numbers of candidates."""
-
-    episode: str = Field(description="the episode's id, in both runs")
-    outcome: Outcome = Field(description="replaced, flipped, dropped or new")
-    chosen_before: int | None = Field(description="the chosen answer before; null where there was no pair")
-    rejected_before: int | None = Field(description="the rejected answer before; null where there was no pair")
-    chosen: int | None = Field(description="the chosen answer now; null where there is no pair")
-    rejected: int | None = Field(description="the rejected answer now; null where there is no pair")
-    reason: str = Field(description="why there is no pair, now or before, as stage.reason; empty where there is one in both")
-
-
-class RejudgeResult(Result):
-    """The content of rejudge.json: which pairs of a run change when another judge, prompt or mode scores its answers."""
-
-    run: str = Field(description="the directory of the run whose answers were scored again")
-    judge_before: str = Field(description="who scored the run: the model under which its calls are stored, of the first round")
-    judge: str = Field(description="who scores now, as it was named; as before where nobody was")
-    scoring_before: str = Field(description="the scoring mode of the run")
-    scoring: str = Field(description="the scoring mode now")
-    prompt: str = Field(description="the file of the judge's prompt; empty where it is the run's own")
-    by_round: tuple[RejudgedRound, ...] = Field(description="one entry for each round that has finished episodes")
-    changes: tuple[PairChange, ...] = Field(description="every pair that changes, by round and episode")

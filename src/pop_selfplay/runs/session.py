@@ -65,13 +65,11 @@ def open_session(
 ) -> Iterator[Session]:
     """Open the run directory at `path`, made for `config` when it is new, and hold its lock for the time of the session.
 
-    The domain's prompts are kept in the run directory, so that a run goes on with the ones it began with: those of `domain`, by
-    default of the one that `config` names. With `fork_from`, another run directory, a new run inherits the calls of that run.
-    Raises ConfigError when the domain lacks a prompt that the run will need, or has changed since the run began; UsageError
-    when the directory is no fork of `fork_from`.
+    A run keeps the prompts that it began with: those of `domain`, by default the one that `config` names. With `fork_from`,
+    another run directory, a new run inherits its calls. Raises ConfigError when the domain lacks a prompt that the run will
+    need, or has changed since the run began; UsageError when the directory is no fork of `fork_from`.
     """
-    if domain is None and config is not None:
-        domain = load_domain(config.domain)
+    domain = domain or (None if config is None else load_domain(config.domain))
     if config is not None and domain is not None:
         check_domain(config, domain)
         _check_start(config)

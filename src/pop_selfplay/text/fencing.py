@@ -239,3 +239,13 @@ def _opening_angles(looks: str) -> list[int]:
             continue
         places.append(found.start())
     return places
+
+
+def storable(text: str) -> str:
+    """Return `text` fit for any UTF-8 file: each NUL and each lone surrogate becomes U+FFFD, surrogate pairs are joined.
+
+    Models do write such characters; encoders, tokenizers and C strings do not survive them. Anything else is kept as it is.
+    """
+    if text.isascii() and "\0" not in text:
+        return text
+    return valid_unicode(text).replace("\0", "\ufffd")

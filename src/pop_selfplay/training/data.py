@@ -23,9 +23,9 @@ from datasets import Dataset, load_from_disk
 
 from pop_selfplay.config import AS_IT_DOES, RoleThinking
 from pop_selfplay.errors import RequestRefused, TrainingError
-from pop_selfplay.journal.pairs import storable
 from pop_selfplay.models.chat_template import render_end, render_prompt
 from pop_selfplay.records import Message, PreferencePair
+from pop_selfplay.text.fencing import storable
 
 
 class TokenPair(NamedTuple):

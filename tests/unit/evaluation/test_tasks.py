@@ -95,7 +95,7 @@ def test_multiple_choice_scores_the_letter(tmp_path: Path, name: str, rows: list
     ],
 )
 def test_the_letter_is_read_from_the_usual_phrases_and_never_from_running_text(said: str, letter: str | None) -> None:
-    from pop_selfplay.evaluation.benchmarks.choices import letter_in
+    from pop_selfplay.evaluation.benchmarks.base import letter_in
 
     assert letter_in(said, 10) == letter
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from pop_selfplay.errors import JournalError, UsageError
 from pop_selfplay.journal import pairs as export
-from pop_selfplay.journal.pairs import COLUMNS, read_pairs, row_of, storable, write_pairs
+from pop_selfplay.journal.pairs import COLUMNS, read_pairs, row_of, write_pairs
 from pop_selfplay.records import Message, PreferencePair
+from pop_selfplay.text.fencing import storable
 
 SUFFIXES = [".parquet", ".jsonl"]
 

@@ -1,11 +1,14 @@
 """What every benchmark is made of. Nothing here loads inspect_ai: the table of benchmarks can be read without it.
 
+Another way to name a letter, in multiple choice, is a row of `_PHRASES`.
+
 Local data files: `DATA_DIR/<benchmark>.jsonl` (or .json, .csv, .parquet), in the format the benchmark is published in.
 """
 
 import copy
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -252,3 +255,32 @@ def _parquet(path: Path) -> list[Any]:
 
     rows: list[Any] = pyarrow.parquet.read_table(path).to_pylist()
     return rows
+
+
+_LETTER: Final = r"\(?([A-Z])\)?(?![a-zA-Z'’])"
+_PHRASES: Final = tuple(
+    re.compile(pattern)
+    for pattern in (
+        rf"(?i:\banswer)(?i:\s+is)?\s*[:=]\s*{_LETTER}",
+        rf"(?i:\banswer|\boption|\bchoice)(?i:\s+choice|\s+option)?\s+(?i:is|must\s+be|would\s+be|should\s+be)\s*:?\s*(?i:option\s+|choice\s+)?{_LETTER}",
+        rf"\\boxed\s*\{{\s*{_LETTER}\s*\}}",
+        rf"(?im:^\s*(?:so|thus|therefore|hence)?,?\s*(?:i\s+choose|i\s+pick)\s*:?\s*(?:option\s+)?)(?-i:{_LETTER})",
+        rf"(?m:^\s*{_LETTER}\s*[.:]?\s*$)",
+    )
+)
+_MARKUP: Final = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}|[*_`$#]|\\[()\[\]]|<[^<>]{1,20}>")
+
+
+def letter_in(completion: str, options: int) -> str | None:
+    """Return the letter that an answer to a question with so many options names last; None where it names none of them.
+
+    By the first phrase of `_PHRASES` that the text holds: "answer: (D)", "the answer is D", a box, "I choose D", a line with
+    nothing but the letter. Bold, LaTeX and dollars are taken off before. A letter in running text says nothing.
+    """
+    text = _MARKUP.sub(lambda found: found[1] or "", completion)
+    last = chr(ord("A") + options - 1)
+    for phrase in _PHRASES:
+        letters = [letter for letter in phrase.findall(text) if letter <= last]
+        if letters:
+            return str(letters[-1])
+    return None

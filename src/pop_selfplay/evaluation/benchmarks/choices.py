@@ -7,11 +7,10 @@ gpqa_diamond  the published CSV: Question, Correct Answer, Incorrect Answer 1 to
 
 Option `fewshot` of mmlu_pro: so many worked examples of the question's own subject, from the validation split, or
 `mmlu_pro_validation.*` where the data is local. The letter is read by `letter_in`; an answer without one is wrong, and counted
-as `no_letter`. Another way to name a letter is a row of `_PHRASES`.
+as `no_letter`.
 """
 
 import json
-import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -31,7 +30,7 @@ from inspect_evals.mmlu_pro.mmlu_pro import USER_PROMPT_TEMPLATE as MMLU_TEMPLAT
 from inspect_evals.mmlu_pro.mmlu_pro import record_to_sample as item_of_mmlu
 
 from pop_selfplay.errors import ConfigError
-from pop_selfplay.evaluation.benchmarks.base import Row, SampleScore, Setup, Value, read_items
+from pop_selfplay.evaluation.benchmarks.base import Row, SampleScore, Setup, Value, letter_in, read_items
 from pop_selfplay.evaluation.benchmarks.parts import dataset, no_summary, right_or_wrong
 from pop_selfplay.seeds import derive_seed
 
@@ -45,35 +44,6 @@ class _Published(NamedTuple):
     item: Callable[[Row], Sample]
     solver: Callable[[], Solver]
     shuffle: bool = False
-
-
-_LETTER: Final = r"\(?([A-Z])\)?(?![a-zA-Z'’])"
-_PHRASES: Final = tuple(
-    re.compile(pattern)
-    for pattern in (
-        rf"(?i:\banswer)(?i:\s+is)?\s*[:=]\s*{_LETTER}",
-        rf"(?i:\banswer|\boption|\bchoice)(?i:\s+choice|\s+option)?\s+(?i:is|must\s+be|would\s+be|should\s+be)\s*:?\s*(?i:option\s+|choice\s+)?{_LETTER}",
-        rf"\\boxed\s*\{{\s*{_LETTER}\s*\}}",
-        rf"(?im:^\s*(?:so|thus|therefore|hence)?,?\s*(?:i\s+choose|i\s+pick)\s*:?\s*(?:option\s+)?)(?-i:{_LETTER})",
-        rf"(?m:^\s*{_LETTER}\s*[.:]?\s*$)",
-    )
-)
-_MARKUP: Final = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}|[*_`$#]|\\[()\[\]]|<[^<>]{1,20}>")
-
-
-def letter_in(completion: str, options: int) -> str | None:
-    """Return the letter that an answer to a question with so many options names last; None where it names none of them.
-
-    By the first phrase of `_PHRASES` that the text holds: "answer: (D)", "the answer is D", a box, "I choose D", a line with
-    nothing but the letter. Bold, LaTeX and dollars are taken off before. A letter in running text says nothing.
-    """
-    text = _MARKUP.sub(lambda found: found[1] or "", completion)
-    last = chr(ord("A") + options - 1)
-    for phrase in _PHRASES:
-        letters = [letter for letter in phrase.findall(text) if letter <= last]
-        if letters:
-            return str(letters[-1])
-    return None
 
 
 @scorer(metrics=[accuracy(), stderr()])

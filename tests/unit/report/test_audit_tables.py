@@ -7,7 +7,7 @@ from rich.console import Console
 from tests.unit.report.makers import audit_result, eval_result, figure, run_result
 
 from pop_selfplay.records import Candidate, Criterion, Episode, Evaluation, Problem, Rubric
-from pop_selfplay.report.eval_tables import audit_tables, limit_text, value_text
+from pop_selfplay.report.audit_tables import audit_tables, limit_text, value_text
 from pop_selfplay.report.page import Page, render
 from pop_selfplay.results import AuditResult
 
