@@ -1,4 +1,4 @@
-"""What a run made, in the formats that others train on; the dataset's card is in `card.py`.
+"""What a run made, in the formats that others train on (the dataset's card: `card.py`).
 
 | format | rows | for |
 | --- | --- | --- |
@@ -78,11 +78,8 @@ def plain(messages: tuple[Message, ...]) -> list[dict[str, str]]:
 
 def plain_rubric(rubric: Rubric) -> dict[str, object]:
     """Return a rubric as plain data, as `pop_selfplay.reward` reads it back."""
-    criteria = [
-        {name: storable(value) if isinstance(value, str) else value for name, value in criterion.model_dump().items()}
-        for criterion in rubric.criteria
-    ]
-    return {"criteria": criteria}
+    told = (criterion.model_dump().items() for criterion in rubric.criteria)
+    return {"criteria": [{name: storable(v) if isinstance(v, str) else v for name, v in items} for items in told]}
 
 
 def rubric_json(rubric: Rubric | None) -> str:

@@ -77,7 +77,7 @@ def test_a_file_of_an_older_version_is_read_without_the_fields_that_came_later(t
     [
         ("{", "is not JSON"),
         ("[]", "it is not a JSON object"),
-        ("{}", "does not hold a result of pop run, eval, audit or duel"),
+        ("{}", "does not hold a result of pop run, eval, audit, duel or rejudge"),
         ('{"schema": 2, "rounds": []}', "has schema 2 but this version of pop reads 1: update pop"),
         ('{"schema": 1, "rounds": []}', "is damaged: domain: Field required"),
     ],
