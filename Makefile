@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # A module's tests share what its fixtures made, so one process runs them all; the modules that train come first.
 SPREAD := -n 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: quickstart test test-isa test-ray test-wheel test-extras test-real setup lint check house docs serve-docs release format clean
+.PHONY: quickstart test test-isa test-ray test-wheel test-extras test-docs test-real setup lint check house docs serve-docs release format clean
 
 quickstart: $(STAMP)
 	$(BIN)/pop quickstart
@@ -33,6 +33,10 @@ test-wheel: $(STAMP)
 # Each extra of the wheel, alone in an empty environment: how long it takes, how large it is, and whether it does what it is for.
 test-extras: $(STAMP)
 	$(BIN)/python -m tools.extras
+
+# Every command of README and docs/, as it stands there: minutes.
+test-docs: $(STAMP)
+	$(BIN)/python -m tools.run_docs
 
 # Against a real model and a real vLLM, which environment variables name: tests/real/test_vllm.py says which. Skips without.
 test-real: $(STAMP)

@@ -56,8 +56,10 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _complain(_STOPPED, 4)
     except typer.TyperException as error:
-        context = getattr(error, "ctx", None)
-        return _complain(f"{error.format_message()} (see `{context.command_path if context else 'pop'} --help`)", 2)
+        context, message = getattr(error, "ctx", None), error.format_message()
+        if not message:  # `pop` alone has printed its help
+            return 2
+        return _complain(f"{message} (see `{context.command_path if context else 'pop'} --help`)", 2)
     except PopError as error:
         said = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]
         return _complain("\n  ".join(said), error.exit_code)

@@ -128,7 +128,8 @@ def fit(places: list[str], text_field: str = "text") -> Fitted:
 
     corpus = FilesCorpus(paths=places, text_field=text_field)
     if not any("://" in place or "*" in place or Path(place).expanduser().exists() for place in places):
-        return Fitted(found=f"{', '.join(places)} is not there yet, so the numbers are the method's: put your text there first")
+        absent = f"{', '.join(places)} is not there yet, so the numbers are the method's"
+        return Fitted(found=f"{absent}: with your text there, pop init finds some that fit it")
     try:
         return _fitted(corpus, DocumentFilter())
     except CorpusError as error:
@@ -207,7 +208,8 @@ def doctor(
     else:
         show(diagnosis)
     if diagnosis.problems:
-        raise GateFailed(f"{len(diagnosis.problems)} problems: {', '.join(diagnosis.problems)}")
+        count = len(diagnosis.problems)
+        raise GateFailed(f"{count} problem{'s' if count > 1 else ''}: {', '.join(diagnosis.problems)}")
 
 
 def show(diagnosis: "Diagnosis") -> None:

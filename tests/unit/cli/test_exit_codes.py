@@ -59,6 +59,12 @@ def test_an_override_that_is_no_setting_is_refused(override: str, tmp_path: Path
     assert "--set" in capfd.readouterr().err
 
 
+def test_the_command_alone_shows_its_help_and_complains_of_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 2
+    said = capfd.readouterr()
+    assert "quickstart" in said.out and said.err == ""
+
+
 def test_an_interrupt_is_4_and_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

@@ -17,8 +17,6 @@ from pop_selfplay.exports.card import Counted, render
 from pop_selfplay.journal import RunDirectory
 from pop_selfplay.journal.directory import name_dataset
 from pop_selfplay.journal.pairs import read_pairs
-from pop_selfplay.training import Origin
-from pop_selfplay.training.export import Facts, render_card
 
 WORDS = "river stone house tree water light cold warm".split()
 CARD = {"license": "cc-by-4.0", "url": "https://plants.example/a?b=1", "source": "A | B <script>"}
@@ -134,7 +132,18 @@ def test_a_hub_that_refuses_leaves_the_files_and_says_what_to_do(run: Path, tmp_
 
 
 PAIRS = "https://huggingface.co/datasets/me/pairs"
-FACTS = Facts("owner/base", "DPO", "9 pairs", {}, {}, Origin("health_care", "owner/texts", "run-7", 1, "owner/texts"))
+MODEL_CARD = """---
+datasets:
+- owner/texts
+tags:
+- dpo
+---
+
+# A model
+
+| domain | health_care |
+| pairs | `pop export`, with a card of their own |
+"""
 
 
 def trained(folder: Path, repository: str | None) -> RunDirectory:
@@ -144,7 +153,7 @@ def trained(folder: Path, repository: str | None) -> RunDirectory:
     config = simulated_config(folder).changed({"training": training, "model": model})
     directory = RunDirectory.create(folder / "run", config)
     directory.model_path(1).mkdir(parents=True)
-    (directory.model_path(1) / "README.md").write_text(render_card(FACTS, {}), encoding="utf-8")
+    (directory.model_path(1) / "README.md").write_text(MODEL_CARD, encoding="utf-8")
     return directory
 
 
@@ -158,8 +167,7 @@ def test_an_uploaded_dataset_and_the_models_trained_on_it_name_each_other(tmp_pa
     card = (run.model_path(1) / "README.md").read_text(encoding="utf-8")
     assert front_of(card)["datasets"] == ["owner/texts", "me/pairs"] and f"| pairs | {PAIRS} |" in card
     assert hub.cards == {"me/model": card}
-    assert run.uploaded == "me/pairs", "a model that is trained later"
-    assert card == render_card(FACTS._replace(origin=FACTS.origin and FACTS.origin._replace(pairs=run.uploaded)), {})
+    assert run.uploaded == "me/pairs", "for the cards of models that are trained later"
 
 
 def test_models_that_stay_here_name_the_dataset_too_and_a_card_in_other_words_is_left_alone(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pop_selfplay.journal.directory import name_dataset
 from pop_selfplay.training import Origin
 from pop_selfplay.training.export import Facts, licence_of, render_card, write_card
 
@@ -51,6 +52,14 @@ def test_people_find_data_origin_figures_versions_and_settings() -> None:
     ):
         assert line in card, line
     assert "| trl | " in card and "not installed" not in card
+
+
+def test_a_model_trained_after_an_export_was_uploaded_names_it_as_one_trained_before_does() -> None:
+    origin = Origin("health_care", "owner/texts", "run-7", 1, "owner/texts")
+    before = name_dataset(render_card(FACTS._replace(origin=origin), {}), "me/pairs")
+    assert before == render_card(FACTS._replace(origin=origin._replace(pairs="me/pairs")), {})
+    assert front_matter(before)["datasets"] == ["owner/texts", "me/pairs"]
+    assert "| pairs | https://huggingface.co/datasets/me/pairs |" in before
 
 
 def start_with(folder: Path, card: str) -> str:
