@@ -16,11 +16,13 @@ import pytest
 import yaml
 from typer.main import get_command
 
+import pop_selfplay as pop
 from pop_selfplay.cli import app
 from pop_selfplay.config import RayRunner, SimulatedModel
 from pop_selfplay.domains import load_domain
 from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.models.simulated.server import serving, simulated_app
+from tests.integration.runs import simulated_config, write_texts
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "configs" / "cluster"
@@ -109,6 +111,47 @@ def test_verl_s_reward_is_the_rubric_s(monkeypatch: pytest.MonkeyPatch) -> None:
         score = asyncio.run(hook.compute_score("pop/health_care", "<answer>It is seven.</answer>", RUBRIC, extra))
         hook.reward("health_care").close()
     assert score["judge_failed"] == 0 and score["score"] in (0, 1, 2)
+
+
+class Letters:
+    """A tokenizer whose tokens are characters."""
+
+    def apply_chat_template(self, messages: list[dict[str, str]], **settings: Any) -> list[int]:
+        return [ord(letter) for message in messages for letter in message["content"]]
+
+    def decode(self, ids: Any, **settings: Any) -> str:
+        return "".join(map(chr, map(int, ids)))
+
+
+def test_verl_reads_the_export_and_its_reward_manager_takes_the_hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a run to a reward through verl's own code: its dataset, its loader of a reward function and its reward manager."""
+    pytest.importorskip("verl", reason="needs verl")
+    import torch
+    from omegaconf import OmegaConf
+    from verl import DataProto
+    from verl.trainer.ppo.reward import load_reward_manager
+    from verl.utils.dataset.rl_dataset import RLHFDataset, collate_fn
+
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    pop.run(simulated_config(write_texts(tmp_path / "texts", 5), documents=4), tmp_path / "run")
+    count = pop.export(tmp_path / "run", tmp_path / "problems.parquet", "verl")
+    settings = OmegaConf.create({"cache_dir": str(tmp_path / "cache"), "max_prompt_length": 100_000})
+    dataset = RLHFDataset(str(tmp_path / "problems.parquet"), Letters(), settings)
+    assert len(dataset) == count >= 2 and dataset[0]["raw_prompt"][-1]["role"] == "user"
+
+    hook = {"path": str(ROOT / "examples" / "verl" / "pop_reward.py"), "name": "compute_score", "reward_kwargs": {}}
+    manager = {"source": "register", "name": "naive"}
+    reward = load_reward_manager(
+        OmegaConf.create({"reward": {"custom_reward_function": hook, "reward_manager": manager}}), Letters()
+    )
+    answer = torch.tensor([[ord(letter) for letter in "<answer>It is seven.</answer>"]])
+    batch = {"responses": answer, "attention_mask": torch.ones_like(answer)}
+    rows = collate_fn([dataset[0]])
+    columns = {name: rows[name] for name in ("data_source", "reward_model", "extra_info")}
+    with serving(simulated_app(SimulatedChatModel(SimulatedModel()))) as judge:
+        monkeypatch.setenv("POP_JUDGE", judge)
+        found = asyncio.run(reward.run_single(DataProto.from_dict(tensors=batch, non_tensors=columns)))
+    assert found["reward_extra_info"]["judge_failed"] == 0 and 0 <= found["reward_score"] <= 2
 
 
 def test_verl_knows_every_setting_of_the_recipe() -> None:

@@ -83,6 +83,9 @@ class RayRunner(Config):
     )
     publish_s: float = Field(60, gt=0, le=LONGEST_S, description="how often a worker publishes what it has finished")
     lease_s: float = Field(600, gt=0, le=LONGEST_S, description="a worker that says nothing for so long loses its shards")
+    patience_s: float = Field(
+        600, ge=0, le=LONGEST_S, description="how long the storage may be down before the run stops (resumable)"
+    )
 
 
 Runner = Annotated[LocalRunner | RayRunner, Field(discriminator="type")]

@@ -13,7 +13,7 @@ not as it was published. A worker that dies is replaced by a new one, whose firs
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -23,12 +23,12 @@ from pop_selfplay import errors
 from pop_selfplay.config import Budget, RayRunner
 from pop_selfplay.episode import ToPlay
 from pop_selfplay.errors import PopError, Stopped
-from pop_selfplay.journal import Journal, Tally
+from pop_selfplay.journal import Tally
 from pop_selfplay.journal.schema import Played
 from pop_selfplay.records import Shard
 from pop_selfplay.runs.session import Session
 from pop_selfplay.scale import cluster
-from pop_selfplay.scale.shards import Storage, note_of
+from pop_selfplay.scale.shards import Storage, note_of, patiently
 from pop_selfplay.scale.worker import STOPPED, Ended, Job, Lease, Progress, Worker
 from pop_selfplay.stages.refusals import forget_broken
 from pop_selfplay.tasks import run_to_end
@@ -54,19 +54,37 @@ def storage_of(session: Session) -> str:
     return place if "://" in place else str(Path(place).absolute())
 
 
-async def take_in(journal: Journal, storage: Storage, names: Sequence[str]) -> int:
-    """Take segments into the journal that it does not have yet, and return how many."""
-    new = [name for name in dict.fromkeys(names) if journal.noted(note_of(name)) is None]
-    for name in new:
-        journal.take_in(await asyncio.to_thread(storage.read, name), note_of(name))
-    return len(new)
+class _Published:
+    """What the workers of a run have published, and the journal that it is taken into."""
+
+    def __init__(self, session: Session, round_: int) -> None:
+        runner = session.config.runner
+        assert isinstance(runner, RayRunner)  # nobody else has workers
+        self.storage, self._journal, self._round = Storage(storage_of(session)), session.journal, round_
+        self._patience_s, self._notice = runner.patience_s, session.observer.notice
+
+    async def take_in(self, names: Sequence[str]) -> int:
+        """Take segments into the journal that it does not have yet, and return how many."""
+        new = [name for name in dict.fromkeys(names) if self._journal.noted(note_of(name)) is None]
+        for name in new:
+            self._journal.take_in(await self.patiently(self.storage.read, name), note_of(name))
+        return len(new)
+
+    async def take_in_all(self, shard: Shard | None = None) -> tuple[int, int]:
+        """Do as `take_in` with all of the round, or of one shard of it; return how many are published, and were new."""
+        names = await self.patiently(self.storage.published, self._round, shard)
+        return len(names), await self.take_in(names)
+
+    async def patiently(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Do something at the storage, and wait while it does not answer."""
+        return await patiently(self._patience_s, work, *arguments, notice=self._notice)
 
 
 def take_in_published(session: Session, round_: int) -> None:
     """Take in what workers of an earlier session published and nobody took in."""
-    storage = Storage(storage_of(session))
-    storage.claim(session.journal.run_id)
-    run_to_end(take_in(session.journal, storage, storage.published(round_)))
+    published = _Published(session, round_)
+    published.storage.claim(session.journal.run_id)
+    run_to_end(published.take_in_all())
 
 
 def play_on_ray(session: Session, todo: Sequence[ToPlay], round_: int, refused_before: frozenset[str]) -> None:
@@ -100,24 +118,25 @@ class _Head:
         assert isinstance(runner, RayRunner)
         self._session, self._journal, self._ray, self._runner, self._round = session, session.journal, ray, runner, round_
         self._refused_before = refused_before
-        self._storage = Storage(storage_of(session))
-        model = session.directory.model_path(round_ - 1)
-        job = (session.config, session.domain, session.journal.run_id, round_, storage_of(session))
-        sent = self._storage.send_model(model, round_ - 1) if round_ > 1 and model.exists() else ""
-        self._jobs = [Job(*job, sent, folder, number) for number in range(runner.workers)]
+        self._published = _Published(session, round_)
+        self._job = Job(session.config, session.domain, session.journal.run_id, round_, storage_of(session), "", folder, 0)
         self._todo: dict[Shard, list[ToPlay]] = {}
         self._waiting: deque[Shard] = deque()
         self._hired: list[_Hired] = []
         self._tasks: dict[asyncio.Task[Any], tuple[str, _Hired]] = {}
         self._leases: dict[int, Lease] = {}
-        self._again: set[int] = set()
-        """Shards that were leased before, so that segments of them are there."""
+        self._segments: dict[int, int] = {}
+        """How many segments there are of shards that were leased before, by their numbers."""
         self._count = self._failures = 0
 
     async def play(self, todo: Sequence[ToPlay]) -> None:
         """Play all of `todo`."""
         self._divide(todo)
-        self._hired = [self._hire(job) for job in self._jobs[: len(self._todo)]]
+        model = self._session.directory.model_path(self._round - 1)
+        if self._round > 1 and model.exists():
+            sent = await self._published.patiently(self._published.storage.send_model, model, self._round - 1)
+            self._job = self._job._replace(model=sent)
+        self._hired = [self._hire(number) for number in range(min(self._runner.workers, len(self._todo)))]
         began, told = asyncio.get_running_loop().time(), False
         try:
             while self._waiting or self._leases:
@@ -152,8 +171,8 @@ class _Head:
                 self._todo[shard] = mine
         self._waiting.extend(self._todo)
 
-    def _hire(self, job: Job) -> _Hired:
-        runner = self._runner
+    def _hire(self, number: int) -> _Hired:
+        runner, job = self._runner, self._job._replace(number=number)
         options = {"num_cpus": runner.cpus_per_worker, "num_gpus": runner.gpus_per_worker, "max_restarts": 0}
         worker = _Hired(job.number, self._ray.remote(Worker).options(**options).remote(job))
         self._watch("ready", worker, worker.actor.ready.remote())
@@ -192,7 +211,7 @@ class _Head:
             refused_before=self._refused_before & {one.id for one in todo},
             known=tuple(one for one in calls if one.calls),
             budget=budget,
-            segments=len(self._storage.published(self._round, shard)) if shard.number in self._again else 0,
+            segments=self._segments.get(shard.number, 0),
         )
 
     def _budget(self) -> Budget | None:
@@ -220,10 +239,12 @@ class _Head:
             what, worker = self._tasks.pop(task)
             if worker in self._hired:
                 await self._heard(what, worker, task)
+        silent = {worker for task, (what, worker) in self._tasks.items() if what == "progress" and not task.done()}
         for worker in list(self._hired):
-            if worker.looking_since is not None and self._now() - worker.looking_since > self._runner.lease_s:
+            since = worker.looking_since
+            if since is not None and worker in silent and self._now() - since > self._runner.lease_s:
                 await self._lost(worker, f"said nothing for {self._runner.lease_s:.0f} s")
-            elif worker.looking_since is None and worker.leases:
+            elif since is None and worker.leases:
                 worker.looking_since = self._now()
                 self._watch("progress", worker, self._progress(worker))
         unpublished = Tally()
@@ -268,41 +289,43 @@ class _Head:
         if not ended.why:
             del self._todo[lease.shard]
             return
-        self._requeue(lease.shard)
+        self._requeue(lease.shard, lease.segments + len(ended.segments))
         if ended.why not in (STOPPED, "BudgetSpent"):
             await self._failed(worker, ended)
 
     async def _take_in(self, names: Sequence[str]) -> None:
-        if await take_in(self._journal, self._storage, names):
+        if await self._published.take_in(names):
             self._failures = 0
 
-    def _requeue(self, shard: Shard) -> None:
-        """Let what is not finished of a shard be played by the next who has room."""
+    def _requeue(self, shard: Shard, segments: int) -> None:
+        """Let what is not finished of a shard be played by the next who has room; it has so many `segments`."""
         finished = self._journal.finished_episodes(self._round)
         self._todo[shard] = [one for one in self._todo[shard] if one.id not in finished]
-        self._again.add(shard.number)
+        self._segments[shard.number] = segments
         if self._todo[shard]:
             self._waiting.appendleft(shard)
 
     async def _failed(self, worker: _Hired, ended: Ended) -> None:
-        """Replace a worker whose model failed. Raises its error when that is no worker's own, or nobody does better."""
+        """Replace a worker whose model or storage failed. Raises its error when no other one would do better."""
         self._failures += 1
         if ended.why == "ModelUnavailable":
             forget_broken(self._journal)
         if ended.why not in _LATER or self._failures >= len(self._hired):
-            raise _error(ended)
-        await self._lost(worker, f"has a model that failed: {ended.words}")
+            error: PopError = getattr(errors, ended.why)(ended.words)
+            raise error
+        await self._lost(worker, f"failed: {ended.words}")
 
     async def _lost(self, worker: _Hired, why: str) -> None:
         """Give the shards of a worker to others, but for what it has published, and hire another one in its place."""
         self._session.observer.notice(f"worker {worker.number + 1} {why}; it is replaced")
         self._failures += 1
         self._ray.kill(worker.actor)
-        self._hired[self._hired.index(worker)] = self._hire(self._jobs[worker.number])
+        self._hired[self._hired.index(worker)] = self._hire(worker.number)
         for number in worker.leases:
             shard = self._leases.pop(number).shard
-            await self._take_in(self._storage.published(self._round, shard))
-            self._requeue(shard)
+            segments, new = await self._published.take_in_all(shard)
+            self._failures = 0 if new else self._failures
+            self._requeue(shard, segments)
         if self._failures > _DEATHS * len(self._hired):
             raise Stopped(f"workers died {self._failures} times and finished nothing in between; the last one {why}")
 
@@ -322,8 +345,3 @@ class _Head:
 
 async def _answered(answer: Awaitable[T]) -> T:
     return await answer
-
-
-def _error(ended: Ended) -> PopError:
-    error: PopError = getattr(errors, ended.why)(ended.words)
-    return error

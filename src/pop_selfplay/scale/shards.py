@@ -21,27 +21,31 @@ them keeps the first one whole (`Journal.take_in`). Segments whose name ends in 
 finished when a worker was told to stop.
 """
 
+import asyncio
+import errno
 import hashlib
 import io
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pop_selfplay.errors import ConfigError, JournalError, UsageError
+from pop_selfplay.errors import ConfigError, JournalError, JournalStopped, UsageError
 from pop_selfplay.journal import Journal, Tally
 from pop_selfplay.journal.files import atomic_write, explain
 from pop_selfplay.journal.notes import SECONDS, SHARD, PartOfRun
 from pop_selfplay.journal.schema import CALL_COLUMNS, Played
 from pop_selfplay.records import Document, Shard
 from pop_selfplay.runs.session import Session, open_session, watch_session
+
+T = TypeVar("T")
 
 _AT_ONCE: Final = 256
 """Episodes of one transaction."""
@@ -165,6 +169,12 @@ _MARK: Final = "run"
 _BEGUN: Final = "-begun"
 _NUMBERS: Final = {"attempt", "round", "prompt_tokens", "cached_tokens", "generated_tokens"}
 _CALL: Final = pa.struct([(name, pa.int64() if name in _NUMBERS else pa.string()) for name in CALL_COLUMNS.split(", ")])
+_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 10.0
+_FOR_GOOD: Final = (FileNotFoundError, PermissionError)
+_REFUSALS: Final = {errno.EPERM, errno.EINVAL, errno.ENOSYS}
+_PASSING: Final = {"HTTPClientError", "ConnectionError", "ClientError", "HttpError", "TransportError"}
+"""What botocore, aiohttp, gcsfs and google-auth name trouble on the way that is no OSError."""
 _SCHEMA: Final = pa.schema(
     [
         ("id", pa.string()),
@@ -178,7 +188,11 @@ _SCHEMA: Final = pa.schema(
 
 
 class Storage:
-    """Where the workers of one run publish. Every method raises JournalError where the store fails."""
+    """Where the workers of one run publish.
+
+    Every method tries once. It raises JournalStopped where the store does not answer, and `patiently` tries such a one again;
+    JournalError where the store refuses, or has lost what it held.
+    """
 
     def __init__(self, url: str) -> None:
         """Name the storage at `url`, a path or anything that fsspec opens. Raises ConfigError where fsspec knows no such."""
@@ -187,7 +201,7 @@ class Storage:
         except (ImportError, ValueError) as error:
             raise ConfigError(f"runner.storage: cannot open {url}: {error}") from error
         self._url = url
-        self._on_disk = "file" in _protocols(self._files)
+        self._on_disk = "file" in self._files.protocol  # a name, or several
 
     def claim(self, run_id: str) -> None:
         """Make the storage the one of the run `run_id`. Raises ConfigError where it belongs to another."""
@@ -217,8 +231,10 @@ class Storage:
 
     def read(self, name: str) -> list[Played]:
         """Return the episodes of a segment."""
+        with self._reaching(f"read the segment {name} in"):
+            data = self._files.cat_file(self._at(name))
         try:
-            rows = pq.read_table(io.BytesIO(self._files.cat_file(self._at(name)))).to_pylist()
+            rows = pq.read_table(io.BytesIO(data)).to_pylist()
         except (OSError, pa.ArrowException) as error:
             raise JournalError(f"cannot read the segment {name} in {self._url}: {error}") from error
         return [Played(**row | {"calls": tuple(tuple(call.values()) for call in row["calls"])}) for row in rows]
@@ -226,11 +242,9 @@ class Storage:
     def published(self, round_: int, shard: Shard | None = None) -> list[str]:
         """Return the names of all segments of finished episodes of a round, or of one shard of it, in their order."""
         folder = f"round-{round_}" if shard is None else _folder(round_, shard)
-        try:
+        with self._reaching("list the segments in"):
             self._files.invalidate_cache()
             found = self._files.glob(self._at(f"{folder}/*.parquet" if shard else f"{folder}/*/*.parquet"))
-        except OSError as error:
-            raise JournalError(f"cannot list the segments in {self._url}: {error}") from error
         names = [str(path)[len(self._root) :].lstrip("/") for path in found]
         return sorted(name for name in names if not name.endswith(f"{_BEGUN}.parquet"))
 
@@ -239,13 +253,11 @@ class Storage:
         if self._on_disk:
             return str(path.absolute())
         target = self._at(f"models/round-{round_}")
-        try:
+        with self._reaching(f"copy the model {path} to"):
             if not self._files.exists(f"{target}/config.json"):
                 files = sorted(path.rglob("*"), key=lambda file: file.name == "config.json")  # last, as the sign of the whole
                 for file in filter(Path.is_file, files):
                     self._files.put_file(str(file), f"{target}/{file.relative_to(path)}")
-        except OSError as error:
-            raise JournalError(f"cannot copy the model {path} to {self._url}: {error}") from error
         return f"models/round-{round_}"
 
     def fetch_model(self, source: str, target: Path) -> None:
@@ -254,38 +266,61 @@ class Storage:
         if self._on_disk:
             target.symlink_to(source)
             return
-        try:
+        with self._reaching(f"fetch the model {source} from"):
             self._files.get(f"{self._at(source)}/", f"{target}/", recursive=True)
-        except OSError as error:
-            raise JournalError(f"cannot fetch the model {source} from {self._url}: {error}") from error
 
     def _owner(self) -> str | None:
-        try:
-            return str(self._files.cat_file(self._at(_MARK)).decode())
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise JournalError(f"cannot read from runner.storage {self._url}: {error}") from error
+        with self._reaching("read from"):
+            try:
+                return str(self._files.cat_file(self._at(_MARK)).decode())
+            except FileNotFoundError:
+                return None
 
     def _write(self, name: str, data: bytes) -> None:
         path = self._at(name)
-        try:
+        with self._reaching("write to"):
             if not self._on_disk:
                 self._files.pipe_file(path, data)  # an object appears whole or not at all
                 return
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise JournalError(f"cannot write to runner.storage {self._url}: {error}") from error
         with atomic_write(Path(path)) as file:
             file.write(data)
+
+    @contextmanager
+    def _reaching(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # of whatever kind the store's library makes
+            said = f"cannot {doing} runner.storage {self._url}: {str(error) or type(error).__name__}"
+            if self._on_disk or not _may_pass(error):
+                raise JournalError(said) from error
+            raise JournalStopped(f"{said}; resume when it answers again") from error
 
     def _at(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
 
 
-def _protocols(files: Any) -> tuple[str, ...]:
-    protocol = files.protocol
-    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
+async def patiently(patience_s: float, work: Callable[..., T], *arguments: Any, notice: Callable[[str], None]) -> T:
+    """Do `work` in a thread, again and again for so long while it raises JournalStopped; `notice` hears of the first time."""
+    now = asyncio.get_running_loop().time
+    until, pause = now() + patience_s, _PAUSE_S
+    while True:
+        try:
+            return await asyncio.to_thread(work, *arguments)
+        except JournalStopped as error:
+            if now() >= until:
+                raise
+            if pause == _PAUSE_S:
+                notice(f"{error}; it is tried again for {patience_s:.0f} s")
+        await asyncio.sleep(min(pause, max(0.0, until - now())))
+        pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether a store may be reached later: the network failed, or the server did."""
+    if isinstance(error, OSError):
+        return not isinstance(error, _FOR_GOOD) and error.errno not in _REFUSALS
+    return any(kind.__name__ in _PASSING for kind in type(error).__mro__)
 
 
 def _folder(round_: int, shard: Shard) -> str:

@@ -9,9 +9,10 @@ import asyncio
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from pop_selfplay.config import Budget, EndpointModel, ModelConfig, RayRunner, RunConfig
 from pop_selfplay.domains import Domain
@@ -25,8 +26,10 @@ from pop_selfplay.models.metered import Meter
 from pop_selfplay.observer import Unwatched
 from pop_selfplay.records import Document, Role, Shard
 from pop_selfplay.runs.casting import Casting, Player
-from pop_selfplay.scale.shards import Storage, counted
+from pop_selfplay.scale.shards import Storage, counted, patiently
 from pop_selfplay.stages.calls import Cast
+
+T = TypeVar("T")
 
 STOPPED: Final = "stopped"
 NOTES: Final = ("refusal/", "broken/")
@@ -104,10 +107,10 @@ class Worker:
         """Open the models, which belong to the worker until it is closed; say what is wrong where that cannot be."""
         job = self._job
         try:
-            self._storage.check(job.run_id)
+            await self._patiently(self._storage.check, job.run_id)
             directory = RunDirectory(self._folder, config_of(job.config, job.number, self._runner.workers))
             if job.model:
-                self._storage.fetch_model(job.model, directory.model_path(job.round - 1))
+                await self._patiently(self._storage.fetch_model, job.model, directory.model_path(job.round - 1))
             journal = self._opened.enter_context(_journal(self._folder / "worker.db", job.run_id))
             self._casting = Casting(directory, journal, job.domain, self._notices)
             self._players: dict[Role, Player] = self._casting.players(self._casting.policies(job.round))
@@ -123,7 +126,7 @@ class Worker:
         folder = self._folder / f"lease-{lease.number}"
         folder.mkdir()
         with _journal(folder / "run.db", self._job.run_id) as journal:
-            leased = _Leased(lease, journal, self._storage, self._job.round, self._runner.publish_s)
+            leased = _Leased(lease, journal, self._job.round, self._runner.publish_s, self._publish)
             self._leases[lease.number] = leased
             try:
                 with self._casting.copy(journal=journal).cast(self._players, self._models, Meter(lease.budget)) as cast:
@@ -134,6 +137,13 @@ class Worker:
                 del self._leases[lease.number]
         shutil.rmtree(folder, ignore_errors=True)
         return ended
+
+    async def _publish(self, lease: Lease, number: int, episodes: list[Played], begun: bool) -> str:
+        publish = partial(self._storage.publish, begun=begun)
+        return await self._patiently(publish, self._job.round, lease.shard, number, episodes)
+
+    async def _patiently(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await patiently(self._runner.patience_s, work, *arguments, notice=self._notices.notice)
 
     async def progress(self) -> Progress:
         """Return how far the worker is."""
@@ -154,12 +164,16 @@ class Worker:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
+Put = Callable[[Lease, int, list[Played], bool], Awaitable[str]]
+"""Publishes episodes of a lease as the segment of a number, or the calls of those that were begun, and returns its name."""
+
+
 class _Leased:
     """One lease in work."""
 
-    def __init__(self, lease: Lease, journal: Journal, storage: Storage, round_: int, publish_s: float) -> None:
+    def __init__(self, lease: Lease, journal: Journal, round_: int, publish_s: float, put: Put) -> None:
         self.journal, self.segments = journal, list[str]()
-        self._lease, self._storage, self._round, self._publish_s = lease, storage, round_, publish_s
+        self._lease, self._round, self._publish_s, self._put = lease, round_, publish_s, put
         self._last = 0
         self._playing: asyncio.Task[None] | None = None
         self._stopped = False
@@ -212,8 +226,7 @@ class _Leased:
             return
         lease, episodes = self._lease, [episode for _, episode in found]
         number = lease.segments + len(self.segments) + 1
-        # In a thread: a slow store must not hold up the calls.
-        name = await asyncio.to_thread(self._storage.publish, self._round, lease.shard, number, episodes, begun=begun)
+        name = await self._put(lease, number, episodes, begun)
         self._last = found[-1][0]
         self.segments.append(name)
         self.published = self.published.plus(counted(episodes))

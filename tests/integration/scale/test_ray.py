@@ -57,6 +57,17 @@ def start(config: Path, run: Path, home: Path, **environment: str) -> "subproces
         return subprocess.Popen(command, stdout=said, stderr=said, text=True, env=variables)
 
 
+def finished(run: Path) -> int:
+    """Return how many episodes of a run are finished."""
+    if not (run / "run.db").is_file():
+        return 0
+    with closing(sqlite3.connect(f"{(run / 'run.db').as_uri()}?mode=ro", uri=True)) as db:
+        try:
+            return int(db.execute("SELECT count(*) FROM episodes").fetchone()[0])
+        except sqlite3.OperationalError:  # it is just being made
+            return 0
+
+
 def assert_same(run: Path, whole: Whole, folder: Path) -> None:
     for table in ("documents", "calls", "episodes", "call_counts", "episode_counts"):
         assert rows(run, table) == rows(whole.path, table) != set(), table
@@ -98,13 +109,7 @@ class Drill:
         assert self.episodes() < DOCUMENTS, "all is done already"
 
     def episodes(self) -> int:
-        if not (self.run / "run.db").is_file():
-            return 0
-        with closing(sqlite3.connect(f"{(self.run / 'run.db').as_uri()}?mode=ro", uri=True)) as db:
-            try:
-                return int(db.execute("SELECT count(*) FROM episodes").fetchone()[0])
-            except sqlite3.OperationalError:  # it is just being made
-                return 0
+        return finished(self.run)
 
     def workers(self) -> list[int]:
         """Return the processes of all workers."""
