@@ -123,6 +123,7 @@ class Letters:
         return "".join(map(chr, map(int, ids)))
 
 
+@pytest.mark.filterwarnings("ignore")  # verl's own
 def test_verl_reads_the_export_and_its_reward_manager_takes_the_hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From a run to a reward through verl's own code: its dataset, its loader of a reward function and its reward manager."""
     pytest.importorskip("verl", reason="needs verl")
@@ -150,7 +151,8 @@ def test_verl_reads_the_export_and_its_reward_manager_takes_the_hook(tmp_path: P
     columns = {name: rows[name] for name in ("data_source", "reward_model", "extra_info")}
     with serving(simulated_app(SimulatedChatModel(SimulatedModel()))) as judge:
         monkeypatch.setenv("POP_JUDGE", judge)
-        found = asyncio.run(reward.run_single(DataProto.from_dict(tensors=batch, non_tensors=columns)))
+        found = reward.loop.run_until_complete(reward.run_single(DataProto.from_dict(tensors=batch, non_tensors=columns)))
+        reward.compute_score.args[0].__globals__["reward"]("health_care").close()
     assert found["reward_extra_info"]["judge_failed"] == 0 and 0 <= found["reward_score"] <= 2
 
 
@@ -185,12 +187,20 @@ def test_prime_rl_takes_the_config(monkeypatch: pytest.MonkeyPatch) -> None:
     assert config.orchestrator.train.source[0].env.taskset.domain == "instruction_following"
 
 
-def test_verifiers_makes_a_task_of_every_row(tmp_path: Path) -> None:
-    pytest.importorskip("verifiers.v1")
-    taskset = module_at(ROOT / "examples" / "prime_rl" / "pop_rubrics.py")
-    info = json.dumps({"problem_id": "1/a/0", "problem": "How many?", "rubric": RUBRIC})
-    row = {"prompt": [{"role": "user", "content": "How many?"}], "answer": "seven", "info": info, "task": "pop"}
-    (tmp_path / "problems.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
-    config = taskset.ProblemsConfig(id="pop-rubrics", problems=str(tmp_path / "problems.jsonl"))
-    (task,) = taskset.Problems(config).load()
-    assert task.data.answer == "seven" and task.data.domain == "instruction_following"
+def test_verifiers_loads_the_taskset_by_its_name_and_scores_with_its_reward(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As prime-rl does it: verifiers' own loader finds the module, reads the export and scores an answer."""
+    vf = pytest.importorskip("verifiers.v1", reason="needs verifiers, which prime-rl plays with")
+    from verifiers.v1.utils.loaders import load_taskset, taskset_config_type
+
+    monkeypatch.syspath_prepend(str(ROOT / "examples" / "prime_rl"))
+    pop.run(simulated_config(write_texts(tmp_path / "texts", 5), documents=4), tmp_path / "run")
+    count = pop.export(tmp_path / "run", tmp_path / "problems.jsonl", "verifiers")
+    with serving(simulated_app(SimulatedChatModel(SimulatedModel()))) as judge:
+        settings = {"id": "pop-rubrics", "problems": str(tmp_path / "problems.jsonl"), "judge": judge, "domain": "health_care"}
+        tasks = list(load_taskset(taskset_config_type("pop-rubrics").model_validate(settings)).load())
+        assert len(tasks) == count >= 2 and tasks[0].data.answer
+        trace = vf.Trace.model_construct(rewards={}, metrics={}, root_reply="<answer>It is seven.</answer>")
+        asyncio.run(tasks[0].score(trace))
+    assert 0 <= trace.rewards["rubric"].value <= 2 and trace.reward == trace.rewards["rubric"].value

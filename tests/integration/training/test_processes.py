@@ -3,8 +3,6 @@
 import json
 import shutil
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from tests.integration.runs import write_texts
 
 import pop_selfplay as pop
 from pop_selfplay.cli import run as run_command
-from pop_selfplay.config import dump_config, load_config, parse_config
+from pop_selfplay.config import parse_config
 from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.models.simulated.server import serving, simulated_app
 from pop_selfplay.runs.session import open_session, read_session
@@ -93,26 +91,6 @@ def test_two_processes_train_what_one_does_and_only_the_first_one_writes(
     held_out = [result.pop("held_out") for result in results]
     assert held_out[0] == pytest.approx(held_out[1], abs=1e-4)
     assert {**results[0], "dropped": None, "seconds": 0} == pytest.approx({**results[1], "dropped": None, "seconds": 0})
-
-
-@pytest.mark.ray
-@pytest.mark.timeout(1500)
-def test_two_workers_of_a_ray_cluster_train_what_one_process_does(
-    synthesised: Path, tmp_path: Path, weights: Callable[[Path], dict[str, Any]]
-) -> None:
-    pytest.importorskip("ray", reason="needs the extra ray: pip install 'pop-selfplay[ray]'")
-    one, two = (shutil.copytree(synthesised, tmp_path / name) for name in ("one", "two"))
-    runner = {"type": "ray", "training_workers": 2, "cpus_per_worker": 0.5}
-    config = load_config(two / "config.yaml").changed({"runner": runner})
-    (two / "config.yaml").write_text(dump_config(config), encoding="utf-8")
-    assert run_command(["train", str(one)]) == 0
-    command = [sys.executable, "-m", "pop_selfplay", "train", str(two)]  # apart: Ray warns of what it does itself
-    subprocess.run(command, check=True, timeout=1200)
-    before, after = (losses(run / "models" / "round-1") for run in (one, two))
-    assert len(before) == 3 and after == pytest.approx(before, abs=1e-6)
-    a, b = (weights(run / "models" / "round-1") for run in (one, two))
-    assert a.keys() == b.keys() and all(torch.allclose(a[name], b[name], atol=1e-4) for name in a)
-    assert list((two / "models").iterdir()) == [two / "models" / "round-1"]
 
 
 def test_two_processes_fine_tune_as_one_does(
