@@ -15,6 +15,7 @@ import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, TypeVar
@@ -145,10 +146,9 @@ class _Head:
                 if not told and not any(w.ready for w in self._hired) and self._now() - began > _ROOM_S:
                     told = True
                     self._session.observer.notice("no worker has started yet: the cluster may lack the GPUs or CPUs they need")
-            await asyncio.wait_for(self._each(worker.actor.close.remote() for worker in self._hired), _FAREWELL_S)
+            await self._farewell(self._each(worker.actor.close.remote() for worker in self._hired if worker.ready))
         except asyncio.CancelledError:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop(), _FAREWELL_S)
+            await self._farewell(self._stop())
             raise
         finally:
             for task in self._tasks:
@@ -239,6 +239,8 @@ class _Head:
             what, worker = self._tasks.pop(task)
             if worker in self._hired:
                 await self._heard(what, worker, task)
+            elif not task.cancelled():
+                task.exception()  # of a worker that was replaced: whoever watches knows
         silent = {worker for task, (what, worker) in self._tasks.items() if what == "progress" and not task.done()}
         for worker in list(self._hired):
             since = worker.looking_since
@@ -247,10 +249,7 @@ class _Head:
             elif since is None and worker.leases:
                 worker.looking_since = self._now()
                 self._watch("progress", worker, self._progress(worker))
-        unpublished = Tally()
-        for worker in self._hired:
-            unpublished = unpublished.plus(worker.unpublished)
-        tally = self._journal.tally.plus(unpublished)
+        tally = reduce(Tally.plus, (worker.unpublished for worker in self._hired), self._journal.tally)
         self._session.observer.refresh(tally, self._session.account.money(tally))
         self._session.account.note_seconds()
 
@@ -338,6 +337,10 @@ class _Head:
                 what, worker = self._tasks.pop(task)
                 if what.startswith("lease") and task.exception() is None:
                     await self._returned(worker, int(what.split()[1]), task.result())
+
+    async def _farewell(self, work: Awaitable[None]) -> None:
+        with contextlib.suppress(TimeoutError):  # whoever does not answer is killed
+            await asyncio.wait_for(work, _FAREWELL_S)
 
     async def _each(self, answers: Iterator[Awaitable[None]]) -> None:
         await asyncio.gather(*map(_answered, answers), return_exceptions=True)

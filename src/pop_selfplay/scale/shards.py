@@ -243,7 +243,6 @@ class Storage:
         """Return the names of all segments of finished episodes of a round, or of one shard of it, in their order."""
         folder = f"round-{round_}" if shard is None else _folder(round_, shard)
         with self._reaching("list the segments in"):
-            self._files.invalidate_cache()
             found = self._files.glob(self._at(f"{folder}/*.parquet" if shard else f"{folder}/*/*.parquet"))
         names = [str(path)[len(self._root) :].lstrip("/") for path in found]
         return sorted(name for name in names if not name.endswith(f"{_BEGUN}.parquet"))
@@ -288,6 +287,7 @@ class Storage:
 
     @contextmanager
     def _reaching(self, doing: str) -> Iterator[None]:
+        self._files.invalidate_cache()  # of listings: a segment of another process since then would not be there for it
         try:
             yield
         except Exception as error:  # of whatever kind the store's library makes

@@ -39,7 +39,7 @@ class Machines:
         self.folder, self.head_disk = folder, folder / "head"
         self.head_disk.mkdir()
         small = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 80 * 1024 * 1024}
-        self.cluster: Any = Cluster(initialize_head=True, head_node_args={**small, "node_ip_address": "127.0.0.1"})
+        self.cluster: Any = Cluster(initialize_head=True, head_node_args=small)
         self.running: dict[int, subprocess.Popen[bytes]] = {}
         self.started: list[subprocess.Popen[bytes]] = []
 
@@ -60,12 +60,15 @@ class Machines:
     def inside(self, number: int, path: Path) -> Path:
         """Return `path` as the machine of a number sees it."""
         outer = self.running[number].pid
-        child = Path(f"/proc/{outer}/task/{outer}/children").read_text(encoding="utf-8").split()[0]
+        child = Path(f"/proc/{outer}/task/{outer}/children").read_text(encoding="utf-8").strip()
         return Path(f"/proc/{child}/root{path}")
 
     def workers_on(self, number: int) -> list[Path]:
         """Return the folders that workers keep on a machine's own disk."""
-        return list(self.inside(number, self.folder / "disk").glob("pop-worker-*/lease-*"))
+        try:
+            return list(self.inside(number, self.folder / "disk").glob("pop-worker-*/lease-*"))
+        except OSError:  # it is just starting, or a folder has just gone
+            return []
 
     def lose(self, number: int) -> None:
         """Let a machine die at once, with its disk."""
@@ -91,14 +94,15 @@ def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machin
     machines.close()
 
 
-def test_machines_that_share_only_an_object_store_play_the_run_and_one_is_lost_with_its_disk(
+def test_of_machines_that_share_only_an_object_store_one_is_lost_with_its_disk_and_the_run_is_the_same(
     machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, run = Whole(machines.head_disk), machines.head_disk / "run"
     with object_store(monkeypatch) as store:
         for number in (1, 2):
             machines.boot(number)
-        config = whole.on_ray(seconds_per_call=0.3, address=machines.cluster.address, storage="s3://bucket/mine")
+        where = {"address": machines.cluster.address, "storage": "s3://bucket/mine", "cpus_per_worker": 1}  # one on each
+        config = whole.on_ray(seconds_per_call=0.5, **where)
         process = start(config, run, machines.head_disk)
 
         def working() -> int:
@@ -110,11 +114,9 @@ def test_machines_that_share_only_an_object_store_play_the_run_and_one_is_lost_w
             working()
         assert not list((machines.folder / "disk").iterdir()), "a disk can be seen from outside"
         machines.lose(1)
-        machines.boot(3)
-        while not machines.workers_on(3):
-            assert working() < DOCUMENTS, "all is done already"
+        assert working() < DOCUMENTS, "all was done already"
         assert process.wait(300) == 0, (machines.head_disk / "said.txt").read_text(encoding="utf-8")
-        seen = [list(machines.inside(number, machines.head_disk).iterdir()) for number in (2, 3)]
-        assert seen == [[], []], "nothing of the head's disk was there to be read, and nothing was written to it"
+        seen = list(machines.inside(2, machines.head_disk).iterdir())
+        assert seen == [], "nothing of the head's disk was there to be read, and nothing was written to it"
         assert any(key.startswith("mine/round-1/") for key in store.objects) and not (run / "segments").exists()
     assert_same(run, whole, tmp_path)

@@ -1,6 +1,8 @@
 """The head: whatever happens to its workers, the run is the one of one machine, and nothing is lost or done twice."""
 
 import asyncio
+import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -9,12 +11,13 @@ import pytest
 
 import pop_selfplay as pop
 from pop_selfplay.config import RunConfig
-from pop_selfplay.errors import BudgetSpent, ConfigError, ModelRefused, ModelUnavailable, Stopped
+from pop_selfplay.errors import BudgetSpent, ConfigError, JournalStopped, ModelRefused, ModelUnavailable, Stopped
 from pop_selfplay.journal import Journal, Tally
 from pop_selfplay.observer import Unwatched
 from pop_selfplay.scale.shards import Storage
 from pop_selfplay.scale.worker import Ended, Job, Lease, Progress, Worker
 from tests.integration.runs import simulated_config, write_texts
+from tests.object_store import ObjectStore, object_store
 from tests.unit.scale.nearby import Actor, Nearby, nearby
 from tests.unit.scale.rows import exports, rows
 
@@ -56,13 +59,51 @@ def test_the_run_is_the_same_however_many_workers_and_shards(
     assert len(nearby.actors) == min(workers, shards) and not any(a.worker._folder.exists() for a in nearby.actors)
 
 
-def test_the_storage_can_be_an_object_store(nearby: Nearby, whole: Whole, tmp_path: Path) -> None:
-    url = f"memory://{tmp_path.name}"
+@pytest.mark.parametrize("kind", ["memory", "s3"])
+def test_the_storage_can_be_an_object_store(
+    nearby: Nearby, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    with object_store(monkeypatch) if kind == "s3" else contextlib.nullcontext():
+        assert_stored(f"{kind}://bucket/{tmp_path.name}", whole, tmp_path)
+
+
+def assert_stored(url: str, whole: Whole, tmp_path: Path) -> None:
     pop.run(whole.on_ray(storage=url), tmp_path / "run")
     assert_same(tmp_path / "run", whole, tmp_path)
     assert len(Storage(url).published(1)) >= 3 and not (tmp_path / "run" / "segments").exists()
     with pytest.raises(ConfigError, match="holds the work of another run"):
         pop.run(whole.on_ray(storage=url), tmp_path / "other")
+
+
+class Cutting(Unwatched):
+    """Cuts a run off from its storage, for a while or for good, once something more was published."""
+
+    def __init__(self, store: ObjectStore, times: int) -> None:
+        self.store, self.times, self.told = store, times, list[str]()
+        self.before = max(1, len(store.objects))  # the mark of the run is no segment
+
+    def refresh(self, tally: Tally, money: float) -> None:
+        if self.times and len(self.store.objects) > self.before:
+            self.store.trouble, self.store.troubled, self.times = "busy", self.times, 0
+
+    def notice(self, text: str) -> None:
+        self.told.append(text)
+
+
+def test_a_storage_that_does_not_answer_for_a_while_costs_nothing_and_for_good_stops_the_run_resumably(
+    nearby: Nearby, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = {"model": whole.config.model.changed({"seconds_per_call": 0.02})}
+    with object_store(monkeypatch) as store:
+        config = whole.on_ray(storage="s3://bucket/mine", patience_s=0.3).changed(slow)
+        with pytest.raises(JournalStopped, match=r"runner\.storage s3://bucket/mine: .*; resume when it answers again"):
+            pop.run(config, tmp_path / "run", Cutting(store, 10**9))
+        assert store.refused > 2
+        store.trouble = ""
+        cutting = Cutting(store, 3)
+        pop.run(config.changed({"runner": config.runner.changed({"patience_s": 60})}), tmp_path / "run", cutting)
+        assert any("it is tried again for 60 s" in told for told in cutting.told)
+    assert_same(tmp_path / "run", whole, tmp_path)
 
 
 class Killing(Unwatched):
@@ -92,6 +133,43 @@ def test_what_a_dead_worker_has_not_published_is_played_by_others(nearby: Nearby
     assert_same(tmp_path / "run", whole, tmp_path)
 
 
+class KillingThePublished(Killing):
+    """Kills a worker that is at work twice, whenever more was published."""
+
+    def __init__(self, nearby: Nearby, run: Path) -> None:
+        super().__init__(nearby, 2)
+        self.run = run
+
+    def refresh(self, tally: Tally, money: float) -> None:
+        published = len(list(self.run.rglob("*.parquet")))
+        super().refresh(Tally(episodes=Counter({(1, "", ""): published})), money)
+
+
+def test_a_shard_is_leased_again_without_what_its_dead_worker_published(
+    nearby: Nearby, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a restart by Ray itself, which repeats the call as it was, would play and pay for twice."""
+    leases = watch_leases(monkeypatch)
+    one_by_one = whole.config.synthesis.changed({"episodes_in_flight": 1})
+    slow = {"model": whole.config.model.changed({"seconds_per_call": 0.02}), "synthesis": one_by_one}
+    pop.run(whole.on_ray(workers=1, shards=1).changed(slow), tmp_path / "run", KillingThePublished(nearby, tmp_path / "run"))
+    first, second, third = ({one.id for one in lease.episodes} for lease in leases)
+    assert len(first) == 8 and first > second > third and [lease.segments > 0 for lease in leases] == [False, True, True]
+    assert_same(tmp_path / "run", whole, tmp_path)
+
+
+def watch_leases(monkeypatch: pytest.MonkeyPatch) -> list[Lease]:
+    """Return the list into which every lease goes that a worker gets."""
+    seen, play = list[Lease](), Worker.play
+
+    async def watched(self: Worker, lease: Lease) -> Ended:
+        seen.append(lease)
+        return await play(self, lease)
+
+    monkeypatch.setattr(Worker, "play", watched)
+    return seen
+
+
 class Interrupting(Unwatched):
     """Ends the run, as Ctrl-C does, once a worker has begun something."""
 
@@ -107,7 +185,7 @@ class Interrupting(Unwatched):
 
 
 def test_a_run_that_is_stopped_keeps_every_finished_call_also_of_unfinished_episodes(
-    nearby: Nearby, whole: Whole, tmp_path: Path
+    nearby: Nearby, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = whole.on_ray(publish_s=60).changed({"model": whole.config.model.changed({"seconds_per_call": 0.02})})
     with pytest.raises(asyncio.CancelledError):
@@ -115,16 +193,8 @@ def test_a_run_that_is_stopped_keeps_every_finished_call_also_of_unfinished_epis
     calls = rows(tmp_path / "run", "calls")
     assert len(calls) >= 6 and calls <= rows(whole.path, "calls")
     assert len(rows(tmp_path / "run", "episodes")) < 8
-    seen: list[Lease] = []
-    play = Worker.play
-
-    async def watched(self: Worker, lease: Lease) -> Ended:
-        seen.append(lease)
-        return await play(self, lease)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Worker, "play", watched)
-        pop.run(whole.on_ray(), tmp_path / "run")
+    seen = watch_leases(monkeypatch)
+    pop.run(whole.on_ray(), tmp_path / "run")
     assert_same(tmp_path / "run", whole, tmp_path)
     assert any(lease.known for lease in seen), "the calls go to whoever plays on"
 
@@ -222,6 +292,24 @@ class Silent(Failing):
     async def progress(self) -> Progress:
         await asyncio.sleep(60)
         return Progress((), Tally(), ())
+
+
+class Nowhere(Silent):
+    """A worker for whom the cluster has no room."""
+
+    async def ready(self) -> Ended:
+        await asyncio.sleep(60)
+        return Ended()
+
+    async def close(self) -> None:
+        await asyncio.sleep(60)
+
+
+def test_a_worker_for_whom_there_is_no_room_is_not_waited_for(nearby: Nearby, whole: Whole, tmp_path: Path) -> None:
+    nearby.make = lambda job: Nowhere(job) if job.number else Worker(job)
+    pop.run(whole.on_ray(), tmp_path / "run")
+    assert len(nearby.actors) == 2 and all(actor.dead.is_set() for actor in nearby.actors)
+    assert_same(tmp_path / "run", whole, tmp_path)
 
 
 def test_a_worker_that_says_nothing_loses_its_shards(nearby: Nearby, whole: Whole, tmp_path: Path) -> None:

@@ -48,6 +48,15 @@ def folders(files: Iterable[PurePath]) -> Counter[PurePath]:
     return Counter(file.parent for file in files)
 
 
+def test_what_another_process_published_since_the_last_look_is_found(store: ObjectStore) -> None:
+    storage = Storage(URL)
+    first = storage.publish(1, Shard(1, 1), 1, [EPISODE])
+    assert storage.published(1) == [first]
+    store.objects[f"mine/{first}-later.parquet"] = store.objects[f"mine/{first}"]  # as another process would
+    assert storage.read(f"{first}-later.parquet") == [EPISODE]
+    assert len(storage.published(1)) == 2
+
+
 def test_a_model_goes_to_s3_and_back_whole_and_once(store: ObjectStore, tmp_path: Path) -> None:
     model = tmp_path / "model"
     (model / "deeper").mkdir(parents=True)
