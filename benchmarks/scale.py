@@ -6,8 +6,9 @@ Throughput: a run on a Ray cluster of this machine, each worker with a simulated
 that what is measured is ours: a worker's loop, its journal, Parquet, and the head that takes it in. `in_flight` calls at once
 are what one server could do: `of_servers` is the share of that rate which the workers reach, and efficiency is calls per second
 for each worker, against the fewest workers measured. Rates are taken between a tenth and nine tenths of the calls, so start and
-tail are not in them. `cpu_s_per_1000` is what all processes of the run but the servers use. Resume: such a run is stopped in
-the middle, and begun again: seconds until the first new call is known to the head, the start of Ray and of the worker included.
+tail are not in them. `cpu_s_per_1000` is what all processes of the run but the servers use, their start included. Resume: such
+a run is stopped in the middle and begun again: seconds until the first new call is known to the head, the start of Ray and of
+the worker included. On a quiet machine all of the throughput takes five minutes.
 
 Memory: the head of a round of so many documents, in a process of its own, which divides the round into shards and makes a
 lease; then takes in segments that nobody took in, 256 episodes each. Texts are short.

@@ -169,6 +169,7 @@ _MARK: Final = "run"
 _BEGUN: Final = "-begun"
 _NUMBERS: Final = {"attempt", "round", "prompt_tokens", "cached_tokens", "generated_tokens"}
 _CALL: Final = pa.struct([(name, pa.int64() if name in _NUMBERS else pa.string()) for name in CALL_COLUMNS.split(", ")])
+_RESUME: Final = "; resume when it answers again"
 _PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 10.0
 _FOR_GOOD: Final = (FileNotFoundError, PermissionError)
@@ -294,7 +295,7 @@ class Storage:
             said = f"cannot {doing} runner.storage {self._url}: {str(error) or type(error).__name__}"
             if self._on_disk or not _may_pass(error):
                 raise JournalError(said) from error
-            raise JournalStopped(f"{said}; resume when it answers again") from error
+            raise JournalStopped(said + _RESUME) from error
 
     def _at(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
@@ -311,7 +312,7 @@ async def patiently(patience_s: float, work: Callable[..., T], *arguments: Any, 
             if now() >= until:
                 raise
             if pause == _PAUSE_S:
-                notice(f"{error}; it is tried again for {patience_s:.0f} s")
+                notice(f"{str(error).removesuffix(_RESUME)}; it is tried again for {patience_s:.0f} s")
         await asyncio.sleep(min(pause, max(0.0, until - now())))
         pause = min(2 * pause, _LONGEST_PAUSE_S)
 

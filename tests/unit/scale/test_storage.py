@@ -84,6 +84,7 @@ def test_a_store_that_does_not_answer_for_a_while_is_tried_again(store: ObjectSt
     asyncio.run(patiently(60, storage.publish, 1, Shard(1, 1), 1, [EPISODE], notice=told.append))
     assert store.refused == times and storage.read(*storage.published(1)) == [EPISODE]
     assert len(told) == 1 and f"cannot write to runner.storage {URL}" in told[0] and "tried again for 60 s" in told[0]
+    assert "resume" not in told[0]
 
 
 def test_patience_ends_and_says_what_to_do(store: ObjectStore) -> None:
