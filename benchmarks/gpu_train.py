@@ -148,15 +148,8 @@ def make_start(directory: Path) -> None:
 
 def run_one(way: str, length: int, start: Path, steps: int) -> dict[str, Any]:
     """Measure one way in a process of its own; where it fails, say how instead of losing the others."""
-    command = [sys.executable, __file__, "--one", way, str(length), str(start), "--steps", str(steps)]
-    environment = os.environ | {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
-    if way == "reference":
-        environment |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
-        environment |= {"MASTER_PORT": str(free_port())}
-        environment |= {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_OFFLOAD_PARAMS": "true"}
-        environment |= {"FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP", "FSDP_RESHARD_AFTER_FORWARD": "true"}
-        if not torch.cuda.is_available():
-            environment |= {"ACCELERATE_USE_CPU": "true"}  # accelerate then shards nothing; the rest is the same
+    command = [sys.executable, __file__, *arguments_of(way, length, start, steps)]
+    environment = os.environ | environment_of(way)
     child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if child.returncode:
         figures = {"way": way, "length": length, "failed": child.stderr.strip().splitlines()[-1:]}
@@ -165,6 +158,24 @@ def run_one(way: str, length: int, start: Path, steps: int) -> dict[str, Any]:
     sys.stdout.write(json.dumps(figures) + "\n")
     sys.stdout.flush()
     return figures
+
+
+def arguments_of(way: str, length: int, start: Path, steps: int) -> list[str]:
+    """Return the arguments with which this file measures one way."""
+    return ["--one", way, str(length), str(start), "--steps", str(steps)]
+
+
+def environment_of(way: str) -> dict[str, str]:
+    """Return what a way's process finds in its environment besides our own."""
+    environment = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+    if way == "reference":
+        environment |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+        environment |= {"MASTER_PORT": str(free_port())}
+        environment |= {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_OFFLOAD_PARAMS": "true"}
+        environment |= {"FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP", "FSDP_RESHARD_AFTER_FORWARD": "true"}
+        if not torch.cuda.is_available():
+            environment |= {"ACCELERATE_USE_CPU": "true"}  # accelerate then shards nothing; the rest is the same
+    return environment
 
 
 def free_port() -> int:
