@@ -1,6 +1,7 @@
 """Tests talk to nobody but this machine: any other address is an error, not a slow test."""
 
 import gc
+import logging
 import socket
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from pop_selfplay.report.charts import drawable
 from tests.forked import Forking, forking
 from tests.learning import Margins
 
@@ -44,16 +46,36 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
-@pytest.fixture(autouse=True)
-def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def no_pictures() -> Iterator[None]:
     """Draw no pictures in reports but where they are what is tested: drawing takes longer than most runs here."""
-    if "pictures" not in request.fixturenames:
-        monkeypatch.setattr("pop_selfplay.report.charts.drawable", lambda: False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pop_selfplay.report.charts.drawable", lambda: False)
+        yield
 
 
 @pytest.fixture
-def pictures() -> None:
+def pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked for by a test whose reports are to have their pictures."""
+    monkeypatch.setattr("pop_selfplay.report.charts.drawable", drawable)
+
+
+class _Lines(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    """The messages of all that is logged, warnings and worse. (pytest's own `caplog` is off: pyproject.toml says why.)"""
+    handler = _Lines()
+    logging.getLogger().addHandler(handler)
+    yield handler.lines
+    logging.getLogger().removeHandler(handler)
 
 
 @pytest.fixture

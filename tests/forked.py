@@ -15,8 +15,10 @@ from typing import IO, Final, NamedTuple
 
 _FORKING: Final = """
 import gc, json, os, sys
+gc.disable()
 import pop_selfplay.api, pop_selfplay.cli, pop_selfplay.training.dpo, pop_selfplay.training.sft
 gc.freeze()
+gc.enable()
 codes = {}
 for line in sys.stdin:
     order = json.loads(line)

@@ -1,6 +1,7 @@
 """The docs say what is: every setting, default, file, field and reason; configs that load, commands and modules that exist."""
 
 import ast
+import functools
 import json
 import re
 import shlex
@@ -177,10 +178,15 @@ def test_there_are_commands_and_configs_to_check() -> None:
     assert len(COMMANDS) > 10 and len(YAML_BLOCKS) > 5
 
 
+@functools.cache
+def pop_command() -> Any:
+    return get_command(app)
+
+
 @pytest.mark.parametrize(("place", "line"), COMMANDS, ids=[f"{place} {line}" for place, line in COMMANDS])
 def test_every_command_exists_with_its_options(place: str, line: str) -> None:
     words = shlex.split(line, comments=True)[1:]
-    command: Any = get_command(app)
+    command: Any = pop_command()
     while isinstance(command, TyperGroup) and words and not words[0].startswith("-"):
         assert words[0] in command.commands, f"pop has no command {words[0]!r}"
         command = command.commands[words.pop(0)]
@@ -292,7 +298,7 @@ def test_every_limit_and_option_of_the_audit_is_documented() -> None:
     assert [(name, side, float(value)) for name, side, value in rows] == [
         (name, "below" if limit.side == "at_least" else "above", limit.value) for name, limit in THRESHOLDS.items()
     ]
-    command = typing.cast(TyperGroup, get_command(app)).commands["audit"]
+    command = pop_command().commands["audit"]
     options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")} - {"--help"}
     assert set(re.findall(r"^\| `(--[\w-]+)", text, re.MULTILINE)) == options
     assert [path for path in (JOURNAL, LOCK, RESULT) if f"`{path}`" not in RUN_DIRECTORY] == []

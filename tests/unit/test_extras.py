@@ -152,12 +152,12 @@ def test_a_command_that_meets_a_missing_extra_leaves_with_2_and_lets_other_faile
         return fail
 
     without(monkeypatch, "inspect_ai")
-    monkeypatch.setattr("pop_selfplay.cli.app", import_of("inspect_ai"))
+    monkeypatch.setattr("pop_selfplay.cli._command", lambda: import_of("inspect_ai"))
     assert run(["eval", "m"]) == 2
     assert capsys.readouterr().err == (
         "pop: MissingExtra: this needs inspect_ai, not installed here: pip install 'pop-selfplay[eval]'\n"
     )
-    monkeypatch.setattr("pop_selfplay.cli.app", import_of("yaml"))
+    monkeypatch.setattr("pop_selfplay.cli._command", lambda: import_of("yaml"))
     with pytest.raises(ModuleNotFoundError):
         run(["eval", "m"])
 

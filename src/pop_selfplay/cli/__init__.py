@@ -12,10 +12,14 @@ A new command is a function in one of these files, or in a file of its own that 
 """
 
 import errno
+import functools
 import io
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import typer
+from typer.main import get_command
 
 from pop_selfplay import tasks
 from pop_selfplay.cli import starter  # first: `pop --help` lists commands in the order in which they are imported
@@ -49,7 +53,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; errors go to standard error. A bug's traceback passes through."""
     try:
-        code = app(arguments, prog_name="pop", standalone_mode=False)
+        code = _command()(arguments, prog_name="pop", standalone_mode=False)
         if code == _TYPERS_INTERRUPT:
             return _complain(_STOPPED, 4)
         return code if isinstance(code, int) else 0
@@ -74,6 +78,12 @@ def run(arguments: list[str]) -> int:
         if error.errno not in _BAD_PLACES or error.filename is None:
             raise
         return _complain(f"{error.strerror}: {str(error.filename)[:_SHOWN]}; name another place, or make this one usable", 2)
+
+
+@functools.cache
+def _command() -> Callable[..., Any]:
+    """Make the command of the functions' signatures once: that takes longer than most commands."""
+    return get_command(app)
 
 
 def _print_what_can_be_printed() -> None:

@@ -171,12 +171,10 @@ def test_retry_after_is_honoured() -> None:
     assert times[1] - times[0] >= 0.3
 
 
-def test_a_server_that_stays_down_is_given_up_when_patience_ends(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_that_stays_down_is_given_up_when_patience_ends(logged: list[str]) -> None:
     with pytest.raises(ModelUnavailable, match=r"tries in .*: refused.*pop run DIR"):
         ask(one_after_the_other(Dropped("refused", unreachable=True)), make_request(), patience_s=0.3)
-    assert caplog.messages == [
-        "http://server.test/v1/chat/completions cannot be reached; paused, waiting up to 0.3 s for it (refused)"
-    ]
+    assert logged == ["http://server.test/v1/chat/completions cannot be reached; paused, waiting up to 0.3 s for it (refused)"]
 
 
 def test_a_server_that_asks_for_more_than_our_patience_is_tried_once_more_at_its_end() -> None:

@@ -2,13 +2,16 @@
 
 import asyncio
 import functools
+import sqlite3
 from collections.abc import Callable, Coroutine
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pop_selfplay.config import Synthesis
 from pop_selfplay.domains import load_domain
 from pop_selfplay.journal import Journal
+from pop_selfplay.journal.schema import connect
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.records import Candidate, Criterion, Document, Problem, Role, Rubric, Token
 from pop_selfplay.stages.calls import Cast
@@ -61,9 +64,27 @@ def play(
 ) -> T:
     """Run `work` with `model` in every role."""
     settings = Synthesis.model_validate({"candidates": 4, **synthesis})
-    with Journal.open(Path(journal)) as opened:
+    with _in_memory() if journal == ":memory:" else Journal.open(Path(journal)) as opened:
         cast = Cast(dict.fromkeys(Role, model), domain_named(domain), settings, opened, seed=7)
-        return asyncio.run(work(cast))
+        return _runner().run(work(cast))
+
+
+@functools.cache
+def _runner() -> asyncio.Runner:
+    return asyncio.Runner()
+
+
+@functools.cache
+def _empty() -> bytes:
+    with closing(connect(Path(":memory:"))) as db:
+        return db.serialize()
+
+
+def _in_memory() -> Journal:
+    """Open an empty journal in memory, copied: to make its tables takes longer than most plays."""
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    db.deserialize(_empty())
+    return Journal(db, Path(":memory:"))
 
 
 def candidates(*answers: str) -> tuple[Candidate, ...]:
