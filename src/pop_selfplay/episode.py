@@ -19,7 +19,7 @@ To follow one that is scored pointwise, from the main loop to its pair:
     pairing.py              pairs_of, pair_of
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from pop_selfplay.journal import Journal
@@ -198,10 +198,18 @@ def unfinished(journal: Journal, problems_per_document: int, round_: int) -> lis
     ]
 
 
-async def play_all(cast: Cast, todo: Iterable[ToPlay], round_: int, *, refused_before: frozenset[str] = frozenset()) -> None:
+async def play_all(
+    cast: Cast,
+    todo: Iterable[ToPlay],
+    round_: int,
+    *,
+    refused_before: frozenset[str] = frozenset(),
+    see: Callable[[Episode], object] = lambda episode: None,
+) -> None:
     """Play the episodes of `todo`, `cast.episodes_at_once` at a time, and put each one into the journal when it is done.
 
-    Those `refused_before` come last. Raises ModelRefused or ModelUnavailable when refused calls leave nothing else to say.
+    Those `refused_before` come last. `see` is shown each one that is in the journal. Raises ModelRefused or ModelUnavailable
+    when refused calls leave nothing else to say.
     """
     cast.refusals.expect(refused_before)
     waiting = iter(sorted(todo, key=lambda one: one.id in refused_before))
@@ -209,7 +217,9 @@ async def play_all(cast: Cast, todo: Iterable[ToPlay], round_: int, *, refused_b
     async def work() -> None:
         for document_id, id_ in waiting:
             document = cast.journal.document(round_, document_id)
-            cast.journal.record_episode(await play(cast, document, round_, id_))
+            episode = await play(cast, document, round_, id_)
+            cast.journal.record_episode(episode)
+            see(episode)
 
     await together(work() for _ in range(cast.episodes_at_once))
     cast.refusals.check(cast.journal)

@@ -4,7 +4,6 @@
     paired             each finished episode with its pair, or why it gives none
     paired_problems    each document with its pair of problems, to train the proposer (beyond the paper)
     pair_of            one episode taken by itself
-    look_through       a round read once, to count its pairs
 
 Only the extremes are used because they agree with a stronger judge far more often than the full ranking does (paper, 5.5).
 Reasons for no pair: `no_spread` (all scores alike), `length_gap` (guard against length bias), `identical` (same completion
@@ -17,7 +16,7 @@ model as the solver. The next rule of pairing goes here, its setting into `confi
 """
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -188,7 +187,7 @@ def paired(
     """
     clusters = problem_clusters(domain, rules)
     for round_ in range(1, rounds + 1):
-        repeats = {} if clusters is None else look_through(journal, round_, domain, rules, seed, clusters)
+        repeats = {} if clusters is None else _repeats(journal, round_, domain, rules, seed, clusters)
         for episode in journal.episodes(round_):
             made = pair_of(episode, domain, rules, seed)
             if isinstance(made, PreferencePair) and episode.id in repeats:
@@ -198,27 +197,18 @@ def paired(
                 yield episode, made
 
 
-def look_through(
-    journal: Journal,
-    round_: int,
-    domain: Domain,
-    rules: Pairing,
-    seed: int,
-    clusters: ProblemClusters | None,
-    see: Callable[[Episode, PreferencePair | Failure], None] = lambda episode, outcome: None,
+def _repeats(
+    journal: Journal, round_: int, domain: Domain, rules: Pairing, seed: int, clusters: ProblemClusters
 ) -> dict[str, str]:
     """Read every finished episode of a round once, and return which pairs are not to be: id → the id it nearly repeats.
 
-    `see` is shown each episode with its pair taken by itself, or why it gives none: enough to count all pairs in one reading.
     `clusters` hold the problems of the rounds before, and of this one afterwards.
     """
     problems = {}
     for episode in journal.episodes(round_):
-        outcome = pair_of(episode, domain, rules, seed)
-        see(episode, outcome)
-        if clusters is not None and episode.problem and isinstance(outcome, PreferencePair):
+        if episode.problem and isinstance(pair_of(episode, domain, rules, seed), PreferencePair):
             problems[episode.id] = episode.problem.text
-    return {} if clusters is None else clusters.add_round(problems)
+    return clusters.add_round(problems)
 
 
 def problem_clusters(domain: Domain, rules: Pairing) -> ProblemClusters | None:

@@ -17,6 +17,8 @@ round's model is the result.
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -34,7 +36,7 @@ from pop_selfplay.observer import Observer
 from pop_selfplay.pairing import pairs_of
 from pop_selfplay.plan import calls_per_episode
 from pop_selfplay.records import Role, Shard
-from pop_selfplay.report.result import compute_result, write_result
+from pop_selfplay.report.result import Summaries, compute_result, write_result
 from pop_selfplay.results.run import RunResult
 from pop_selfplay.runs.lineage import note_lineage
 from pop_selfplay.runs.session import Session, open_session
@@ -135,7 +137,9 @@ def synthesise(session: Session, round_: int) -> None:
             if on_ray:
                 play_on_ray(session, todo, round_, again)
             else:
-                session.casting.play(policies, lambda cast: play_all(cast, todo, round_, refused_before=again))
+                with closing(Summaries(session, keep=True)) as kept:
+                    work = partial(play_all, todo=todo, round_=round_, refused_before=again, see=kept.add)
+                    session.casting.play(policies, work)
 
 
 def left_to_play(session: Session, round_: int) -> list[ToPlay]:

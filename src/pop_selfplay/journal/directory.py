@@ -5,6 +5,7 @@ domain.json      the domain's prompts and rules, as the run began with them
 versions.json    what made it: package, Python and library versions
 run.lock         held by the process that works on the run
 run.db           the journal
+summary.db       a summary of each finished episode, for the figures (report/result.py)
 pairs.parquet    the preference pairs of all rounds so far
 models/round-N/  the model trained in round N
 servers/         logs of the servers that the run started

@@ -186,6 +186,15 @@ class Bands:
             self._places.setdefault(key, []).append(place)
 
 
+def meeting(keys: Hashes) -> npt.NDArray[np.bool_]:
+    """Return which sets share a band with any other, [n], given what `Bands.keys` returns for each of them, [n, bands]."""
+    shared = np.zeros(len(keys), dtype=np.bool_)
+    for band in keys.T:
+        _, which, counts = np.unique(band, return_inverse=True, return_counts=True)
+        shared |= counts[which] > 1
+    return shared
+
+
 class NearDuplicates:
     """A growing set of texts of which no two are alike. Holds about 3 KB for each, besides the text itself."""
 

@@ -3,16 +3,18 @@
 import pytest
 from tests.unit.evaluation.audit.makers import by_chance, scored
 
-from pop_selfplay.records import Episode
-from pop_selfplay.report.result import Quality
+from pop_selfplay.records import Episode, Failure
+from pop_selfplay.report.result import Quality, summarise
 from pop_selfplay.results import ReportedEstimate
 from pop_selfplay.stats.intervals import wilson
+
+LOST = Failure(stage="pair", reason="no_spread")
 
 
 def figures(episodes: list[Episode]) -> ReportedEstimate:
     quality = Quality()
     for episode in episodes:
-        quality.add(episode)
+        quality.add(summarise(episode, LOST))
     return quality.criteria.std
 
 
@@ -26,6 +28,6 @@ def test_more_problems_of_the_same_documents_add_no_certainty() -> None:
 def test_criteria_that_all_separate_are_not_certain_to_do_so() -> None:
     quality = Quality()
     for one in scored(by_chance, problems=20, candidates=16):
-        quality.add(one.episode)
+        quality.add(summarise(one.episode, LOST))
     alike = quality.criteria.rate_all_alike
     assert alike.mean == 0 and alike.high is not None and 1 < alike.high / wilson(0.0, 20)[1] < 1.3
