@@ -2,12 +2,12 @@
 
     python -m benchmarks.viewer [--episodes N] [--candidates N] [--directory DIR] [--json FILE]
 
-Makes two runs on the same documents with as many finished episodes each, scores and reasons drawn by chance, and measures, by
+Makes a run with as many finished episodes, scores and reasons drawn by chance, and another one like it, and measures, by
 the clock and with the page cache warm: making the summaries that a run keeps while it goes on, `pop status` with them (limit
 5 s; the command, from its start to its last line), building the viewer's index, and then each page, as the browser asks for it
 (limit 200 ms): the list with every filter, sort order and queue, searches, its last page, an episode, a call, a label form, the
-live figures and both runs compared. The slowest of five requests counts, the first one included. The second run is indexed by a
-copy of the first one's index: both hold the same.
+live figures and both runs compared. The slowest of five requests counts, the first one included. The second run is a copy of
+the first one under another id, whose index says other scores.
 """
 
 import argparse
@@ -44,7 +44,7 @@ NAMES = ("Dose", "Warning", "Plan")
 FAILURES = (("proposer", "points_at_text"), ("solver", "too_few_valid"), ("judge", "too_few_scored"))
 
 
-def make_run(path: Path, episodes: int, candidates: int, seed: int) -> None:
+def make_run(path: Path, episodes: int, candidates: int) -> None:
     """Make a run directory with so many finished episodes, a tenth of them failed, and a tenth as many documents more."""
     config = parse_config(
         {
@@ -56,7 +56,7 @@ def make_run(path: Path, episodes: int, candidates: int, seed: int) -> None:
             "measure": {"type": "none"},
         }
     )
-    rng = random.Random(seed)
+    rng = random.Random(0)
     run = RunDirectory.create(path, config)
     with run, run.journal() as journal:
         run.keep_domain(None)
@@ -152,17 +152,28 @@ def pages(viewer: Viewer) -> Iterator[tuple[str, str]]:
     yield "compare, by problem", "/compare?a=0&b=1&by=problem"
 
 
-def look(runs: list[Path]) -> dict[str, Any]:
-    """Index the runs and ask for every page."""
-    viewer = Viewer(runs[:1])
+def another(run: Path, to: Path) -> None:
+    """Copy an indexed run under another id, with other scores in its index."""
+    shutil.copytree(run, to)
+    with closing(sqlite3.connect(to / "run.db")) as db, db:
+        db.execute("UPDATE meta SET value = 'another' WHERE key = 'run_id'")
+    with closing(sqlite3.connect(to / FILE)) as db, db:
+        db.execute("UPDATE meta SET value = 'another' WHERE key = 'run'")
+        db.execute(
+            "UPDATE episodes SET best = best - abs(random() % 100) / 300.0, apart = abs(random() % 100) WHERE best > 0.4"
+        )
+        db.execute("UPDATE episodes SET spread = best - worst")
+
+
+def look(run: Path) -> dict[str, Any]:
+    """Index the run and ask for every page."""
+    viewer = Viewer([run])
     start = time.perf_counter()
     while viewer.places[0].indexer.step():
         pass
     indexed = time.perf_counter() - start
-    for file in runs[0].glob(f"{FILE}*"):
-        shutil.copy(file, runs[1] / file.name)
-    with closing(sqlite3.connect(runs[1] / FILE)) as db, db, watch_session(runs[1]) as session:
-        db.execute("UPDATE meta SET value = ? WHERE key = 'run'", (session.journal.run_id,))
+    runs = [run, run.with_name("another")]
+    another(*runs)
     viewer = Viewer(runs)
     viewer.start()
     for place in viewer.places:
@@ -178,25 +189,24 @@ def look(runs: list[Path]) -> dict[str, Any]:
                 assert answer.status_code in (200, 303), (name, answer.status_code)
             found[name] = {"first": round(took[0], 1), "slowest": round(max(took), 1), "size_kb": len(answer.content) // 1024}
     viewer.stop()
-    return {"index_s": round(indexed, 1), "index_mb": round((runs[0] / FILE).stat().st_size / 2**20), "pages_ms": found}
+    return {"index_s": round(indexed, 1), "index_mb": round((run / FILE).stat().st_size / 2**20), "pages_ms": found}
 
 
 def measure(folder: Path, episodes: int, candidates: int) -> dict[str, Any]:
-    runs = [folder / "one", folder / "two"]
-    for seed, run in enumerate(runs):
-        make_run(run, episodes, candidates, seed)
-    summaries = keep_summaries(runs[0])
+    run = folder / "run"
+    make_run(run, episodes, candidates)
+    summaries = keep_summaries(run)
     figures = {
         "machine": f"{os.cpu_count()} CPUs, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}",
         "load": round(os.getloadavg()[0], 1),
         "episodes": episodes,
         "candidates": candidates,
-        "journal_mb": round((runs[0] / "run.db").stat().st_size / 2**20),
+        "journal_mb": round((run / "run.db").stat().st_size / 2**20),
         "summaries_s": round(summaries, 1),
-        "summaries_mb": round((runs[0] / "summary.db").stat().st_size / 2**20),
-        "status_s": round(min(status_s(runs[0]) for _ in range(3)), 2),
+        "summaries_mb": round((run / "summary.db").stat().st_size / 2**20),
+        "status_s": round(min(status_s(run) for _ in range(3)), 2),
     }
-    looked = look(runs)
+    looked = look(run)
     slowest = max(looked["pages_ms"], key=lambda name: looked["pages_ms"][name]["slowest"])
     return {**figures, **looked, "slowest_page": slowest, "limits": LIMITS}
 

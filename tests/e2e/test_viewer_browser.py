@@ -3,6 +3,7 @@
 Needs Chromium (Debian's package `chromium`); skips where there is none.
 """
 
+import contextlib
 import shutil
 import socket
 import sqlite3
@@ -11,13 +12,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import uvicorn
 
+from pop_selfplay import run as play
+from pop_selfplay.errors import NothingMade
+from pop_selfplay.journal.files import take_lock
 from pop_selfplay.viewer.app import Viewer
 from pop_selfplay.viewer.index import Query
-from tests.integration.runs import small_run
+from tests.integration.runs import copy_run, simulated_config, small_run, write_texts
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium")
@@ -43,14 +48,40 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(run: Path) -> Iterator[str]:
-    viewer = Viewer([run])
+def failing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that lost most of its episodes."""
+    folder = tmp_path_factory.mktemp("failing")
+    config = simulated_config(write_texts(folder / "texts", 8), documents=6, candidates=4)
+    model = {**config.model.model_dump(), "malformed_rate": 0.7}
+    strict = config.synthesis.changed({"solver": {"attempts": 1}, "judge": {"attempts": 1}, "proposer": {"attempts": 2}})
+    with contextlib.suppress(NothingMade):
+        play(config.changed({"model": model, "synthesis": strict}), folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def going_on(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A run of which half is finished, and on which a process works."""
+    path = copy_run(run, tmp_path_factory.mktemp("going") / "on")
+    for index in path.glob("view.db*"):
+        index.unlink()
+    with sqlite3.connect(path / "run.db") as db:
+        db.execute("CREATE TABLE later AS SELECT * FROM episodes WHERE rowid > 3")
+        db.execute("DELETE FROM episodes WHERE rowid > 3")
+    with take_lock(path / "run.lock"):
+        yield path
+
+
+@pytest.fixture(scope="module")
+def address(run: Path, failing: Path, going_on: Path) -> Iterator[str]:
+    viewer = Viewer([run, failing, going_on])
     bound = socket.socket()
     bound.bind(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(viewer.app(["127.0.0.1"]), log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     viewer.start()
-    viewer.places[0].indexer.done.wait(60)
+    for place in viewer.places:
+        place.indexer.done.wait(60)
     thread.start()
     while not server.started:
         time.sleep(0.01)
@@ -104,13 +135,64 @@ def test_hostile_texts_render_inert_on_every_page(page: Any, address: str, kept:
         assert page.evaluate("window.hacked") is None and page.said == []
 
 
-@pytest.mark.parametrize("width", (1280, 390))
-def test_no_page_is_wider_than_the_screen(browser: Any, address: str, kept: str, width: int) -> None:
-    page = browser.new_page(viewport={"width": width, "height": 800})
-    for place in ("/run/0", f"/run/0/episode?id={kept}&cell=0.1", f"/run/0/label?id={kept}", "/compare"):
+@pytest.fixture(scope="module")
+def places(kept: str, failing: Path) -> tuple[str, ...]:
+    """An address of every kind of page, of runs with hostile texts, with failures, and under way."""
+    lost = quote(Viewer([failing]).places[0].index.find(Query(kept="dropped")).entries[0].id)
+    call = f"/run/0/call?id={quote(kept)}&role=judge&item=0&attempt=0"
+    lists = ("/run/0?queue=close", "/run/1?kept=dropped", "/run/2")
+    episodes = (f"/run/0/episode?id={quote(kept)}&cell=0.1", f"/run/1/episode?id={lost}")
+    return (
+        "/",
+        *lists,
+        *episodes,
+        call,
+        f"/run/0/label?id={quote(kept)}",
+        "/compare?a=0&b=2",
+        f"/compare/episode?a=0&b=0&ida={quote(kept)}&idb={quote(kept)}",
+        "/nope",
+    )
+
+
+SCREENS = {"light": (1280, "light"), "dark": (1280, "dark"), "phone": (390, "light")}
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_every_page_fits_its_screen_and_axe_finds_nothing_serious(
+    browser: Any, address: str, places: tuple[str, ...], screen: str
+) -> None:
+    width, scheme = SCREENS[screen]
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    axe = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
+    only = {"runOnly": ["color-contrast"]} if screen == "dark" else {}
+    for place in places:
         page.goto(address + place)
         assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), place
+        page.evaluate(axe)
+        found = page.evaluate("options => axe.run(document, {resultTypes: ['violations'], ...options})", only)
+        serious = [one for one in found["violations"] if one["impact"] in ("serious", "critical")]
+        assert [(one["id"], [node["html"][:200] for node in one["nodes"]][:3]) for one in serious] == [], place
     page.close()
+
+
+def test_a_run_with_failures_says_what_was_lost_and_why(page: Any, address: str) -> None:
+    page.goto(f"{address}/run/1?kept=dropped")
+    assert page.locator("tbody .lost").count() > 0
+    page.locator("a.row").first.click()
+    page.wait_for_url("**/episode?**")
+    assert page.get_by_role("heading", name="Why was this dropped?").count() == 1
+    assert page.said == []
+
+
+def test_a_run_under_way_says_so_and_offers_what_is_new(page: Any, address: str, going_on: Path) -> None:
+    page.goto(f"{address}/run/2")
+    assert "a process is working on it" in page.locator(".standing").inner_text()
+    assert page.locator("a.row").count() == 3 and not page.locator("#fresh").is_visible()
+    with sqlite3.connect(going_on / "run.db") as db:
+        db.execute("INSERT INTO episodes SELECT * FROM later LIMIT 1")
+    page.locator("#fresh").wait_for(state="visible", timeout=15_000)
+    page.locator("#fresh").click()
+    page.wait_for_function("document.querySelectorAll('a.row').length >= 3")
 
 
 def test_the_list_and_an_episode_are_worked_by_keys_alone(page: Any, address: str) -> None:

@@ -126,7 +126,7 @@ def summarise(episode: Episode, outcome: PreferencePair | Failure, bands: Bands 
 
 
 SUMMARIES: Final = "summary.db"
-_WORTH_KEEPING: Final = 1000  # episodes, from which on whoever wants the figures keeps the summaries that were missing
+WORTH_KEEPING: Final = 1000  # episodes, from which on whoever wants the figures keeps the summaries that were missing
 _VERSION: Final = "1"
 _COLUMNS: Final = ", ".join(Summary._fields)
 
@@ -295,25 +295,25 @@ def _rounds(session: Session, usage: Sequence[RoleCost]) -> tuple[RoundResult, .
     config, journal, stop = session.config, session.journal, stopped(session)
     rounds = range(1, (config.rounds if stop is None else stop.round) + 1)
     found = {number: _Found(journal.corpus_drops(number)) for number in rounds}
-    with contextlib.closing(Summaries(session, keep=journal.tally.episodes.total() >= _WORTH_KEEPING)) as summaries:
+    with contextlib.closing(Summaries(session, keep=journal.tally.episodes.total() >= WORTH_KEEPING)) as summaries:
         rows = [row for row in summaries.read() if row.round in found]
     for row in rows:
         found[row.round].add(row)
-    for number, count in _repeats(session, rows):
-        found[number].drop_repeats(count)
+    for number, gone in repeated(session, rows):
+        found[number].drop_repeats(len(gone))
     for number, made in paired_problems(journal, rounds, session.domain, config.synthesis, config.pairing, config.seed):
         found[number].add_problems(made)
     return tuple(_round(session, number, found[number], usage) for number in rounds)
 
 
-def _repeats(session: Session, rows: Sequence[Summary]) -> Iterator[tuple[int, int]]:
-    """Yield each round with how many of its pairs go because their problems nearly repeat others (method/problems.py)."""
+def repeated(session: Session, rows: Sequence[Summary]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield each round with its pairs that go because their problems nearly repeat others (method/problems.py): id → id."""
     clusters, able = problem_clusters(session.domain, session.config.pairing), [row for row in rows if row.bands]
     if clusters is None or not able:
         return
     meet = meeting(np.frombuffer(b"".join(row.bands for row in able), dtype=np.uint64).reshape(len(able), -1))
     for number, group in groupby(zip(able, meet, strict=True), key=lambda pair: pair[0].round):
-        yield number, len(clusters.add_round({row.id: row.text for row, meets in group if meets}))
+        yield number, clusters.add_round({row.id: row.text for row, meets in group if meets})
 
 
 def _round(session: Session, number: int, found: _Found, usage: Sequence[RoleCost]) -> RoundResult:

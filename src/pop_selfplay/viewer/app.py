@@ -33,7 +33,7 @@ from pop_selfplay.errors import PopError, UsageError
 from pop_selfplay.report import eval_tables
 from pop_selfplay.results import DuelResult, EvalResult, read_result
 from pop_selfplay.runs.session import Session
-from pop_selfplay.viewer import labelling, pages
+from pop_selfplay.viewer import compare, pages
 from pop_selfplay.viewer.index import Index
 from pop_selfplay.viewer.indexer import Indexer
 from pop_selfplay.viewer.pages import Place, Values
@@ -132,6 +132,7 @@ class Viewer:
     def __init__(self, paths: Sequence[Path], *, author: str = "me", label_first: bool = False) -> None:
         self.author, self._label_first = author, label_first
         self._secret = secrets.token_urlsafe(16)
+        self._comparisons = compare.Comparisons()
         self._beside = [Beside(path) for path in paths if not (path / "config.yaml").is_file()]
         self.places: list[Place] = []
         for path in paths:
@@ -229,12 +230,12 @@ class Viewer:
     def _label(self, request: Request) -> Response:
         place, asked = self._run(request), request.query_params
         author = self._person(asked)
-        id_ = asked.get("id") or labelling.next_to_label(place, author)
+        id_ = asked.get("id") or pages.next_to_label(place, author)
         with place.run.look() as session:
             shown = show(session, id_) if id_ else None
             if shown is None:
                 return self._page("labelled.jinja", {"place": place, "author": author})
-            return self._page("label.jinja", labelling.label_page(place, shown, author))
+            return self._page("label.jinja", pages.label_page(place, shown, author))
 
     async def _labelled(self, request: Request) -> Response:
         place, form = self._run(request), await _form(request)
@@ -244,7 +245,7 @@ class Viewer:
         with place.run.look() as session:
             shown = _shown(session, form.get("id", ""))
             try:
-                given = labelling.labels_of(form, shown, author)
+                given = pages.labels_of(form, shown, author)
             except ValueError:
                 return self._page("error.jinja", {"said": "an answer of the form is none of those offered"}, 400)
             labels.add(place.run.path, given)
@@ -260,14 +261,16 @@ class Viewer:
         asked = request.query_params
         one, other = self._place(asked.get("a", "0")), self._place(asked.get("b", "1" if len(self.places) > 1 else "0"))
         first, second, page = (int(asked[name]) if asked.get(name, "").isdecimal() else 1 for name in ("ra", "rb", "page"))
-        return self._page("compare.jinja", pages.compare_page(one, other, (first, second), min(page, 10**6)))
+        by = "problem" if asked.get("by") == "problem" else "document"
+        wanted = compare.Asked(one.number, other.number, (first % 10**6, second % 10**6), by)
+        return self._page("compare.jinja", compare.compare_page(self._comparisons, one, other, wanted, min(page, 10**6)))
 
     def _side_by_side(self, request: Request) -> Response:
         asked = request.query_params
         one, other = self._place(asked.get("a", "")), self._place(asked.get("b", ""))
         with one.run.look() as first, other.run.look() as second:
             left, right = _shown(first, asked.get("ida", "")), _shown(second, asked.get("idb", ""))
-            return self._page("beside.jinja", pages.beside_page((one, left), (other, right)))
+            return self._page("beside.jinja", compare.beside_page((one, left), (other, right)))
 
 
 def _shown(session: Session, id_: str) -> Shown:

@@ -10,30 +10,33 @@ import contextlib
 import sqlite3
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from pop_selfplay import labels
-from pop_selfplay.pairing import problem_clusters
+from pop_selfplay.report.result import WORTH_KEEPING, Summaries, repeated
 from pop_selfplay.runs.session import Session
 from pop_selfplay.seeds import derive_seed
 
 FILE: Final = "view.db"
 _REPEAT: Final = "pair.near_duplicate_problem"
-_VERSION: Final = 1
+_VERSION: Final = 2
 PAGE: Final = 50
 """Episodes on a page of the list."""
 
 _SCHEMA: Final = f"""
 CREATE TABLE episodes (
     row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, round INTEGER NOT NULL, document TEXT NOT NULL, lost TEXT NOT NULL,
-    problem TEXT NOT NULL, candidates INTEGER NOT NULL, best REAL, worst REAL, spread REAL, apart INTEGER, torn REAL, mass REAL,
-    reference REAL, labels INTEGER NOT NULL DEFAULT 0
+    candidates INTEGER NOT NULL, best REAL, worst REAL, spread REAL, apart INTEGER, torn REAL, mass REAL, reference REAL,
+    labels INTEGER NOT NULL DEFAULT 0, draw INTEGER NOT NULL, said INTEGER
 );
 CREATE INDEX by_round ON episodes (round, lost);
+CREATE INDEX by_loss ON episodes (lost, draw, round);
+CREATE INDEX by_document ON episodes (document);
 CREATE INDEX by_spread ON episodes (spread);
+CREATE INDEX by_narrowness ON episodes (spread IS NULL, spread);
 CREATE INDEX by_torn ON episodes (torn);
 CREATE INDEX by_mass ON episodes (mass);
 CREATE INDEX by_apart ON episodes (apart);
@@ -44,7 +47,10 @@ CREATE VIRTUAL TABLE words USING fts5(problem, reference, rubric, chosen, reject
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 PRAGMA user_version={_VERSION};
 """
-COLUMNS: Final = "id, round, document, lost, problem, candidates, best, worst, spread, apart, torn, mass, reference, labels"
+_FIGURES: Final = "candidates, best, worst, spread, apart, torn, mass, e.reference, labels"
+_ENTRY: Final = f"e.id, round, document, lost, substr(problem, 1, 400), {_FIGURES}"
+_ENTRIES: Final = f"SELECT {_ENTRY} FROM episodes AS e JOIN words AS w ON w.rowid = e.row WHERE e.row"
+"""Problems are read where their words are, so that a look through all episodes reads no text."""
 
 
 class Entry(NamedTuple):
@@ -69,6 +75,18 @@ class Entry(NamedTuple):
     mass: float | None
     reference: float | None
     labels: int
+
+
+class Measured(NamedTuple):
+    """The figures by which two runs are compared; `kept` is 1 for a pair."""
+
+    row: int
+    document: str
+    kept: int
+    best: float | None
+    worst: float | None
+    spread: float | None
+    apart: int | None
 
 
 SORTS: Final = {
@@ -176,11 +194,17 @@ class Index:
         where = " AND ".join(wanted) or "1"
         with self.connect() as db:
             count = int(db.execute(f"SELECT count(*) FROM episodes WHERE {where}", values).fetchone()[0])
-            rows = db.execute(
-                f"SELECT {COLUMNS} FROM episodes WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",
-                (*values, PAGE, PAGE * (max(1, query.page) - 1)),
-            ).fetchall()
-        return Found([Entry(*row) for row in rows], count)
+            page = f"SELECT row FROM episodes WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"
+            rows = [row for (row,) in db.execute(page, (*values, PAGE, PAGE * (max(1, query.page) - 1)))]
+        return Found(self.entries(rows), count)
+
+    def entries(self, rows: Sequence[int]) -> list[Entry]:
+        """Return the episodes of these rows in their order; one that is not there any more is left out."""
+        wanted = f"{_ENTRIES} IN ({', '.join('?' * len(rows))}) ORDER BY e.row"
+        with self.connect() as db:
+            there = sorted(row for row in rows if db.execute("SELECT 1 FROM episodes WHERE row = ?", (row,)).fetchone())
+            found = dict(zip(there, (Entry(*one) for one in db.execute(wanted, rows)), strict=True))
+        return [found[row] for row in rows if row in found]
 
     def neighbours(self, query: Query, id_: str) -> tuple[str, str]:
         """Return the ids before and after an episode on its page of the list, "" where there is none."""
@@ -193,14 +217,14 @@ class Index:
     def entry(self, id_: str) -> Entry | None:
         """Return what the index has on one episode, None where it has not got to it yet."""
         with self.connect() as db:
-            row = db.execute(f"SELECT {COLUMNS} FROM episodes WHERE id = ?", (id_,)).fetchone()
+            row = db.execute(f"{_ENTRIES} = (SELECT row FROM episodes WHERE id = ?)", (id_,)).fetchone()
         return None if row is None else Entry(*row)
 
     def drawn(self, without: Collection[str]) -> str:
         """Return the id of the kept episode that comes first in an order by a hash, `without` those; "" where none is left."""
         with self.connect() as db:
-            ids = [id_ for (id_,) in db.execute("SELECT id FROM episodes WHERE lost = '' AND round > 0") if id_ not in without]
-        return min(ids, key=lambda id_: derive_seed("label", id_), default="")
+            ids = db.execute("SELECT id FROM episodes WHERE lost = '' AND round > 0 ORDER BY draw")
+            return next((id_ for (id_,) in ids if id_ not in without), "")
 
     def counts(self) -> dict[tuple[int, str], int]:
         """Return (round, what it was lost for) → episodes."""
@@ -208,11 +232,19 @@ class Index:
             rows = db.execute("SELECT round, lost, count(*) FROM episodes GROUP BY round, lost").fetchall()
         return {(round_, lost): count for round_, lost, count in rows}
 
-    def round(self, round_: int) -> dict[str, Entry]:
-        """Return the episodes of a round by document and number, which other runs on the same documents have, too."""
+    def stamp(self) -> tuple[object, ...]:
+        """Return what changes whenever the index does, but for its labels."""
         with self.connect() as db:
-            rows = db.execute(f"SELECT {COLUMNS} FROM episodes WHERE round = ? ORDER BY id", (round_,)).fetchall()
-        return {entry.id.partition("/")[2]: entry for entry in (Entry(*row) for row in rows)}
+            marked = db.execute("SELECT value FROM meta WHERE key = 'repeats'").fetchone()
+            return _count(db), marked
+
+    def round(self, round_: int, by: str) -> dict[object, Measured]:
+        """Return the episodes of a round by what other runs may have, too: document and number, or (by "problem") its words."""
+        key = "said" if by == "problem" else "substr(id, 1 + instr(id, '/'))"
+        figures = f"SELECT {key}, row, document, lost = '', best, worst, spread, apart FROM episodes"
+        with self.connect() as db:
+            rows = db.execute(f"{figures} WHERE round = ? ORDER BY row DESC", (round_,))
+            return {key: Measured(*rest) for key, *rest in rows if key is not None}
 
 
 def _conditions(query: Query) -> tuple[list[str], list[object]]:
@@ -227,7 +259,7 @@ def _conditions(query: Query) -> tuple[list[str], list[object]]:
             wanted.append(condition)
             values.append(value)
     if query.document:
-        wanted.append("instr(document, ?)")
+        wanted.append("row IN (SELECT row FROM episodes WHERE instr(document, ?))")
         values.append(query.document)
     for given, conditions in ((query.kept, _KEPT), (query.labelled, _LABELLED)):
         if given in conditions:
@@ -247,17 +279,26 @@ def _match(text: str) -> str:
     return " ".join(f'"{word}"' for word in words[:-1]) + f' "{words[-1]}"*' if words else ""
 
 
+def put(db: sqlite3.Connection, row: int, entry: Entry, words: Sequence[str]) -> None:
+    """Put an episode into the index, instead of what it was before it was played again; `words` are those to search."""
+    for before in db.execute("SELECT row FROM episodes WHERE id = ?", (entry.id,)).fetchall():
+        db.execute("DELETE FROM episodes WHERE row = ?", before)
+        db.execute("DELETE FROM words WHERE rowid = ?", before)
+    said = derive_seed("problem", *words[0].split()) >> 1 if words[0] else None  # columns are signed
+    values = {**entry._asdict(), "row": row, "draw": derive_seed("label", entry.id) >> 1, "said": said}
+    del values["problem"]  # it is among the words
+    db.execute(f"INSERT INTO episodes ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})", [*values.values()])
+    db.execute("INSERT INTO words (rowid, problem, reference, rubric, chosen, rejected) VALUES (?,?,?,?,?,?)", [row, *words])
+
+
 def mark_repeats(db: sqlite3.Connection, session: Session) -> None:
     """Mark the pairs that are not to be because their problem nearly repeats another, once for each number of episodes."""
-    clusters = problem_clusters(session.domain, session.config.pairing)
-    if clusters is None or not _changed(db, "repeats", _count(db)):
+    if not _changed(db, "repeats", _count(db)):
         return
-    texts = "SELECT e.id, w.problem FROM episodes AS e JOIN words AS w ON w.rowid = e.row WHERE round = ? AND lost IN ('', ?)"
-    for (round_,) in db.execute("SELECT DISTINCT round FROM episodes WHERE round > 0 ORDER BY round").fetchall():
-        problems = dict(db.execute(texts, (round_, _REPEAT)).fetchall())
-        repeats = clusters.add_round(problems)
-        marked = [(_REPEAT if id_ in repeats else "", id_) for id_ in problems]
-        db.executemany("UPDATE episodes SET lost = ? WHERE id = ?", marked)
+    with contextlib.closing(Summaries(session, keep=session.journal.tally.episodes.total() >= WORTH_KEEPING)) as summaries:
+        gone = [(_REPEAT, id_) for _, ids in repeated(session, summaries.read()) for id_ in ids]
+    db.execute("UPDATE episodes SET lost = '' WHERE lost = ?", (_REPEAT,))
+    db.executemany("UPDATE episodes SET lost = ? WHERE id = ?", gone)
 
 
 def count_labels(db: sqlite3.Connection, run: Path) -> None:

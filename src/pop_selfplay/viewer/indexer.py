@@ -14,7 +14,7 @@ from pop_selfplay.pairing import pair_of
 from pop_selfplay.records import Episode, Evaluation, Failure, PreferencePair
 from pop_selfplay.runs.session import Session, watch_again
 from pop_selfplay.text.words import count_words
-from pop_selfplay.viewer.index import COLUMNS, Entry, Index, count_labels, mark_repeats
+from pop_selfplay.viewer.index import Entry, Index, count_labels, mark_repeats, put
 
 _AT_ONCE: Final = 100
 _SECONDS_BETWEEN: Final = 1.0
@@ -66,18 +66,10 @@ class Indexer(threading.Thread):
 def _take_in(db: sqlite3.Connection, row: int, session: Session, episode: Episode) -> None:
     made = pair_of(episode, session.domain, session.config.pairing, session.config.seed)
     entry, pair = _row(session, episode, made), made if isinstance(made, PreferencePair) else None
-    before = db.execute("SELECT row FROM episodes WHERE id = ?", (episode.id,)).fetchone()
-    if before is not None:  # it was played again
-        db.execute("DELETE FROM episodes WHERE row = ?", before)
-        db.execute("DELETE FROM words WHERE rowid = ?", before)
-    db.execute(f"INSERT INTO episodes (row, {COLUMNS}) VALUES ({', '.join('?' * (1 + len(entry)))})", (row, *entry))
     rubric = "" if episode.rubric is None else "\n".join(f"{c.name} {c.gold} {c.description}" for c in episode.rubric.criteria)
     problem = (episode.problem.text, episode.problem.reference_answer) if episode.problem else ("", "")
-    answers = (pair.chosen[0].content, pair.rejected[0].content) if pair else ("", "")
-    texts = [text.encode("utf-8", "replace").decode() for text in (*problem, rubric, *answers)]
-    db.execute(
-        "INSERT INTO words (rowid, problem, reference, rubric, chosen, rejected) VALUES (?, ?, ?, ?, ?, ?)", (row, *texts)
-    )
+    said = (*problem, rubric, *((pair.chosen[0].content, pair.rejected[0].content) if pair else ("", "")))
+    put(db, row, entry, [text.encode("utf-8", "replace").decode() for text in said])
 
 
 def _row(session: Session, episode: Episode, made: PreferencePair | Failure) -> Entry:

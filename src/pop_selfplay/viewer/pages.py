@@ -1,5 +1,7 @@
 """What each page shows: a function from what was asked to the values of a template in templates/.
 
+The form for labels is blind; `labels_of` makes labels of a filled one. What compares two runs is in compare.py.
+
 Texts of models and documents go into templates as they are; those escape everything, and only rendering.py makes HTML of them.
 """
 
@@ -10,11 +12,10 @@ from urllib.parse import parse_qs, urlencode
 
 from pop_selfplay import labels
 from pop_selfplay.journal.files import is_locked
+from pop_selfplay.labels import Label
 from pop_selfplay.method.problems import has_gold
 from pop_selfplay.records import REFERENCE, Evaluation, Failure
-from pop_selfplay.report.tables import decimals, estimate_text, percent, plain
-from pop_selfplay.results.base import ReportedEstimate
-from pop_selfplay.stats.intervals import SIGNED, Range, paired_difference
+from pop_selfplay.seeds import derive_seed
 from pop_selfplay.viewer.index import PAGE, QUEUES, SORTS, Entry, Index, Query
 from pop_selfplay.viewer.indexer import Indexer
 from pop_selfplay.viewer.reading import Called, Run, Shown, filled, supported
@@ -246,67 +247,60 @@ def call_page(place: Place, shown: Shown, role: str, item: str, attempt: str) ->
     return None
 
 
-class Change(NamedTuple):
-    """A figure in both runs, and the difference on the episodes that both have."""
+class Choice(NamedTuple):
+    """The two answers to be compared, in an order that hides which one is the better: candidates and their answers."""
 
-    name: str
-    one: str
-    other: str
-    difference: str
-    n: int
+    first: int
+    second: int
 
 
-_FIGURES: Final[tuple[tuple[str, str, Range | None], ...]] = (
-    ("best score", "best", None),
-    ("worst score", "worst", None),
-    ("best minus worst", "spread", None),
-    ("words between chosen and rejected", "apart", None),
-)
+def choice_of(shown: Shown, author: str) -> Choice | None:
+    """Return best and worst in an order drawn for this person and episode; None where there are no two."""
+    if shown.extremes is None:
+        return None
+    turned = derive_seed("label", shown.episode.id, author) % 2
+    return Choice(*(reversed(shown.extremes) if turned else shown.extremes))
 
 
-def compare_page(one: Place, other: Place, rounds: tuple[int, int], page: int) -> Values:
-    """Two runs, forks or rounds side by side: figures with the difference's interval, and the episodes that both have."""
-    left, right = one.index.round(rounds[0]), other.index.round(rounds[1])
-    both = [(left[key], right[key]) for key in left if key in right]
-    start = PAGE * (max(1, page) - 1)
+def label_page(place: Place, shown: Shown, author: str) -> Values:
+    """The form to label an episode, blind: nothing on it tells what the judge said."""
+    given = [label for label in labels.read(place.run.path) if label.episode == shown.episode.id and label.author == author]
     return {
-        "one": one,
-        "other": other,
-        "rounds": rounds,
-        "changes": _changes(both),
-        "both": both[start : start + PAGE],
-        "count": len(both),
-        "page": page,
-        "pages": max(1, -(-len(both) // PAGE)),
+        "place": place,
+        "shown": shown,
+        "episode": shown.episode,
+        "choice": choice_of(shown, author),
+        "criteria": shown.episode.rubric.criteria if shown.episode.rubric else (),
+        "marks": labels.MARKS,
+        "given": given,
+        "author": author,
+        "left": place.index.find(Query(labelled="no", kept="kept")).count,
     }
 
 
-def _changes(both: list[tuple[Entry, Entry]]) -> list[Change]:
-    documents = [a.document for a, _ in both]
-    kept = [(float(not a.lost), float(not b.lost)) for a, b in both]
-    found = [_change("episodes that give a pair", kept, documents, SIGNED)]
-    for name, field, within in _FIGURES:
-        values = [(getattr(a, field), getattr(b, field), a.document) for a, b in both]
-        known = [(a, b, document) for a, b, document in values if a is not None and b is not None]
-        found.append(_change(name, [(a, b) for a, b, _ in known], [document for _, _, document in known], within))
+def next_to_label(place: Place, author: str) -> str:
+    """Return a scored episode that `author` has not labelled, drawn by a hash of its id; "" where none is left."""
+    done = {label.episode for label in labels.read(place.run.path) if label.author == author}
+    return place.index.drawn(done)
+
+
+def labels_of(form: Mapping[str, str], shown: Shown, author: str) -> list[Label]:
+    """Return the labels that a filled form gives. Raises ValueError for an answer that is none of those offered."""
+    base = {"episode": shown.episode.id, "author": author, "time": labels.now(), "note": form.get("note", "").strip()}
+    found, choice = [], choice_of(shown, author)
+    if choice is not None and form.get("better"):
+        found.append(
+            Label.model_validate(
+                {**base, "kind": "preference", "candidate": choice.first, "other": choice.second, "better": form["better"]}
+            )
+        )
+    criteria = shown.episode.rubric.criteria if shown.episode.rubric else ()
+    for side, candidate in zip(("first", "second"), choice or (), strict=False):
+        for place, criterion in enumerate(criteria):
+            if rating := form.get(f"rating-{side}-{place}"):
+                rated = {**base, "kind": "rating", "candidate": candidate, "criterion": criterion.name, "rating": rating}
+                found.append(Label.model_validate(rated))
+    for mark in labels.MARKS:
+        if form.get(f"mark-{mark}"):
+            found.append(Label.model_validate({**base, "kind": "mark", "mark": mark}))
     return found
-
-
-def _change(name: str, pairs: list[tuple[float, float]], clusters: list[str], within: Range | None) -> Change:
-    if not pairs:
-        return Change(name, "", "", "", 0)
-    show_ = percent if within == SIGNED else plain
-    before, after = [a for a, _ in pairs], [b for _, b in pairs]
-    difference = ReportedEstimate.of(paired_difference(before, after, clusters, within))
-    signed = decimals(1, scale=100, signed=True) if within == SIGNED else decimals(3, signed=True)
-    one, other = (show_(sum(values) / len(values)) for values in (before, after))
-    return Change(name, one, other, estimate_text(difference, signed), len(pairs))
-
-
-def beside_page(one: tuple[Place, Shown], other: tuple[Place, Shown]) -> Values:
-    """The same document or problem in two runs: problems, rubrics, and the best and worst answers."""
-    problems = [shown.episode.problem.text if shown.episode.problem else "" for _, shown in (one, other)]
-    best = [shown.answer(shown.extremes[0]) if shown.extremes else "" for _, shown in (one, other)]
-    worst = [shown.answer(shown.extremes[1]) if shown.extremes else "" for _, shown in (one, other)]
-    texts = {"problem": problems, "best answer": best, "worst answer": worst}
-    return {"sides": (one, other), "texts": {name: word_difference(*pair) for name, pair in texts.items()}}

@@ -9,7 +9,7 @@ from pop_selfplay.viewer.app import Viewer
 
 
 def test_the_runs_that_it_makes_are_whole_and_every_kind_of_page_is_asked_for(tmp_path: Path) -> None:
-    make_run(tmp_path / "run", 40, 4, 0)
+    make_run(tmp_path / "run", 40, 4)
     with Journal.open_to_read(tmp_path / "run" / "run.db") as journal:
         assert sum(not episode.failure and len(episode.candidates) == 4 for episode in journal.episodes(1)) > 30
     viewer = Viewer([tmp_path / "run"])
