@@ -20,6 +20,7 @@ from pop_selfplay.exports import export_run
 from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.observer import Observer, Unwatched
 from pop_selfplay.plan import Plan
+from pop_selfplay.report.page import write_outcome
 from pop_selfplay.report.result import refresh_page, write_result
 from pop_selfplay.results import AuditResult, DuelResult, EvalResult, RejudgeResult, RunResult
 from pop_selfplay.runs.session import open_session
@@ -171,7 +172,9 @@ def evaluate(
     )
     if plan.against is not None and plan.model.identity == plan.against.identity:
         raise UsageError(_same(plan.model, plan.against, run))
-    result = evaluate_in(evaluation_place(model, suite) if out is None else Path(out), plan, tell)
+    place = evaluation_place(model, suite) if out is None else Path(out)
+    result = evaluate_in(place, plan, tell)
+    write_outcome(place, result)
     if run is not None and out is None:
         refresh_page(run)
     return result
@@ -245,7 +248,9 @@ def duel(
     )
     if plan.a.identity == plan.b.identity:
         raise UsageError(_same(plan.a, plan.b, next((Path(name) for name in (a, b) if _is_run(name)), None)))
-    return duel_in(Path(out), plan, tell)
+    result = duel_in(Path(out), plan, tell)
+    write_outcome(Path(out), result)
+    return result
 
 
 def export(

@@ -5,6 +5,7 @@ stays. A rubric is known by its work (how far its criteria tell answers apart) a
 criteria that fit any problem, criteria that say the same.
 """
 
+import math
 import re
 import statistics
 from collections import Counter
@@ -13,9 +14,11 @@ from functools import lru_cache
 from itertools import combinations, product
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from pop_selfplay.records import Criterion, Evaluation, Rubric
 from pop_selfplay.stats.comparisons import pearson
-from pop_selfplay.text.overlap import Bands, Hashes, normalised_words, shingle_set, similarity
+from pop_selfplay.text.overlap import Bands, Hashes, normalised_words, shingle_set, similarity, tfidf
 
 _TEXT: Final = r"(?P<noun>text|passage|document|article|excerpt|extract|paragraph|snippet|source(?: material| text)?)s?"
 _OTHER: Final = r"(?P<other>study|report|author|authors|abstract|website|page)"
@@ -224,6 +227,43 @@ def rating_correlations(rubric: Rubric, evaluations: Sequence[Evaluation]) -> li
     columns = [[ratings[criterion.name] for ratings in rated] for criterion in rubric.criteria] if rated else []
     found = [pearson(one, other) for one, other in combinations(columns, 2)]
     return [value for value in found if value is not None]
+
+
+_PROBLEMS_A_CLUSTER: Final = 25
+_MOST_CLUSTERS: Final = 8
+_ROUNDS: Final = 10
+
+
+def named_clusters(problems: Sequence[str], words: int = 3) -> dict[int, str]:
+    """Return clusters of problems by their words: the place of the problem in the middle of each → its most telling words.
+
+    Spherical k-means over TF-IDF vectors, begun with the problems that are farthest apart; a word tells as much as its count in
+    the cluster times ln(1 + A / f), with A the words of a cluster on average and f its count in all (c-TF-IDF, Grootendorst
+    2022). The same problems always give the same clusters. Nothing for fewer than two of them.
+    """
+    vectors = tfidf(problems)
+    count = min(_MOST_CLUSTERS, len(problems) // _PROBLEMS_A_CLUSTER)
+    if count < 2:
+        return {}
+    middles = [int((vectors @ vectors.sum(axis=0)).argmax())]
+    while len(middles) < count:
+        middles.append(int((vectors @ vectors[middles].T).max(axis=1).argmin()))
+    centres = vectors[middles]
+    for _ in range(_ROUNDS):
+        of = (vectors @ centres.T).argmax(axis=1)
+        sums = np.array([vectors[of == cluster].sum(axis=0) for cluster in range(count)])
+        centres = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+    said = [
+        Counter(w for place in np.flatnonzero(of == c) for w in normalised_words(problems[int(place)])) for c in range(count)
+    ]
+    overall = sum(said, Counter[str]())
+    usual = overall.total() / count
+    found = {}
+    for cluster, own in enumerate(said):
+        telling = sorted(own, key=lambda word: (-own[word] * math.log(1 + usual / overall[word]), word))
+        if telling:
+            found[int((vectors @ centres[cluster]).argmax())] = " ".join(telling[:words])
+    return found
 
 
 def _description(criterion: Criterion) -> str:

@@ -104,18 +104,18 @@ def distributions(values: Mapping[str, Sequence[float]], axis: str) -> Markup:
         for (name, found), colour, line in zip(values.items(), (THIRD, FIRST, SECOND), ("-", "--", ":"), strict=False):
             share = np.histogram(found, edges)[0] / max(1, len(found))
             axes.stairs(share, edges, label=name, color=colour, linestyle=line, linewidth=1.8)
-        axes.set_xlabel(axis)
-        axes.set_ylabel("share")
+        axes.set(xlabel=axis, ylabel="share")
         axes.legend()
         return _svg(figure, f"distributions of {', '.join(values)}")
 
 
-def points(xs: Sequence[float], ys: Sequence[float], axes_said: tuple[str, str]) -> Markup:
-    """Return a cloud of points."""
+def points(xs: Sequence[float], ys: Sequence[float], axes_said: tuple[str, str], names: Mapping[int, str] = {}) -> Markup:
+    """Return a cloud of points, of which those at the places of `names` are named."""
     with _drawing(7, 3) as (figure, axes):
         axes.scatter(xs, ys, s=9, color=FIRST, alpha=0.35, linewidths=0)
-        axes.set_xlabel(axes_said[0])
-        axes.set_ylabel(axes_said[1])
+        for place, name in names.items():
+            axes.annotate(name, (xs[place], ys[place]), ha="center", size=8, color=SECOND)
+        axes.set(xlabel=axes_said[0], ylabel=axes_said[1])
         return _svg(figure, f"{axes_said[1]} against {axes_said[0]}, {len(xs)} points")
 
 

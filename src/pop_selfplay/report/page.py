@@ -1,6 +1,7 @@
 """report.html: one static page without scripts, made from the result and some episodes of the journal.
 
 The page itself is page.html.jinja, which escapes everything: what came from a document or a model is shown, never interpreted.
+That of a directory of `pop eval` or `pop duel` is outcome.html.jinja, with the `Section`s that the viewer shows, too.
 Here are the rows of its tables; those that the terminal shows, too, are in tables.py and eval_tables.py. The next section is a
 heading in the template, and a function for its rows in `_ROWS`.
 """
@@ -12,9 +13,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from markupsafe import Markup
 
@@ -23,12 +23,14 @@ from pop_selfplay.errors import UsageError
 from pop_selfplay.evaluation.audit.audit import RESULT as AUDIT
 from pop_selfplay.evaluation.evaluate import EVALUATION
 from pop_selfplay.evaluation.evaluate import RESULT as EVAL
-from pop_selfplay.method.problems import below_median, criterion_power
+from pop_selfplay.journal.files import write_atomically
+from pop_selfplay.method.problems import below_median, criterion_power, named_clusters
 from pop_selfplay.pairing import pair_of, spread_of
 from pop_selfplay.records import Episode, Failure, Role
 from pop_selfplay.report import audit_tables, charts, eval_tables, tables
 from pop_selfplay.report.tables import decimals, estimate_text
-from pop_selfplay.results import AuditResult, EvalResult, RunResult, read_result
+from pop_selfplay.results import AuditResult, DuelResult, EvalResult, RunResult, read_result
+from pop_selfplay.results.base import ReportedEstimate
 from pop_selfplay.results.run import RoundResult
 from pop_selfplay.runs.session import Session
 from pop_selfplay.seeds import derive_seed
@@ -96,18 +98,81 @@ def render_page(session: Session, result: RunResult) -> str:
 
 def render(page: Page) -> str:
     """Return the HTML of a page."""
-    return _template().render({**vars(page), "charts": defaultdict(str, page.charts)})
+    return _template("page").render({**vars(page), "charts": defaultdict(str, page.charts)})
 
 
 @cache
-def _template() -> "Template":
-    from jinja2 import Environment, StrictUndefined  # only who writes a page needs it
+def _template(name: str) -> "Template":
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # only who writes a page needs it
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
+    loader = PackageLoader("pop_selfplay.report", ".")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.globals.update(_ROWS)
     environment.globals.update(_COLUMNS)
     environment.filters.update({"audit_row": audit_tables.audit_row, "round_row": round_row})
-    return environment.from_string(files("pop_selfplay.report").joinpath("page.html.jinja").read_text(encoding="utf-8"))
+    return environment.get_template(f"{name}.html.jinja")
+
+
+class Section(NamedTuple):
+    """A table of an evaluation or a duel, with a picture where one can be drawn."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    chart: Markup = Markup("")
+    says: str = ""
+
+
+def outcome_says(result: EvalResult | DuelResult) -> list[str]:
+    """Return what was measured, and what has regressed."""
+    judged = f", judge {result.judge}" if result.judge else ""
+    if isinstance(result, EvalResult):
+        said = f"{result.model} against {result.against or 'no base'}, suite {result.suite}{judged}."
+        return [said, *eval_tables.evaluation_remarks(result)]
+    return [f"{result.a} against {result.b}{judged}: {result.prompts.count:,} prompts of {result.prompts.source}."]
+
+
+def sections_of(result: EvalResult | DuelResult, *, draw: bool = False) -> list[Section]:
+    """Return the tables of a result; with `draw` and where pictures can be drawn, with those."""
+    draw = draw and charts.drawable()
+    if isinstance(result, EvalResult):
+        shown = list(_base_and_model(result)) if draw else []
+        chart = charts.intervals(shown, "first figure, %") if shown else Markup("")
+        says = "Base (grey square) and model (blue dot), with 95 % intervals."
+        return [Section("Benchmarks", eval_tables.EVALUATION_COLUMNS, eval_tables.evaluation_rows(result), chart, says)]
+    counts = {"a is better": result.wins, "tie": result.ties, "b is better": result.losses}
+    chart = charts.bars(counts, "verdicts", lost=["b is better"]) if draw else Markup("")
+    found = [Section("Verdicts", eval_tables.DUEL_COLUMNS, eval_tables.duel_rows(result), chart, "What the judge said.")]
+    if result.criteria is not None and result.criteria.by_name:
+        rows = [(name, count.wins, count.ties, count.losses) for name, count in result.criteria.by_name.items()]
+        found.append(Section("Criteria", ("criterion", "a is better", "alike", "b is better"), rows))
+    return found
+
+
+def _base_and_model(result: EvalResult) -> Iterator[charts.Interval]:
+    for benchmark in result.benchmarks:
+        figure = next(iter(benchmark.figures.values()), None)
+        if figure is not None and figure.base is not None and benchmark.scale == 1:
+            yield from _shown_as(f"{benchmark.title}: base", figure.base, 100)
+            yield from _shown_as(f"{benchmark.title}: model", figure.model, 100)
+
+
+def _shown_as(label: str, found: ReportedEstimate, scale: float) -> Iterator[charts.Interval]:
+    if found.mean is not None and found.low is not None and found.high is not None:
+        yield charts.Interval(label, scale * found.mean, scale * found.low, scale * found.high)
+
+
+def duel_items(path: Path) -> list[Mapping[str, object]]:
+    """Return the lines of a duel's items.jsonl in the directory `path`, in their order; none where there is no such file."""
+    file = path / "items.jsonl"
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+
+
+def write_outcome(path: Path, result: EvalResult | DuelResult) -> None:
+    """Write the report.html of a directory of `pop eval` or `pop duel`."""
+    items = sorted(duel_items(path), key=lambda item: derive_seed("shown", str(item["prompt"])))[:10]
+    values = {"result": result, "says": outcome_says(result), "sections": sections_of(result, draw=True), "items": items}
+    write_atomically(path / "report.html", _template("outcome").render(values))
 
 
 def _beside(path: Path, kind: type[R], unreadable: list[str]) -> R | None:
@@ -159,7 +224,9 @@ def _charts(result: RunResult, sample: Sequence[Episode], path: Path) -> dict[st
         drawn["length"] = charts.points([n for n, _ in both], [score for _, score in both], ("words of the answer", "score"))
         drawn |= _of_criteria(scored)
     if texts := [episode.problem.text for episode in sample if episode.problem]:
-        drawn["map"] = charts.points(*flattened(similarities(texts)), ("first direction", "second direction"))
+        xs, ys = flattened(similarities(texts))
+        names = {place: tables.printable(name) for place, name in named_clusters(texts).items()}
+        drawn["map"] = charts.points(xs, ys, ("first direction", "second direction"), names)
     used = Counter({f"{cost.role}, {kind}": 0 for cost in result.usage for kind in ("prompt", "generated")})
     for cost in result.usage:
         used.update({f"{cost.role}, prompt": cost.prompt, f"{cost.role}, generated": cost.generated})
@@ -171,10 +238,9 @@ def _before_and_after(result: RunResult) -> Iterator[charts.Interval]:
     scale = 100 if tables.in_percent(result.measure) else 1
     for group, modes in result.measure.items():
         for mode, change in modes.items():
-            for when, found in (("before", change.before), ("after", change.after)):
-                if found.mean is not None and found.low is not None and found.high is not None:
-                    name = f"{group.replace('_', ' ')}, {mode}: {when}"
-                    yield charts.Interval(name, scale * found.mean, scale * found.low, scale * found.high)
+            name = f"{group.replace('_', ' ')}, {mode}"
+            yield from _shown_as(f"{name}: before", change.before, scale)
+            yield from _shown_as(f"{name}: after", change.after, scale)
 
 
 def _of_criteria(scored: Sequence[Episode]) -> dict[str, Markup]:
@@ -261,22 +327,10 @@ def criterion_rows(episode: Episode) -> list[list[Cell]]:
 _ROWS: Final[Mapping[str, Callable[..., object]]] = {
     function.__name__: function
     for function in (
-        tables.measure_title,
-        tables.measure_note,
-        tables.measure_rows,
-        tables.over_rounds,
-        tables.progress_rows,
-        tables.progress_sentences,
-        tables.refusal_lines,
-        tables.role_rows,
-        tables.usage_rows,
-        eval_tables.evaluation_rows,
-        eval_tables.evaluation_remarks,
-        audit_tables.verdict,
-        below_median,
-        rubric_rows,
-        candidate_rows,
-        criterion_rows,
+        *(tables.measure_title, tables.measure_note, tables.measure_rows, tables.over_rounds),
+        *(tables.progress_rows, tables.progress_sentences, tables.refusal_lines, tables.role_rows, tables.usage_rows),
+        *(eval_tables.evaluation_rows, eval_tables.evaluation_remarks, audit_tables.verdict),
+        *(below_median, rubric_rows, candidate_rows, criterion_rows),
     )
 }
 

@@ -30,7 +30,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pop_selfplay import labels
 from pop_selfplay.errors import PopError, UsageError
-from pop_selfplay.report import eval_tables
+from pop_selfplay.report.page import Section, duel_items, outcome_says, sections_of
 from pop_selfplay.results import DuelResult, EvalResult, read_result
 from pop_selfplay.runs.session import Session
 from pop_selfplay.viewer import compare, pages
@@ -112,18 +112,16 @@ class Beside:
         found = next((path / name for name in ("eval.json", "duel.json") if (path / name).is_file()), None)
         if found is None:
             raise UsageError(f"{path} is no run (no config.yaml) and holds no eval.json or duel.json: check the name")
-        self.result = read_result(found)
+        result = read_result(found)
+        assert isinstance(result, EvalResult | DuelResult)
+        self.result, self.says = result, outcome_says(result)
 
     @property
-    def columns(self) -> Sequence[str]:
-        return eval_tables.EVALUATION_COLUMNS if isinstance(self.result, EvalResult) else eval_tables.DUEL_COLUMNS
+    def sections(self) -> list[Section]:
+        return sections_of(self.result)
 
-    @property
-    def rows(self) -> list[list[str]]:
-        if isinstance(self.result, EvalResult):
-            return eval_tables.evaluation_rows(self.result)
-        assert isinstance(self.result, DuelResult)
-        return [[name, text, str(count)] for name, text, count in eval_tables.duel_rows(self.result)]
+    def items(self) -> list[Mapping[str, object]]:
+        return duel_items(self.path)
 
 
 class Viewer:
@@ -167,6 +165,7 @@ class Viewer:
                 Route("/run/{run:int}/call", self._call),
                 Route("/run/{run:int}/label", self._label),
                 Route("/run/{run:int}/label", self._labelled, methods=["POST"]),
+                Route("/beside/{number:int}", self._outcome),
                 Route("/compare", self._compare),
                 Route("/compare/episode", self._side_by_side),
             ],
@@ -265,6 +264,12 @@ class Viewer:
         wanted = compare.Asked(one.number, other.number, (first % 10**6, second % 10**6), by)
         return self._page("compare.jinja", compare.compare_page(self._comparisons, one, other, wanted, min(page, 10**6)))
 
+    def _outcome(self, request: Request) -> Response:
+        number, page = request.path_params["number"], request.query_params.get("page", "1")
+        if number >= len(self._beside):
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        return self._page("outcome.jinja", pages.outcome_page(number, self._beside[number].items(), page))
+
     def _side_by_side(self, request: Request) -> Response:
         asked = request.query_params
         one, other = self._place(asked.get("a", "")), self._place(asked.get("b", ""))
@@ -296,7 +301,7 @@ def _package_file(folder: str, name: str) -> str:
 
 
 def _environment() -> Environment:
-    names = ("base", "home", "list", "episode", "call", "label", "labelled", "compare", "beside", "error")
+    names = "base home list episode call label labelled compare beside outcome sections error".split()
     templates = {f"{name}.jinja": _package_file("templates", f"{name}.jinja") for name in names}
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=DictLoader(templates)

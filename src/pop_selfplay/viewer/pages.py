@@ -247,6 +247,22 @@ def call_page(place: Place, shown: Shown, role: str, item: str, attempt: str) ->
     return None
 
 
+class Fight(NamedTuple):
+    """A prompt of a duel with both answers, the words that only one of them has, and what the judge said."""
+
+    item: Mapping[str, object]
+    left: list[Part]
+    right: list[Part]
+
+
+def outcome_page(number: int, items: list[Mapping[str, object]], page: str) -> Values:
+    """A directory of `pop eval` or `pop duel`: its figures, and some prompts of a duel."""
+    place = min(int(page), 10**6) if page.isdecimal() and int(page) else 1
+    shown = items[PAGE * (place - 1) : PAGE * place]
+    fights = [Fight(item, *word_difference(str(item["a"]), str(item["b"]))) for item in shown]
+    return {"number": number, "fights": fights, "page": place, "pages": max(1, -(-len(items) // PAGE))}
+
+
 class Choice(NamedTuple):
     """The two answers to be compared, in an order that hides which one is the better: candidates and their answers."""
 

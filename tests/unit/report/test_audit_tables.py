@@ -1,14 +1,16 @@
 """An audit is shown in full, and what a model wrote is shown, never interpreted."""
 
 import io
+import json
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from tests.unit.report.makers import audit_result, eval_result, figure, run_result
+from tests.unit.report.makers import audit_result, duel_result, eval_result, figure, run_result
 
 from pop_selfplay.records import Candidate, Criterion, Episode, Evaluation, Problem, Rubric
 from pop_selfplay.report.audit_tables import audit_tables, limit_text, value_text
-from pop_selfplay.report.page import Page, render
+from pop_selfplay.report.page import Page, render, write_outcome
 from pop_selfplay.results import AuditResult
 
 EVIL = '<script>alert("x")</script>[bold]\x1b[2J\x07 name'
@@ -71,3 +73,13 @@ def test_an_episode_on_the_page_is_escaped_in_all_its_parts() -> None:
     page = page_of(episodes=[("typical", episode)])
     assert "<script>" not in page and page.count("&lt;script&gt;") == page_of().count("&lt;script&gt;") + 7
     assert "It scores 1.00, <b>below the median candidate</b>." in page and "1.50" in page
+
+
+def test_the_page_of_a_duel_and_of_an_evaluation_shows_all_and_interprets_nothing(tmp_path: Path) -> None:
+    row = {"prompt": EVIL, "a": EVIL, "b": EVIL, "preference": 0.75, "flipped": False, "lost": "", "forfeit": ""}
+    (tmp_path / "items.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    for result, said in ((eval_result(EVIL), "accuracy"), (duel_result(EVIL), "wins / ties / losses")):
+        write_outcome(tmp_path, result)
+        page = (tmp_path / "report.html").read_text(encoding="utf-8")
+        assert said in page and "<script>" not in page and "&lt;script&gt;" in page
+    assert "preference for a: 0.75" in page

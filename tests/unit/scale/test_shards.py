@@ -28,6 +28,7 @@ def small(texts: Path) -> RunConfig:
 def with_the_same_problem(run: Path, folder: Path) -> Path:
     """Return a copy of a run in which all problems are the same."""
     copy = Path(shutil.copytree(run, folder / run.name))
+    (copy / "summary.db").unlink(missing_ok=True)  # it says what the problems were before
     with closing(sqlite3.connect(copy / "run.db")) as db, db:
         db.execute("UPDATE episodes SET record = json_set(record, '$.problem.text', 'What does moss need to grow on a stone?')")
     return copy

@@ -1,5 +1,6 @@
 """The viewer over a small run with many refusals: its index, its pages, and what it lets in."""
 
+import json
 import re
 import shutil
 import socket
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from starlette.testclient import TestClient
 from tests.integration.runs import small_run
+from tests.unit.report.makers import duel_result, eval_result
 
 from pop_selfplay import cli, labels
 from pop_selfplay.labels import Label
@@ -183,6 +185,39 @@ def test_beyond_loopback_a_token_is_asked_for(viewer: Viewer) -> None:
 def test_which_addresses_are_loopback() -> None:
     assert all(map(is_loopback, ("127.0.0.1", "::1", "localhost", "127.1.2.3")))
     assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.1.1", "example.com")))
+
+
+@pytest.fixture
+def outcomes(run: Path, tmp_path: Path) -> Iterator[TestClient]:
+    """A viewer of a run, an evaluation and a duel."""
+    for name, result in (("eval", eval_result("<b>m</b>")), ("duel", duel_result("<b>m</b>"))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.json").write_text(result.to_json(), encoding="utf-8")
+    row = {"id": "1", "prompt": "<i>why</i>", "a": "since it <u>is</u>", "b": "it is not", "preference": 0.5, "flipped": True}
+    lost = {**row, "preference": None, "forfeit": "a", "lost": ""}
+    lines = [json.dumps(line) for line in (row | {"forfeit": "", "lost": ""}, lost)]
+    (tmp_path / "duel" / "items.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    viewer = Viewer([run, tmp_path / "eval", tmp_path / "duel"])
+    with TestClient(viewer.app(["testserver"]), follow_redirects=False) as client:
+        yield client
+
+
+def test_directories_of_pop_eval_and_pop_duel_have_pages_and_stand_in_the_comparison(outcomes: TestClient) -> None:
+    home = outcomes.get("/").text
+    assert 'href="/beside/0"' in home and 'href="/beside/1"' in home
+    evaluation, duel, compared = (outcomes.get(page).text for page in ("/beside/0", "/beside/1", "/compare"))
+    assert "accuracy" in evaluation and "wins / ties / losses" in duel and "no verdict: a" in duel
+    assert "preference for a: 0.5, flips with the order" in duel and "&lt;u&gt;" in duel
+    assert "accuracy" in compared and "wins / ties / losses" in compared
+    for page in (home, evaluation, duel, compared):
+        assert not re.search("<(b|i|u)>", page)
+    assert outcomes.get("/beside/2").status_code == 404 and outcomes.get("/beside/1?page=9").status_code == 200
+
+
+def test_runs_are_compared_by_the_words_of_their_problems_too(viewer: Viewer, client: TestClient) -> None:
+    with viewer.places[0].run.look() as session:
+        texts = {e.problem.text for e in session.journal.episodes(1) if e.problem}
+    assert f"{len(texts)} problems, word by word, are in both" in client.get("/compare?a=0&b=1&by=problem").text
 
 
 def secret_of(page: str) -> str:
