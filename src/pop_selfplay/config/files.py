@@ -1,5 +1,7 @@
 """Run configs from files and plain data, and back."""
 
+import copy
+import functools
 import re
 from collections.abc import Sequence
 from os import PathLike
@@ -15,6 +17,7 @@ from pop_selfplay.config.validation import complaints, refuse_bottomless
 from pop_selfplay.errors import ConfigError
 
 _SHOWN: Final = 120
+_TEXTS_KEPT: Final = 32
 _NO_YAML: Final = (yaml.YAMLError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RecursionError)
 """What PyYAML raises for a text that it cannot read: its own error, and whatever its parsing of single values lets through."""
 
@@ -106,10 +109,16 @@ def _override(data: Any, override: str) -> Any:
 
 def _parse_yaml(text: str, source: str) -> Any:
     try:
-        return yaml.load(text, _Loader)
+        return copy.deepcopy(_plain(text))
     except _NO_YAML as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise ConfigError(f"{source} is not valid YAML: {why}") from error
+
+
+@functools.lru_cache(_TEXTS_KEPT)
+def _plain(text: str) -> Any:
+    """Parse a text once: one command opens its run, and so reads the run's config, many times."""
+    return yaml.load(text, _Loader)
 
 
 def _refuse_bottomless(data: Any, source: str) -> None:
