@@ -1,9 +1,11 @@
 """Tests talk to nobody but this machine: any other address is an error, not a slow test."""
 
+import functools
 import gc
 import logging
 import socket
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +33,26 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Keep all modules that fork in one process: what they fork takes as long to import as hundreds of tests."""
+    if config.getvalue("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Spreading(LoadScopeScheduling):  # type: ignore[misc]  # untyped
+        def _split_scope(self, nodeid: str) -> str:
+            module = nodeid.partition("::")[0]
+            return "forked" if _forks(config.rootpath / module) else module
+
+    return Spreading(config, log)
+
+
+@functools.cache
+def _forks(module: Path) -> bool:
+    return "forked: Forking" in module.read_text(encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)
