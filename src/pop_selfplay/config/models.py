@@ -269,7 +269,7 @@ class SelfJudgedMeasure(Config):
 
     type: Literal["self_judged"] = "self_judged"
     documents: int = Field(64, ge=1, le=1_000_000, description="documents held out, one problem each")
-    samples: int = Field(4, ge=1, le=1000, description="answers per problem and model")
+    samples: int = Field(4, ge=2, le=1000, description="answers per problem and model")
 
 
 class NoMeasure(Config):

@@ -23,6 +23,8 @@ JsonSchema: TypeAlias = dict[str, Any]  # as the standard has it: any JSON
 MAX_CRITERIA: Final = 5
 MAX_JSON_CHARACTERS: Final = 65_536
 _PLAIN_NUMBER: Final = re.compile(r"\d{1,15}(?:\.\d{1,15})?")
+_FENCED: Final = re.compile(r"```(?:json)?[ \t]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
+_WHOLE_JSON: Final = re.compile(r"\s*(?:\[.*\]|\{.*\})\s*", re.DOTALL)
 _POSITION: Final = re.compile(r"(?:criterion|criteria)?[\s_#-]*(\d{1,2})")
 _NUMBERING: Final = re.compile(r"(?:(?:criterion|criteria)[\s_#-]*\d{1,2}\s*[.):–-]|\(?\d{1,2}[.):]|#\d{1,2}[.):]?)\s*(?=\S)")
 _SPELLINGS: Final = str.maketrans("“”„‟«»‘’‚‛`´‐‑‒–—―−", "\"\"\"\"\"\"''''''-------")
@@ -104,7 +106,7 @@ def _entries(completion: str, tag: str, bare: bool) -> _Entries | Rejection:
     another of `_WRAPPERS`.
     """
     text = cut_reasoning(completion, None if bare else tag, json=True)
-    body = text if isinstance(text, Rejection) else Parsed(text) if bare else find_tag(text, tag)
+    body = text if isinstance(text, Rejection) else Parsed(text) if bare else _tagged(text, tag)
     if isinstance(body, Rejection):
         return body
     if len(body.value) > MAX_JSON_CHARACTERS:
@@ -123,6 +125,16 @@ def _entries(completion: str, tag: str, bare: bool) -> _Entries | Rejection:
     if not all(isinstance(entry, dict) for entry in inner):
         return Rejection("wrong_shape", "expected one object per criterion")
     return _Entries([(f"criterion_{number}", entry) for number, entry in enumerate(inner, 1)], repaired)
+
+
+def _tagged(text: str, tag: str) -> Parsed[str] | Rejection:
+    """Return what stands in `tag`, or the one code block, or the whole text, where that is JSON and no tag was written."""
+    found = find_tag(text, tag)
+    if not isinstance(found, Rejection) or found.reason != "no_tag":
+        return found
+    fenced = _FENCED.findall(text)
+    body = fenced[0] if len(fenced) == 1 else text if not fenced else ""
+    return Parsed(body.strip(), repaired=True) if _WHOLE_JSON.fullmatch(body) else found
 
 
 def _unwrapped(data: Any) -> Any:

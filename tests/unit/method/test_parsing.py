@@ -246,13 +246,33 @@ def test_marks_are_plain_numbers_from_0_to_10() -> None:
     assert reason_of(parse_marks("<rating_A>3</rating_A>")) == "no_tag"
 
 
-def test_bare_json_parses_only_where_it_is_asked_for() -> None:
+def test_bare_json_parses_where_it_is_asked_for() -> None:
     body = json.dumps({"thoughts": "t", "criteria": [criterion()]})
     assert isinstance(parse_rubric(body, bare=True), Parsed)
-    assert reason_of(parse_rubric(body)) == "no_tag"
     assert isinstance(parse_rubric("<think>hm</think>" + body, bare=True), Parsed)
     ratings = json.dumps({f"criterion_{n}": {"name": c.name, "thoughts": "", "rating": 2} for n, c in enumerate(CRITERIA, 1)})
     assert isinstance(parse_evaluation(ratings, CRITERIA, bare=True), Parsed)
+
+
+def test_json_without_its_tag_is_read_where_nothing_else_can_be_meant() -> None:
+    body = json.dumps([criterion()])
+    for text in (
+        body,
+        f"```json\n{body}\n```",
+        f"Candidate 1 is right.\n\n```\n{body}\n```\nDone.",
+        f"<think>hm</think>\n{body}",
+    ):
+        found = parse_rubric(text)
+        assert isinstance(found, Parsed) and found.repaired, text
+        assert found.value.criteria[0].name == "dose"
+
+
+def test_json_without_its_tag_is_not_looked_for_in_prose_or_among_several_blocks() -> None:
+    body = json.dumps([criterion()])
+    assert reason_of(parse_rubric(f"I would say {body}")) == "no_tag"
+    assert reason_of(parse_rubric(f"```json\n{body}\n```\nor\n```json\n{body}\n```")) == "no_tag"
+    assert reason_of(parse_rubric(f"```json\n{body}")) == "no_tag"
+    assert reason_of(parse_rubric("```json\n[1, 2\n```")) == "no_tag"
 
 
 def test_a_completion_that_is_nothing_but_reasoning_has_a_reason_of_its_own_that_names_the_parser_setting() -> None:

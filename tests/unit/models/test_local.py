@@ -350,6 +350,25 @@ def test_even_a_random_model_keeps_the_form_and_leaves_the_rows_beside_it_alone(
     assert [found[1].text, found[4].text] == [completion.text for completion in complete(path, free)]
 
 
+def test_roles_that_ask_at_once_are_all_decoded_by_their_forms(path: str) -> None:
+    pick = Form((Block("w", ("a", "bb")),))
+
+    async def one(model: LocalChatModel, seed: int) -> str:
+        plain = await model.complete(make_request("why is moss", max_tokens=4, seed=seed))  # the weights are in use already
+        assert await model.constrains(Role.SOLVER), plain
+        request = dataclasses.replace(make_request("why", max_tokens=40, seed=seed), form=pick)
+        return (await model.complete(request)).text
+
+    async def run() -> list[str]:
+        model = LocalChatModel(LocalModel(path=path))
+        try:
+            return await asyncio.gather(*(one(model, seed) for seed in range(3)))
+        finally:
+            await model.close()
+
+    assert set(asyncio.run(run())) <= {"<w>a</w>", "<w>bb</w>"}
+
+
 def test_without_the_library_a_local_model_says_once_that_it_decodes_by_no_form(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

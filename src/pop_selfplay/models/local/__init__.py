@@ -70,6 +70,7 @@ class LocalChatModel:
         )
         self._closing = threading.Event()
         self._tried = False
+        self._trying = asyncio.Lock()
 
     @property
     def name(self) -> str:
@@ -86,21 +87,23 @@ class LocalChatModel:
         waiting = _Waiting(request, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         if self._server is None or self._server.done():
-            self._server = asyncio.create_task(self._serve(self._loaded), name=f"{self._name} waves")
+            self._server = asyncio.create_task(self._serve(), name=f"{self._name} waves")
         return await waiting.answer
 
     async def constrains(self, role: Role) -> bool:
         """Tell whether answers are decoded by their form: where the library for it can read this model's tokens."""
-        loaded = self._loaded
-        if loaded is None or opens_reasoning(render_prompt(loaded.tokenizer, _ANYTHING, loaded.thinking.of(role))):
-            return False
-        if not self._tried:
-            self._tried = True
-            grammars = await asyncio.to_thread(grammars_of, loaded.tokenizer, loaded.vocabulary, loaded.end_ids)
-            if grammars is None:
-                self._notice(f"{self._name} cannot be decoded by grammars: {_WITHOUT}")
-            self._loaded = loaded._replace(grammars=grammars)
-        return self._loaded is not None and self._loaded.grammars is not None
+        async with self._trying:  # roles ask at once, and all of them wait for what the first one finds out
+            loaded = self._loaded
+            if loaded is None or opens_reasoning(render_prompt(loaded.tokenizer, _ANYTHING, loaded.thinking.of(role))):
+                return False
+            if not self._tried:
+                self._tried = True
+                grammars = await asyncio.to_thread(grammars_of, loaded.tokenizer, loaded.vocabulary, loaded.end_ids)
+                if grammars is None:
+                    self._notice(f"{self._name} cannot be decoded by grammars: {_WITHOUT}")
+                if self._loaded is not None:  # it may be closed meanwhile
+                    self._loaded = loaded._replace(grammars=grammars)
+            return self._loaded is not None and self._loaded.grammars is not None
 
     async def close(self) -> None:
         """End the batch in the making within a step, fail what still waits, and free the weights."""
@@ -114,10 +117,12 @@ class LocalChatModel:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    async def _serve(self, loaded: Loaded) -> None:
+    async def _serve(self) -> None:
         """Answer wave after wave until nothing waits."""
         while self._queue:
             await self._until_quiet()
+            loaded = self._loaded  # the latest: grammars may have come along
+            assert loaded is not None  # close() waits for this task before it frees the weights
             wave, self._queue = [waiting for waiting in self._queue if not waiting.answer.done()], []
             requests = [waiting.request for waiting in wave]
             (outcomes,) = await asyncio.gather(self._outcomes(loaded, requests), return_exceptions=True)
