@@ -17,11 +17,8 @@ from pop_selfplay.config.validation import complaints, refuse_bottomless
 from pop_selfplay.errors import ConfigError
 
 _SHOWN: Final = 120
-_TEXTS_KEPT: Final = 32
 _NO_YAML: Final = (yaml.YAMLError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RecursionError)
 """What PyYAML raises for a text that it cannot read: its own error, and whatever its parsing of single values lets through."""
-
-
 _BASES: Final = re.compile(r"[-+]?(?:0\d|.*:)")
 """Numbers that only YAML 1.1 knows: 010 is 8 to it, and 1:30 is 90."""
 
@@ -36,8 +33,7 @@ class _Loader(yaml.SafeLoader):
         text = self.construct_scalar(node)
         if _BASES.match(text):
             return text
-        whole = node.tag.endswith(":int")
-        return self.construct_yaml_int(node) if whole else self.construct_yaml_float(node)
+        return self.construct_yaml_int(node) if node.tag.endswith(":int") else self.construct_yaml_float(node)
 
     def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -52,6 +48,7 @@ class _Loader(yaml.SafeLoader):
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_number)
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_number)
+_plain: Final = functools.lru_cache(32)(functools.partial(yaml.load, Loader=_Loader))  # a command reads its run's config often
 
 
 def parse_config(data: Any, source: str = "config") -> RunConfig:
@@ -113,12 +110,6 @@ def _parse_yaml(text: str, source: str) -> Any:
     except _NO_YAML as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise ConfigError(f"{source} is not valid YAML: {why}") from error
-
-
-@functools.lru_cache(_TEXTS_KEPT)
-def _plain(text: str) -> Any:
-    """Parse a text once: one command opens its run, and so reads the run's config, many times."""
-    return yaml.load(text, _Loader)
 
 
 def _refuse_bottomless(data: Any, source: str) -> None:
