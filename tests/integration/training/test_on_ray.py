@@ -26,6 +26,7 @@ pytest.importorskip("ray", reason="needs the extra ray: pip install 'pop-selfpla
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 Weights = Callable[[Path], dict[str, Any]]
+Played = Callable[[str, Path], Path]
 
 STEPS: Final = 40
 FIELDS: Final = {"learning_rate": 1e-4, "max_prompt_length": None, "warmup_steps": 0, "max_steps": STEPS, "save_steps": 4}
@@ -37,7 +38,7 @@ TWO: Final = {"type": "ray", "training_workers": 2, "cpus_per_worker": 0.5}
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> Callable[[str, Path], Path]:
+def played(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> Played:
     """Make a run whose pairs are made and nothing is trained, for a kind of training."""
     folder = tmp_path_factory.mktemp("played")
     texts = write_texts(folder / "texts", 12)
@@ -81,13 +82,26 @@ def losses(model: Path) -> list[float]:
     return [entry["loss"] for entry in metrics(model) if "loss" in entry]
 
 
+@pytest.fixture(scope="module")
+def trained_on_ray(played: Played, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Train on Ray undisturbed, once for each kind of training, and return the run."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+
+    def trained(kind: str) -> Path:
+        run = folder / kind
+        if not run.exists():
+            assert train_on_ray(played(kind, run), pop.load_config(run / "config.yaml")).wait(600) == 0
+        return run
+
+    return trained
+
+
 @pytest.mark.parametrize("kind", ["dpo", "sft"])
 def test_two_workers_of_a_ray_cluster_train_what_one_process_does(
-    played: Callable[[str, Path], Path], tmp_path: Path, weights: Weights, kind: str
+    played: Played, trained_on_ray: Callable[[str], Path], tmp_path: Path, weights: Weights, kind: str
 ) -> None:
-    one, two = played(kind, tmp_path / "one"), played(kind, tmp_path / "two")
+    one, two = played(kind, tmp_path / "one"), trained_on_ray(kind)
     assert start("train", one).wait(600) == 0
-    assert train_on_ray(two, pop.load_config(two / "config.yaml")).wait(600) == 0
     before, after = (run / "models" / "round-1" for run in (one, two))
     assert len(losses(before)) == STEPS and losses(after) == pytest.approx(losses(before), abs=1e-6)
     a, b = weights(before), weights(after)
@@ -95,21 +109,27 @@ def test_two_workers_of_a_ray_cluster_train_what_one_process_does(
     assert list((two / "models").iterdir()) == [after]
 
 
-def test_a_training_whose_worker_was_killed_goes_on_from_its_checkpoint_to_the_same_weights(
-    played: Callable[[str, Path], Path], tmp_path: Path, weights: Weights
+@pytest.mark.parametrize("whose", ["a worker's", "the driver's"])
+def test_a_training_goes_on_from_its_checkpoint_to_the_same_weights_after_death(
+    played: Played, trained_on_ray: Callable[[str], Path], tmp_path: Path, weights: Weights, whose: str
 ) -> None:
-    undisturbed, killed = played("dpo", tmp_path / "undisturbed"), played("dpo", tmp_path / "killed")
-    config = pop.load_config(killed / "config.yaml")
-    assert train_on_ray(undisturbed, config).wait(600) == 0
+    undisturbed, killed = trained_on_ray("dpo"), played("dpo", tmp_path / "killed")
+    config, at_work = pop.load_config(killed / "config.yaml"), killed / "models" / ".round-1.unfinished"
     process = train_on_ray(killed, config, POP_TEST=str(tmp_path))
-    at_work = killed / "models" / ".round-1.unfinished"
     while not (found := sorted(at_work.glob("checkpoint-*/whole"))):
-        assert process.poll() is None, "the training ended before it was killed"
+        assert process.poll() is None, "the training ended before anybody was killed"
         time.sleep(0.005)
     reached = int(found[0].parent.name.partition("-")[2])
     victims = train_workers(str(tmp_path))
-    os.kill(victims[0], signal.SIGKILL)
     assert len(victims) == 2
+    if whose == "the driver's":
+        process.kill()
+        process.wait(60)
+        while train_workers(str(tmp_path)):  # which end with it
+            time.sleep(0.05)
+        process = train_on_ray(killed, config)
+    else:
+        os.kill(victims[0], signal.SIGKILL)
     after = list[int]()
     while process.poll() is None:
         after += [steps for steps in [steps_in(at_work / "metrics.jsonl")] if steps is not None]
