@@ -2,10 +2,13 @@
 
 import json
 import random
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tools.label_truth import agreement
 
 import pop_selfplay as pop
 from pop_selfplay.cli import run as pop_command
@@ -188,15 +191,18 @@ def made_up_rounds(path: Path, *, hacked: bool) -> None:
         documents = [Document(id=plant, title=plant, text=world.document(plant, random.Random(plant))) for plant in plants]
         journal.store_documents([[], documents, documents], {})
         for round_ in (1, 2):
-            for plant in plants:
-                episode = pocket_episode(world, plant, attributes, round_, generous=hacked and round_ == 2)
+            for place, plant in enumerate(plants):
+                generous = hacked and round_ == 2
+                episode = pocket_episode(world, plant, attributes, round_, generous=generous, best_first=place % 2 == 0)
                 for candidate in episode.candidates:
                     call = StoredCall("", "", Completion(candidate.completion, "stop", 1, 1))
                     journal.record_call(CallKey(round_, episode.id, "solver", str(candidate.index), 0), call)
                 journal.record_episode(episode)
 
 
-def pocket_episode(world: World, plant: str, attributes: tuple[str, ...], round_: int, *, generous: bool) -> Episode:
+def pocket_episode(
+    world: World, plant: str, attributes: tuple[str, ...], round_: int, *, generous: bool, best_first: bool
+) -> Episode:
     """Return a problem with three answers: nothing, one fact and both facts right, scored by the truth or `generous`ly."""
     problem = Problem(
         id=f"{round_}/{plant}/0",
@@ -208,6 +214,9 @@ def pocket_episode(world: World, plant: str, attributes: tuple[str, ...], round_
     answers = [f"{plant} is a plant.", *(wording.answer(plant, facts) for facts in right)]
     truths = [truth_score(problem, answer) for answer in answers]
     assert truths == [0.0, 1.0, 2.0]
+    scores = [0.0, 1.0, 2.0]
+    if best_first:
+        answers, scores = answers[::-1], scores[::-1]
     return Episode(
         id=problem.id,
         round=round_,
@@ -215,7 +224,7 @@ def pocket_episode(world: World, plant: str, attributes: tuple[str, ...], round_
         problem=problem,
         candidates=tuple(Candidate(index=n, completion=f"<answer>{a}</answer>", answer=a) for n, a in enumerate(answers)),
         rubric=Rubric(criteria=(Criterion(name="x", description="x", weight=1, gold="x"),)),
-        evaluations=tuple(Evaluation(candidate=n, score=2.0 if generous else float(n)) for n in range(3)),
+        evaluations=tuple(Evaluation(candidate=n, score=2.0 if generous else scores[n]) for n in range(3)),
     )
 
 
@@ -228,3 +237,17 @@ def test_rounds_in_which_scores_and_truth_part_are_found(tmp_path: Path, hacked:
     assert ("hacking.drift.the truth" in result.warnings) is hacked
     rows = next(d.rows for f in result.families if f.name == "hacking" for d in f.details)
     assert [row[0] for row in rows] == ["1", "2"] and rows[0][2:] == ("0.500", "0.500")
+
+
+def test_labels_by_the_truth_agree_with_it_and_the_corrected_estimate_covers_it(tmp_path: Path) -> None:
+    """The judge is wrong on every third problem; half of them are labelled."""
+    made_up_rounds(tmp_path / "run", hacked=False)
+    with closing(sqlite3.connect(tmp_path / "run" / "run.db")) as db, db:
+        ends = ("record -> '$.evaluations[2].score'", "record -> '$.evaluations[0].score'")
+        turned = f"json_set(record, '$.evaluations[0].score', {ends[0]}, '$.evaluations[2].score', {ends[1]})"
+        db.execute(f"UPDATE episodes SET record = {turned} WHERE round = 2 AND rowid % 3 = 0")
+    found = agreement(tmp_path / "run", 6)
+    assert (found.problems, found.labels) == (12, 6) and found.truth == pytest.approx(2 / 3)
+    assert found.kappa == 1 > found.judge_kappa
+    assert found.covered and found.corrected[0] == pytest.approx(found.truth, abs=0.35)
+    assert not (tmp_path / "run" / "labels.jsonl").exists()

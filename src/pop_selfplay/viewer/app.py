@@ -201,7 +201,7 @@ class Viewer:
     def _home(self, request: Request) -> Response:
         if len(self.places) == 1 and not self._beside:
             return RedirectResponse("/run/0/label" if self._label_first else "/run/0", 303)
-        return self._page("home.jinja", {"lives": {place.number: pages.live(place) for place in self.places}})
+        return self._page("home.jinja", pages.home_page(self.places, request.query_params.get("domain", "")))
 
     def _list(self, request: Request) -> Response:
         place = self._run(request)

@@ -5,7 +5,7 @@ The form for labels is blind; `labels_of` makes labels of a filled one. What com
 Texts of models and documents go into templates as they are; those escape everything, and only rendering.py makes HTML of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final, NamedTuple
 from urllib.parse import parse_qs, urlencode
@@ -76,6 +76,13 @@ def address(query: Query, page: int | None = None) -> str:
     """Return the part of a list's address that asks for `query`."""
     given = {**asdict(query), "page": query.page if page is None else page}
     return urlencode({name: value for name, value in given.items() if value not in ("", None) and (name, value) != ("page", 1)})
+
+
+def home_page(places: Sequence[Place], domain: str) -> Values:
+    """All runs, or those of one `domain`."""
+    domains = sorted({place.run.session.domain.name for place in places})
+    shown = [place for place in places if domain not in domains or place.run.session.domain.name == domain]
+    return {"domains": domains, "domain": domain, "shown": shown, "lives": {place.number: live(place) for place in shown}}
 
 
 def list_page(place: Place, query: Query) -> Values:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from starlette.testclient import TestClient
-from tests.integration.runs import small_run
+from tests.integration.runs import copy_run, small_run
 from tests.unit.report.makers import duel_result, eval_result
 
 from pop_selfplay import cli, labels
@@ -212,6 +212,17 @@ def test_directories_of_pop_eval_and_pop_duel_have_pages_and_stand_in_the_compar
     for page in (home, evaluation, duel, compared):
         assert not re.search("<(b|i|u)>", page)
     assert outcomes.get("/beside/2").status_code == 404 and outcomes.get("/beside/1?page=9").status_code == 200
+
+
+def test_runs_of_several_domains_can_be_looked_at_by_domain(run: Path, tmp_path: Path) -> None:
+    other = copy_run(run, tmp_path / "other")
+    domain = json.loads((other / "domain.json").read_text(encoding="utf-8"))
+    (other / "domain.json").write_text(json.dumps(domain | {"name": "brewing"}), encoding="utf-8")
+    viewer = Viewer([run, other])
+    with TestClient(viewer.app(["testserver"]), follow_redirects=False) as client:
+        everything, brewing = client.get("/").text, client.get("/?domain=brewing").text
+    assert "all domains" in everything and 'href="/run/0/label"' in everything
+    assert 'href="/run/0/label"' not in brewing and 'href="/run/1/label"' in brewing
 
 
 def test_runs_are_compared_by_the_words_of_their_problems_too(viewer: Viewer, client: TestClient) -> None:
