@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pop_selfplay.stats.intervals import Estimate, Indices, Range, bootstrap, bounded, clustered_mean
+from pop_selfplay.stats.intervals import Estimate, Indices, Range, bootstrap, bootstrap_counts, bounded, clustered_mean
 
 _FLAT: Final = 1e-9
 """A standard deviation below this is the rounding of numbers that are all the same."""
@@ -215,36 +215,45 @@ def sigmoid(x: Array) -> Array:
 
 
 def fit_logistic(design: Array, targets: Array, weights: Array, ridge: Array) -> Array:
-    """Return the coefficients, shape (k,), that best explain `targets` by sigmoid(design @ coefficients).
+    """Return the coefficients, shape (…, k), that best explain `targets` by sigmoid(design @ coefficients).
 
-    `design` has shape (n, k), `targets` shape (n,) with values in [0, 1] (a draw is 0.5), `weights` shape (n,) with values ≥ 0.
-    `ridge`, shape (k,), is the penalty on half the square of each coefficient: above 0, it keeps a coefficient finite that the
-    data would drive to infinity, and makes one that the data says nothing about 0.
+    `design` has shape (…, n, k), `targets` shape (n,) with values in [0, 1] (a draw is 0.5), `weights` shape (…, n) with values
+    ≥ 0; what stands for … are fits of their own, made at once. `ridge`, shape (k,), above 0, is the penalty on half the square
+    of each coefficient: it keeps a coefficient finite that the data would drive to infinity, and makes one that the data says
+    nothing about 0.
     """
-    coefficients = np.zeros(design.shape[1])
+    across = np.swapaxes(design, -1, -2)
+    coefficients = np.zeros((*design.shape[:-2], design.shape[-1]))
     objective = _objective(design, targets, weights, ridge, coefficients)
+    going = np.ones_like(objective, dtype=bool)
     for _ in range(_STEPS):
-        expected = sigmoid(design @ coefficients)
-        gradient = design.T @ (weights * (targets - expected)) - ridge * coefficients
-        curvature = (design * (weights * expected * (1 - expected))[:, None]).T @ design + np.diag(ridge)
-        step = np.linalg.lstsq(curvature, gradient, rcond=None)[0]
-        scale, better = 1.0, objective
-        while scale > 1e-6:  # a full step may overshoot far from the optimum
-            better = _objective(design, targets, weights, ridge, coefficients + scale * step)
-            if better <= objective:
+        expected = sigmoid(_times(design, coefficients))
+        gradient = _times(across, weights * (targets - expected)) - ridge * coefficients
+        curvature = (across * (weights * expected * (1 - expected))[..., None, :]) @ design + np.diag(ridge)
+        step = np.linalg.solve(curvature, gradient[..., None])[..., 0]
+        scale = np.ones_like(objective)
+        while True:
+            moved = coefficients + scale[..., None] * step
+            better = _objective(design, targets, weights, ridge, moved)
+            too_far = going & (better > objective) & (scale > 1e-6)  # a full step may overshoot far from the optimum
+            if not too_far.any():
                 break
-            scale /= 2
-        coefficients = coefficients + scale * step
-        objective = min(objective, better)
-        if np.max(np.abs(scale * step), initial=0.0) < _TOLERANCE:
+            scale = np.where(too_far, scale / 2, scale)
+        coefficients, objective = moved, np.minimum(objective, better)
+        going &= np.abs(scale[..., None] * step).max(axis=-1, initial=0.0) >= _TOLERANCE
+        if not going.any():
             break
     return coefficients
 
 
-def _objective(design: Array, targets: Array, weights: Array, ridge: Array, coefficients: Array) -> float:
-    scores = design @ coefficients
+def _times(matrices: Array, vectors: Array) -> Array:
+    return np.asarray((matrices @ vectors[..., None])[..., 0])
+
+
+def _objective(design: Array, targets: Array, weights: Array, ridge: Array, coefficients: Array) -> Array:
+    scores = _times(design, coefficients)
     loss = np.logaddexp(0, scores) - targets * scores
-    return float(weights @ loss + 0.5 * ridge @ coefficients**2)
+    return np.asarray((weights * loss).sum(axis=-1) + 0.5 * coefficients**2 @ ridge)
 
 
 ANCHOR: Final = 1000.0
@@ -286,29 +295,31 @@ def length_controlled(
     targets, differences = np.array(preferences, dtype=np.float64), np.array(length_differences, dtype=np.float64)
     hard = None if difficulties is None else np.array(difficulties, dtype=np.float64)
 
-    def win_rate(indices: Indices) -> float:
-        return _win_rate(*_fit(targets[indices], differences[indices], None if hard is None else hard[indices]))
+    def win_rates(weights: Array) -> Array:
+        return _win_rates(weights, *_fit(weights, targets, differences, hard))
 
-    estimate = bootstrap(win_rate, prompts, seed=seed, resamples=resamples)
+    estimate = bootstrap_counts(win_rates, prompts, seed=seed, resamples=resamples)
     if not targets.size:
         return LengthControlled(estimate, 0.0, 0.0, None)
-    _, coefficients = _fit(targets, differences, hard)
-    advantage, length = float(coefficients[0]), float(coefficients[1])
-    return LengthControlled(estimate, advantage, length, None if hard is None else float(coefficients[2]))
+    coefficients = _fit(np.ones((1, targets.size)), targets, differences, hard)[1][0].tolist()
+    return LengthControlled(estimate, coefficients[0], coefficients[1], None if hard is None else coefficients[2])
 
 
-def _fit(targets: Array, differences: Array, difficulties: Array | None) -> tuple[Array, Array]:
-    """Return the design, shape (n, 2 or 3), and its coefficients."""
-    spread = differences.std()
-    length = np.tanh(differences / spread) if spread > 1e-9 else np.zeros_like(differences)
-    columns = [np.ones_like(targets), length]
+def _fit(weights: Array, targets: Array, differences: Array, difficulties: Array | None) -> tuple[Array, Array]:
+    """Return the design of each row of `weights`, shape (rows, n, 2 or 3), and its coefficients, shape (rows, 2 or 3)."""
+    shares = weights / weights.sum(axis=-1, keepdims=True)
+    deviations = differences - (shares @ differences)[:, None]
+    spread = np.sqrt((shares * deviations**2).sum(axis=-1, keepdims=True))
+    length = np.tanh(np.divide(differences, spread, out=np.zeros_like(weights), where=spread > _ALIKE))
+    columns = [np.ones_like(weights), length]
     if difficulties is not None:
-        columns.append(difficulties - difficulties.mean())
-    design = np.stack(columns, axis=1)
-    return design, fit_logistic(design, targets, np.ones_like(targets), np.full(design.shape[1], RIDGE))
+        columns.append(difficulties - (shares @ difficulties)[:, None])
+    design = np.stack(columns, axis=-1)
+    return design, fit_logistic(design, targets, weights, np.full(design.shape[-1], RIDGE))
 
 
-def _win_rate(design: Array, coefficients: Array) -> float:
+def _win_rates(weights: Array, design: Array, coefficients: Array) -> Array:
     without_length = design.copy()
-    without_length[:, 1] = 0.0
-    return float(sigmoid(without_length @ coefficients).mean())
+    without_length[..., 1] = 0.0
+    rates = sigmoid(_times(without_length, coefficients))
+    return np.asarray((weights * rates).sum(axis=-1) / weights.sum(axis=-1))

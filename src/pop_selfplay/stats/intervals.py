@@ -201,6 +201,7 @@ def wilson(share: float, count: int) -> tuple[float, float]:
 
 RESAMPLES: Final = 2000
 _COUNTS_AT_ONCE: Final = 4_000_000
+_VALUES_AT_ONCE: Final = 200_000
 
 Indices = npt.NDArray[np.intp]
 Totals = npt.NDArray[np.float64]
@@ -231,6 +232,29 @@ def bootstrap(
         [statistic(np.concatenate([members[place] for place in draw]) if alone is None else alone[draw]) for draw in draws]
     )
     return Estimate(whole, *_middle(found), n)
+
+
+def bootstrap_counts(
+    statistic: Callable[[Array], Array], clusters: Sequence[Hashable], *, seed: int, resamples: int = RESAMPLES
+) -> Estimate:
+    """Return what `bootstrap` does, for a statistic that can be computed of many resamples at once.
+
+    `statistic` gets how often each observation is drawn, shape (some resamples, observations), and returns a number for each.
+    """
+    n = len(clusters)
+    if n == 0:
+        return Estimate(math.nan, -math.inf, math.inf, 0)
+    number = {cluster: place for place, cluster in enumerate(dict.fromkeys(clusters))}
+    of = np.array([number[cluster] for cluster in clusters])
+    whole = float(statistic(np.ones((1, n)))[0])
+    if len(number) < 2:
+        return Estimate(whole, -math.inf, math.inf, n)
+    rng = np.random.default_rng(seed)
+    draws = (rng.integers(0, len(number), len(number)) for _ in range(resamples))
+    counts = np.array([np.bincount(draw, minlength=len(number)) for draw in draws], dtype=np.float64)[:, of]
+    at_once = max(1, _VALUES_AT_ONCE // n)
+    found = [statistic(counts[start : start + at_once]) for start in range(0, resamples, at_once)]
+    return Estimate(whole, *_middle(np.concatenate(found)), n)
 
 
 def totals_by_cluster(parts: Sequence[Sequence[float]], clusters: Sequence[Hashable]) -> Totals:
