@@ -123,6 +123,22 @@ POCKET: Final[Mapping[str, object]] = {
 """A run that the shipped model plays in this process."""
 
 
+CONSTRAINED: Final = """
+import asyncio
+from pop_selfplay.config import PocketModel
+from pop_selfplay.models import open_model
+from pop_selfplay.models.base import constrains
+from pop_selfplay.records import Role
+
+async def main():
+    model = open_model(PocketModel())
+    print(await constrains(model, Role.SOLVER))
+    await model.close()
+
+asyncio.run(main())
+"""
+
+
 def core(here: Environment) -> str:
     """Pairs without any package beyond the core's: made, shown, audited, exported."""
     here.pop("synth", here.config("pop.yaml", {}), "--out", "run")
@@ -191,9 +207,8 @@ def track(here: Environment) -> str:
 
 
 def constrain(here: Environment) -> str:
-    changes = {**POCKET, "synthesis": {**dict(POCKET["synthesis"]), "constrain": "auto"}}  # type: ignore[call-overload]
-    here.pop("synth", here.config("pop.yaml", changes), "--out", "run")
-    return here.pop("export", "run", "--out", "pairs.jsonl")
+    assert here.python("-c", CONSTRAINED).split()[-1] == "True", "the model in this process cannot be decoded by grammars"
+    return "a model in this process, decoded by grammars"
 
 
 def everything(here: Environment) -> str:

@@ -271,7 +271,7 @@ def _weights(path: str, gpus: list[Gpu]) -> Check:
     folder = Path(expanded(path))
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        return Check("model", path, "note", "no directory of weights here: it is taken from the hub")
+        return Check("model", path, "note", "no directory here: a run takes it from the hub, which was not asked")
     size = sum(file.stat().st_size for file in files)
     weights = size / (4 if _stored_in(folder) == "float32" else 2)
     ways, room = _ways(gpus)

@@ -252,7 +252,11 @@ def next_to_train(session: Session) -> int:
     path = session.directory.path
     refuse_shard(session)
     if not session.config.training.trains:
-        raise UsageError(f"the config of {path} has training.type {session.config.training.type}: there is nothing to train")
+        fork = f"pop run {path}/config.yaml --fork-from {path} --out NEW --set training.type=dpo"
+        raise UsageError(
+            f"the config of {path} has training.type {session.config.training.type}: there is nothing to train. A fork trains "
+            f"and reuses its calls: {fork} (and, for a served model, --set model.weights=DIR)"
+        )
     if stop := stopped(session):
         raise UsageError(f"{path} has stopped after round {stop.round} by stop.{stop.rule}: {stop.says}")
     rounds = range(1, session.config.rounds + 1)

@@ -43,7 +43,7 @@ def test_a_duel_writes_figures_and_answers(
     ("arguments", "words"),
     [
         ([], "--prompts FILE or --run RUN"),
-        (["--prompts", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["--prompts", "nowhere.jsonl"], "there is no file nowhere.jsonl: check the name"),
         (["--run", "."], "not a run directory"),
         (["--prompts", "x.jsonl", "--samples", "3"], "--temperature"),
         (["--prompts", "x.jsonl", "--round", "2"], "--round 2"),

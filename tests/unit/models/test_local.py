@@ -369,6 +369,18 @@ def test_roles_that_ask_at_once_are_all_decoded_by_their_forms(path: str) -> Non
     assert set(asyncio.run(run())) <= {"<w>a</w>", "<w>bb</w>"}
 
 
+def test_a_resumed_run_which_asks_by_a_form_at_once_gets_that_form(path: str) -> None:
+    pick = Form((Block("w", ("a", "bb")),))
+    (found,) = complete(path, [dataclasses.replace(make_request("why is moss", max_tokens=120), form=pick)])
+    assert found.text in {"<w>a</w>", "<w>bb</w>"}
+
+
+def test_without_the_library_a_form_that_a_resumed_run_asks_by_is_no_crash(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "llguidance.hf", None)
+    free, pick = make_request("why is moss", max_tokens=9), Form((Block("w", ("a", "bb")),))
+    assert complete(path, [dataclasses.replace(free, form=pick)])[0].text == complete(path, [free])[0].text
+
+
 def test_without_the_library_a_local_model_says_once_that_it_decodes_by_no_form(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -159,6 +159,8 @@ def read_file(path: Path) -> list[Row]:
         raise ConfigError(f"{path} has none of the suffixes {', '.join(readers)}: convert it")
     try:
         rows = readers[path.suffix](path)
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no file {path}: check the name") from error
     except (OSError, ValueError, csv.Error) as error:  # ArrowInvalid, UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise ConfigError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
     for number, row in enumerate(rows, 1):

@@ -82,6 +82,8 @@ class LocalChatModel:
         Raises RequestRefused when its prompt does not fit the context or the chat template, ModelUnavailable when memory runs
         out or the model is closed.
         """
+        if request.form is not None and not self._tried:  # a resumed run remembers the answer and does not ask again
+            await self.constrains(request.role)
         if self._loaded is None:
             raise ModelUnavailable(f"{self._name} is closed")
         waiting = _Waiting(request, asyncio.get_running_loop().create_future())

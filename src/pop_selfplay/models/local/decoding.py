@@ -47,12 +47,12 @@ class Constraint:
     """What the rows of a batch may write next; costs nothing where none has a form."""
 
     def __init__(self, grammars: Any, batch: Sequence[Row]) -> None:
-        """`grammars` is what `grammars_of` returns; it is None only where no row has a form."""
+        """`grammars` is what `grammars_of` returns; where it is None, rows are written freely."""
         self._matchers: dict[int, Any] = {}
         self._executor: Any = None
         self._places = torch.tensor([1 << place for place in range(8)], dtype=torch.uint8)
         for number, row in enumerate(batch):
-            if row.request.form is not None:
+            if grammars is not None and row.request.form is not None:
                 from llguidance import LLExecutor, LLMatcher, grammar_from
 
                 self._executor = self._executor or LLExecutor()
