@@ -4,6 +4,7 @@ Needs Chromium (Debian's package `chromium`); skips where there is none.
 """
 
 import contextlib
+import json
 import shutil
 import socket
 import sqlite3
@@ -23,6 +24,7 @@ from pop_selfplay.journal.files import take_lock
 from pop_selfplay.viewer.app import Viewer
 from pop_selfplay.viewer.index import Query
 from tests.integration.runs import copy_run, simulated_config, small_run, write_texts
+from tests.unit.report.makers import duel_result, eval_result
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium")
@@ -73,8 +75,28 @@ def going_on(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
 
 
 @pytest.fixture(scope="module")
-def address(run: Path, failing: Path, going_on: Path) -> Iterator[str]:
-    viewer = Viewer([run, failing, going_on])
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """An evaluation and a duel, in which everything that others wrote is hostile text."""
+    folder = tmp_path_factory.mktemp("outcomes")
+    for name, result in (("eval", eval_result(HOSTILE)), ("duel", duel_result(HOSTILE))):
+        (folder / name).mkdir()
+        (folder / name / f"{name}.json").write_text(result.to_json(), encoding="utf-8")
+    item = {
+        "prompt": HOSTILE,
+        "a": HOSTILE,
+        "b": f"not {HOSTILE}",
+        "preference": 0.5,
+        "flipped": True,
+        "lost": "",
+        "forfeit": "",
+    }
+    (folder / "duel" / "items.jsonl").write_text(json.dumps(item), encoding="utf-8")
+    return [folder / "eval", folder / "duel"]
+
+
+@pytest.fixture(scope="module")
+def address(run: Path, failing: Path, going_on: Path, outcomes: list[Path]) -> Iterator[str]:
+    viewer = Viewer([run, failing, going_on, *outcomes])
     bound = socket.socket()
     bound.bind(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(viewer.app(["127.0.0.1"]), log_level="warning"))
@@ -120,7 +142,8 @@ def page(browser: Any) -> Iterator[Any]:
 
 
 def test_hostile_texts_render_inert_on_every_page(page: Any, address: str, kept: str) -> None:
-    for place in ("/run/0", f"/run/0/episode?id={kept}&cell=0.1", f"/run/0/label?id={kept}", "/compare", "/run/0?kept=dropped"):
+    episode = (f"/run/0/episode?id={kept}&cell=0.1", f"/run/0/label?id={kept}")
+    for place in ("/run/0", *episode, "/compare", "/run/0?kept=dropped", "/", "/beside/0", "/beside/1"):
         page.goto(address + place)
         assert page.evaluate("window.hacked") is None
         assert (
@@ -150,6 +173,8 @@ def places(kept: str, failing: Path) -> tuple[str, ...]:
         f"/run/0/label?id={quote(kept)}",
         "/compare?a=0&b=2",
         f"/compare/episode?a=0&b=0&ida={quote(kept)}&idb={quote(kept)}",
+        "/beside/0",
+        "/beside/1",
         "/nope",
     )
 
