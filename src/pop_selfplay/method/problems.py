@@ -234,17 +234,17 @@ _MOST_CLUSTERS: Final = 8
 _ROUNDS: Final = 10
 
 
-def named_clusters(problems: Sequence[str], words: int = 3) -> dict[int, str]:
-    """Return clusters of problems by their words: the place of the problem in the middle of each → its most telling words.
+def named_clusters(problems: Sequence[str], words: int = 3) -> dict[str, list[int]]:
+    """Return clusters of problems by their words: the most telling words of each → the places of its problems.
 
-    Spherical k-means over TF-IDF vectors, begun with the problems that are farthest apart; a word tells as much as its count in
-    the cluster times ln(1 + A / f), with A the words of a cluster on average and f its count in all (c-TF-IDF, Grootendorst
-    2022). The same problems always give the same clusters. Nothing for fewer than two of them.
+    Spherical k-means over TF-IDF vectors, begun with the problems that are farthest apart. A word tells as much as p·ln(p / q),
+    with p its share of the cluster's words and q that of all words. The same problems always give the same clusters. Nothing
+    for too few to have two clusters.
     """
-    vectors = tfidf(problems)
     count = min(_MOST_CLUSTERS, len(problems) // _PROBLEMS_A_CLUSTER)
     if count < 2:
         return {}
+    vectors = tfidf(problems)
     middles = [int((vectors @ vectors.sum(axis=0)).argmax())]
     while len(middles) < count:
         middles.append(int((vectors @ vectors[middles].T).max(axis=1).argmin()))
@@ -253,16 +253,31 @@ def named_clusters(problems: Sequence[str], words: int = 3) -> dict[int, str]:
         of = (vectors @ centres.T).argmax(axis=1)
         sums = np.array([vectors[of == cluster].sum(axis=0) for cluster in range(count)])
         centres = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
-    said = [
-        Counter(w for place in np.flatnonzero(of == c) for w in normalised_words(problems[int(place)])) for c in range(count)
-    ]
+    said = [Counter[str]() for _ in range(count)]
+    for problem, cluster in zip(problems, of, strict=True):
+        said[int(cluster)].update(normalised_words(problem))
     overall = sum(said, Counter[str]())
-    usual = overall.total() / count
-    found = {}
-    for cluster, own in enumerate(said):
-        telling = sorted(own, key=lambda word: (-own[word] * math.log(1 + usual / overall[word]), word))
-        if telling:
-            found[int((vectors @ centres[cluster]).argmax())] = " ".join(telling[:words])
+    named = {_telling(own, overall, words): np.flatnonzero(of == cluster).tolist() for cluster, own in enumerate(said)}
+    return {name: places for name, places in named.items() if name}
+
+
+def _telling(own: Counter[str], overall: Counter[str], words: int) -> str:
+    within, among = own.total(), overall.total()
+    tells = {word: n * math.log(n * among / (overall[word] * within)) for word, n in own.items()}
+    return " ".join(sorted(tells, key=lambda word: (-tells[word], word))[:words])
+
+
+def name_places(
+    clusters: Mapping[str, Sequence[int]], xs: Sequence[float], ys: Sequence[float]
+) -> dict[str, tuple[float, float]]:
+    """Return where the name of each cluster stands on a map: in its middle, or above it where another name stands."""
+    found: dict[str, tuple[float, float]] = {}
+    middles = {name: [statistics.fmean(of[place] for place in places) for of in (ys, xs)] for name, places in clusters.items()}
+    for name, (y, x) in sorted(middles.items(), key=lambda item: item[1]):
+        wide, high = (max(xs) - min(xs)) / 4, (max(ys) - min(ys)) / 14
+        while any(abs(x - a) < wide and abs(y - b) < high for a, b in found.values()) and high > 0:
+            y += high
+        found[name] = (x, y)
     return found
 
 

@@ -6,7 +6,7 @@ not installed the page has its tables alone. A new picture is a function that re
 
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -31,6 +31,7 @@ _STYLE: Final[dict[str, Any]] = {
     "legend.frameon": False,
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
 }
+Named = tuple[str, float, float]
 
 
 class Interval(NamedTuple):
@@ -87,8 +88,7 @@ def bars(counts: Mapping[str, float], axis: str, *, lost: Sequence[str] = ()) ->
         axes.bar_label(drawn, fmt=_short, padding=3)
         axes.set_yticks(range(len(names)), names)
         axes.invert_yaxis()
-        axes.set_xlabel(axis)
-        axes.margins(x=0.12)
+        axes.set(xlabel=axis, xmargin=0.12)
         return _svg(figure, "; ".join(f"{name} {_short(count)}" for name, count in counts.items()))
 
 
@@ -109,12 +109,12 @@ def distributions(values: Mapping[str, Sequence[float]], axis: str) -> Markup:
         return _svg(figure, f"distributions of {', '.join(values)}")
 
 
-def points(xs: Sequence[float], ys: Sequence[float], axes_said: tuple[str, str], names: Mapping[int, str] = {}) -> Markup:
-    """Return a cloud of points, of which those at the places of `names` are named."""
+def points(xs: Sequence[float], ys: Sequence[float], axes_said: tuple[str, str], names: Iterable[Named] = ()) -> Markup:
+    """Return a cloud of points, with `names`, each with its place."""
     with _drawing(7, 3) as (figure, axes):
         axes.scatter(xs, ys, s=9, color=FIRST, alpha=0.35, linewidths=0)
-        for place, name in names.items():
-            axes.annotate(name, (xs[place], ys[place]), ha="center", size=8, color=SECOND)
+        for name, *place in names:
+            axes.annotate(name, place, ha="center", size=9, weight="bold", color=SECOND)
         axes.set(xlabel=axes_said[0], ylabel=axes_said[1])
         return _svg(figure, f"{axes_said[1]} against {axes_said[0]}, {len(xs)} points")
 

@@ -24,7 +24,7 @@ from pop_selfplay.evaluation.audit.audit import RESULT as AUDIT
 from pop_selfplay.evaluation.evaluate import EVALUATION
 from pop_selfplay.evaluation.evaluate import RESULT as EVAL
 from pop_selfplay.journal.files import write_atomically
-from pop_selfplay.method.problems import below_median, criterion_power, named_clusters
+from pop_selfplay.method.problems import below_median, criterion_power, name_places, named_clusters
 from pop_selfplay.pairing import pair_of, spread_of
 from pop_selfplay.records import Episode, Failure, Role
 from pop_selfplay.report import audit_tables, charts, eval_tables, tables
@@ -225,7 +225,8 @@ def _charts(result: RunResult, sample: Sequence[Episode], path: Path) -> dict[st
         drawn |= _of_criteria(scored)
     if texts := [episode.problem.text for episode in sample if episode.problem]:
         xs, ys = flattened(similarities(texts))
-        names = {place: tables.printable(name) for place, name in named_clusters(texts).items()}
+        places = name_places(named_clusters(texts), xs, ys)
+        names = [(tables.printable(name), *place) for name, place in places.items()]
         drawn["map"] = charts.points(xs, ys, ("first direction", "second direction"), names)
     used = Counter({f"{cost.role}, {kind}": 0 for cost in result.usage for kind in ("prompt", "generated")})
     for cost in result.usage:
