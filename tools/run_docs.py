@@ -62,7 +62,7 @@ STAND_INS: Final = (
 SERVERS: Final = re.compile(r"^pop (?:view|label(?!.*--import)|simulate)\b")
 """Commands that go on until they are interrupted."""
 MAKES_RUN: Final = re.compile(r"--out runs/mine\b")
-START: Final[Mapping[str, str]] = {"scoring.md": "simulated", "scaling.md": "simulated"}
+START: Final[Mapping[str, str]] = dict.fromkeys(("rejudge.md", "scaling.md", "scoring.md", "speed.md"), "simulated")
 """Page → whose run it starts with; the pocket model's otherwise, which can also be trained."""
 
 
@@ -141,6 +141,9 @@ class Place:
         config = yaml.safe_load((self.folder / "pop.yaml").read_text(encoding="utf-8"))
         for name, seed in (("changed.yaml", 43), ("band.yaml", 44)):
             self.write(name, yaml.safe_dump({**config, "seed": seed}))
+        (self.folder / "my").mkdir()
+        rate = ROOT / "src" / "pop_selfplay" / "domains" / "instruction_following" / "rate.md"
+        self.write("my/rate.md", f"{rate.read_text(encoding='utf-8')}\nTake your time.\n")
         for name, text in files(page).items():
             self.write(name, self.stand_in(text))
 

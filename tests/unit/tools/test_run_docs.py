@@ -42,6 +42,9 @@ ls made
 
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    prompts = tmp_path / "src/pop_selfplay/domains/instruction_following"
+    prompts.mkdir(parents=True)
+    (prompts / "rate.md").write_text("Rate it.\n", encoding="utf-8")
     monkeypatch.setattr(run_docs, "ROOT", tmp_path)
     monkeypatch.setattr(Place, "serving", lambda *_: nullcontext())  # no server is needed
     (tmp_path / "page.md").write_text(PAGE, encoding="utf-8")
