@@ -70,13 +70,29 @@ def _leaves(content: bytearray, page: int, size: int) -> list[int]:
     return [leaf for child in children for leaf in _leaves(content, child, size)]
 
 
+@contextlib.contextmanager
+def counting(run: Path, journal: str = "run.db") -> Iterator[Callable[[], int]]:
+    """Give what tells how many calls a journal of `run` holds, 0 while it is being made; a running process is not disturbed."""
+    with contextlib.ExitStack() as opened:
+        db: sqlite3.Connection | None = None
+
+        def count() -> int:
+            nonlocal db
+            try:
+                if db is None:
+                    place = f"{(run / journal).absolute().as_uri()}?mode=ro"
+                    db = opened.enter_context(closing(sqlite3.connect(place, uri=True, timeout=30)))
+                return int(db.execute("SELECT coalesce(sum(calls), 0) FROM call_counts").fetchone()[0])
+            except sqlite3.OperationalError:
+                return 0
+
+        yield count
+
+
 def count_calls(run: Path, journal: str = "run.db") -> int:
-    """Return how many calls a journal of `run` holds, 0 while it is being made; a running process is not disturbed."""
-    try:
-        with closing(sqlite3.connect(f"{(run / journal).absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as db:
-            return int(db.execute("SELECT coalesce(sum(calls), 0) FROM call_counts").fetchone()[0])
-    except sqlite3.OperationalError:
-        return 0
+    """Return how many calls a journal of `run` holds now."""
+    with counting(run, journal) as count:
+        return count()
 
 
 def start_pop(*arguments: str | Path, limit: Callable[[], None] | None = None) -> subprocess.Popen[str]:
@@ -89,8 +105,9 @@ def start_pop(*arguments: str | Path, limit: Callable[[], None] | None = None) -
 
 def signal_at(run: Path, process: subprocess.Popen[str], calls: int, *numbers: int) -> str | None:
     """Send `numbers` once the journal holds `calls` calls; return what the process said, None if it had ended before."""
-    while process.poll() is None and count_calls(run) < calls:
-        time.sleep(0.002)
+    with counting(run) as count:
+        while process.poll() is None and count() < calls:
+            time.sleep(0.002)
     sent = process.poll() is None
     for number in numbers:
         process.send_signal(number)

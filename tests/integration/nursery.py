@@ -11,12 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
-from tests.integration.faults import count_calls
+from tests.integration.faults import counting
 
 _NURSE: Final = """
-import json, os, sys
+import contextlib, gc, json, os, sys
 import pop_selfplay.api, pop_selfplay.models.endpoint, pop_selfplay.report.live, pop_selfplay.report.tables
 from pop_selfplay.cli import run
+with contextlib.redirect_stdout(sys.stderr):
+    run(["--version"])
+gc.freeze()
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
@@ -41,10 +44,11 @@ class Nursery:
         self._orders.write(json.dumps([str(argument) for argument in arguments]) + "\n")
         self._orders.flush()
         child = int(self._reports.readline())
-        while not select.select([self._reports], [], [], 0.005)[0]:
-            if count_calls(run) >= calls:
-                os.kill(child, signal.SIGKILL)
-                break
+        with counting(run) as count:
+            while not select.select([self._reports], [], [], 0.005)[0]:
+                if count() >= calls:
+                    os.kill(child, signal.SIGKILL)
+                    break
         code = int(self._reports.readline())
         assert code in (0, -signal.SIGKILL), f"the command ended with {code}"
         return code != 0

@@ -161,15 +161,17 @@ def _refuse_lookalikes(value: object, kind: Any) -> None:
 
     `kind` is the type it is to become. Settings that hold settings of their own are not looked into: those look themselves.
     """
+    if isinstance(value, str) and _UNSTORABLE.search(value):
+        raise ValueError("has a character that no text file can store (NUL, or half of a surrogate pair)")
+    if not isinstance(value, (int, float, Mapping, list, tuple)):
+        return  # most values: what follows takes longer
     kinds = _members(kind)
     wanted = {int, float} & set(kinds)
     if isinstance(value, bool) and wanted and bool not in kinds:
         raise ValueError("must be a number, not true or false")
     if isinstance(value, (int, float)) and wanted and abs(value) > _LARGEST:
         raise ValueError("is too large a number")
-    if isinstance(value, str) and _UNSTORABLE.search(value):
-        raise ValueError("has a character that no text file can store (NUL, or half of a surrogate pair)")
-    if _models(kind):
+    if isinstance(value, (int, float)) or _models(kind):
         return
     parts = [part for one in kinds if get_origin(one) in (dict, list, tuple) for part in get_args(one)]
     if isinstance(value, Mapping):

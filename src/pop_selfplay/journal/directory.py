@@ -15,6 +15,7 @@ report.html      the same, to look at
 """
 
 import difflib
+import functools
 import importlib.metadata
 import json
 import platform
@@ -266,6 +267,7 @@ def _difference(old: RunConfig, new: RunConfig) -> str:
     return "\n".join(lines)
 
 
+@functools.cache
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for name in _VERSIONED:
