@@ -15,16 +15,12 @@ No function here raises on any input text. Reasons are short stable words that a
 | bad_verdict, bad_rating | a comparison names neither A nor B, or rates an answer with no number from 0 to 10 |
 
 What leaves no doubt is accepted, and told as repaired. Tags and reasoning are read in `tags.py`, rubrics and evaluations in
-`rubric_json.py`, broken JSON in `json_output.py`, proposals, answers and comparisons here; a new form goes where its kind is.
-
-Difference from the paper: its reference code clips ratings into [0, 2], counts a left-out criterion as 0 and lets duplicate
-names overwrite each other; here each of these rejects the completion, and the stage asks again.
+`rubric_json.py`, broken JSON in `json_output.py`, the rest here. Difference from the paper: its reference code clips ratings
+into [0, 2], counts a left-out criterion as 0 and lets duplicate names overwrite each other; here each rejects the completion.
 
 `grammar` returns a form as a grammar, which allows what the form's parser reads and nothing else: each tag once, each rating in
-0, 1, 2 under its criterion's name, no empty block and no "...". What only the content can break stays with the parsers: names
-that are not unique, a text that points at another. Nor may a completion begin with `<think>` then: a model that shall think is
-not constrained. Grammars are in GBNF, which llama.cpp, xgrammar (vLLM, SGLang) and llguidance all read, within what they have
-in common: rule names of letters, classes of characters, `{m,n}`. Another kind of content gets a case in `_Grammar._content`.
+0, 1, 2 under its criterion's name, no empty block and no "...". What only the content can break stays with the parsers. Nor may
+a completion begin with `<think>` then: a model that shall think is not constrained. It is GBNF, as llama.cpp has it.
 """
 
 import json
@@ -196,6 +192,7 @@ _STRINGS: Final = {
     "name": rf'"\"" {_JSON_LEAD} [^"\\<\x00-\x1f]{{0,119}} "\""',
 }
 _COMMA: Final = ' ", " '
+_STEP: Final = 32
 _BEHIND: Final = r" \t/"
 
 
@@ -207,15 +204,20 @@ class Block(NamedTuple):
 
 
 class Form(NamedTuple):
-    """The blocks of a completion in order, and whether free text may come before the first one."""
+    """The blocks of a completion in order, and the most characters of free text before the first one."""
 
     blocks: tuple[Block, ...]
-    thoughts: bool = False
+    thoughts: int = 0
+
+    def within(self, max_tokens: int) -> "Form":
+        """Return the form for a completion of `max_tokens`: a character of thoughts for each leaves most tokens to the rest."""
+        return self._replace(thoughts=min(self.thoughts, max_tokens))
 
 
-RUBRIC: Final = Form((Block("rubric", tagged_rubric_schema()),), thoughts=True)
-BETTER: Final = Form((Block("better_answer", ("A", "B")),), thoughts=True)
-MARKS: Final = Form(tuple(Block(f"rating_{side}", tuple(map(str, range(11)))) for side in "AB"), thoughts=True)
+MOST_THOUGHTS: Final = 20_000
+RUBRIC: Final = Form((Block("rubric", tagged_rubric_schema()),), MOST_THOUGHTS)
+BETTER: Final = Form((Block("better_answer", ("A", "B")),), MOST_THOUGHTS)
+MARKS: Final = Form(tuple(Block(f"rating_{side}", tuple(map(str, range(11)))) for side in "AB"), MOST_THOUGHTS)
 
 
 def proposal_form(*, boxed: bool) -> Form:
@@ -225,7 +227,7 @@ def proposal_form(*, boxed: bool) -> Form:
 
 def answer_form(*, boxed: bool) -> Form:
     """Return the form of a solver's completion."""
-    return Form((Block("answer", "boxed" if boxed else "text"),), thoughts=True)
+    return Form((Block("answer", "boxed" if boxed else "text"),), MOST_THOUGHTS)
 
 
 def evaluation_form(criteria: Sequence[Criterion]) -> Form:
@@ -255,7 +257,11 @@ class _Grammar:
         first, *others = self._form.blocks
         opening = f"<{first.tag}>" if first.tag else ""
         if self._form.thoughts:
-            self._rules["thoughts"] = f"{_free([*self._tags, '<think'])} {_literal(opening)}"
+            never = "`{[" if isinstance(first.holds, dict) else ""  # or a small model writes its JSON as a thought
+            self._rules["sign"] = _sign([*self._tags, "<think"], never)
+            self._rules["step"] = f"sign{{{_STEP}}}"  # of a fixed length: engines write repetitions out
+            steps = f"step{{0,{self._form.thoughts // _STEP}}} sign{{0,{_STEP - 1}}}"
+            self._rules["thoughts"] = f"{steps} {_literal(opening)}"
         begin = "thoughts" if self._form.thoughts else _literal(opening) if opening else ""
         rest = [f"{_literal(f'{chr(10)}<{block.tag}>')} {self._content(block)}" for block in others]
         root = " ".join([begin, self._content(first), *rest])
@@ -310,12 +316,17 @@ class _Grammar:
 
 
 def _free(banned: Sequence[str]) -> str:
-    """Return an expression for texts without any of `banned`, in whatever case, with spaces or a slash behind a `<` or not.
+    """Return an expression for texts of any length without any of `banned`."""
+    return f"({_sign(banned)})*"
+
+
+def _sign(banned: Sequence[str], never: str = "") -> str:
+    """Return an expression for a character, none of `never`, of texts without any of `banned`, however written.
 
     Where a banned text may begin, the expression spells out how what follows can differ from it, letter by letter.
     """
     begins = list(dict.fromkeys(text[0] for text in banned))
-    shut = "".join(map(_class, begins))
+    shut = "".join(map(_class, [*begins, *never]))
 
     def apart(place: str) -> str:
         """What may follow `place`, the beginning of a banned text, until it differs from all of them."""
@@ -325,12 +336,14 @@ def _free(banned: Sequence[str]) -> str:
         return f"({' | '.join(ways)})"
 
     ways = [f"({_literal(one)} {f'[{_BEHIND}]*' if one == '<' else ''})+ {apart(one)}" for one in begins]
-    return f"([^{shut}] | {' | '.join(ways)})*"
+    return f"[^{shut}] | {' | '.join(ways)}"
 
 
 def _class(letter: str) -> str:
     """Return a letter in both cases, as it stands in a class of characters."""
-    return {"\\": "\\\\"}.get(letter, letter if letter.lower() == letter.upper() else letter.lower() + letter.upper())
+    return {"\\": "\\\\", "[": "\\[", "]": "\\]"}.get(
+        letter, letter if letter.lower() == letter.upper() else letter.lower() + letter.upper()
+    )
 
 
 def _literal(text: str) -> str:

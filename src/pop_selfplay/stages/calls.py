@@ -215,18 +215,19 @@ def _call(
     if attempt > 0 and heat == 0:
         heat = sampling.retry_temperature  # a greedy model would only repeat what was just refused
     limits = (sampling.max_tokens, question.max_tokens, sampling.first_tokens if attempt == 0 else None)
+    max_tokens = min(limit for limit in limits if limit)
     request = ChatRequest(
         role=question.role,
         messages=question.messages,
         temperature=heat,
         top_p=sampling.top_p,
-        max_tokens=min(limit for limit in limits if limit),
+        max_tokens=max_tokens,
         seed=derive_seed(cast.seed, question.episode, question.role, question.item, attempt),
         stop=_stop(question),
         group=question.episode,
         schema=question.schema,
         top_logprobs=question.top_logprobs,
-        form=question.form if constrained else None,
+        form=question.form.within(max_tokens) if constrained and question.form is not None else None,
     )
     return CallKey(question.round, question.episode, question.role.value, question.item, attempt), request
 

@@ -144,6 +144,21 @@ def test_what_leaves_the_form_is_not_allowed(name: str, text: str) -> None:
     assert not accepts(FORMS[name][0], text)
 
 
+@pytest.mark.parametrize("name", ["answer", "rubric", "better", "marks"])
+def test_thoughts_leave_room_for_what_follows_them(name: str) -> None:
+    form = FORMS[name][0].within(100)
+    assert accepts(form, "x" * 100 + GOOD[name][GOOD[name].index("<") :].replace("</b>.\n", ""))
+    assert not accepts(form, "x" * 140 + GOOD[name][GOOD[name].index("<") :])
+    assert FORMS["proposal"][0].within(100) == FORMS["proposal"][0], "one that begins with its tag has none"
+
+
+@pytest.mark.parametrize("begun", ["```json\n[", '{"name"', "[1"])
+def test_json_is_not_begun_as_a_thought(begun: str) -> None:
+    reader = matcher(RUBRIC)
+    assert reader.validate_tokens(list(begun.encode())) < len(begun)
+    assert matcher(BETTER).validate_tokens(list(begun.encode())) == len(begun)
+
+
 def test_bare_ratings_rate_each_criterion_once() -> None:
     assert accepts(ratings_form(3), '{"1": 0, "2": 2, "3": 1}')
     assert not accepts(ratings_form(3), '{"1": 0, "2": 2}')
