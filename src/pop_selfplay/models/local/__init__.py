@@ -99,12 +99,12 @@ class LocalChatModel:
             if loaded is None or opens_reasoning(render_prompt(loaded.tokenizer, _ANYTHING, loaded.thinking.of(role))):
                 return False
             if not self._tried:
-                self._tried = True
                 grammars = await asyncio.to_thread(grammars_of, loaded.tokenizer, loaded.vocabulary, loaded.end_ids)
                 if grammars is None:
                     self._notice(f"{self._name} cannot be decoded by grammars: {_WITHOUT}")
                 if self._loaded is not None:  # it may be closed meanwhile
                     self._loaded = loaded._replace(grammars=grammars)
+                self._tried = True
             return self._loaded is not None and self._loaded.grammars is not None
 
     async def close(self) -> None:
