@@ -1,6 +1,8 @@
 """The screenshots of docs/viewer.md, from a finished quickstart run in headless Chromium.
 
-python -m tools.screenshots runs/quickstart-seed5
+python -m tools.screenshots runs/quickstart-seed5 [another run, as pop rejudge makes it]
+
+With another run, the comparison of both is taken, too.
 """
 
 import shutil
@@ -27,11 +29,12 @@ QUIET = [
 ]
 
 
-def main(run: Path) -> None:
-    """Take the list and an episode, at the width of a page of the docs."""
-    viewer = Viewer([run])
+def main(runs: list[Path]) -> None:
+    """Take the list, an episode and a comparison, at the width of a page of the docs."""
+    viewer = Viewer(runs)
     viewer.start()
-    viewer.places[0].indexer.done.wait()
+    for run in viewer.places:
+        run.indexer.done.wait()
     widest = viewer.places[0].index.find(Query(sort="spread")).entries[0].id
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
@@ -39,11 +42,14 @@ def main(run: Path) -> None:
         threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True).start()
         while not server.started:
             time.sleep(0.01)
-        address = f"http://127.0.0.1:{bound.getsockname()[1]}/run/0"
+        address = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        places = {"list": "/run/0?queue=close", "episode": f"/run/0/episode?id={widest}&cell=0.1"}
+        if len(runs) > 1:
+            places["compare"] = "/compare?a=0&b=1"
         with sync_playwright() as started:
             browser = started.chromium.launch(executable_path=shutil.which("chromium"), headless=True, args=QUIET)
             page = browser.new_page(viewport={"width": 1000, "height": 640})
-            for name, place in (("list", "?queue=close"), ("episode", f"/episode?id={widest}&cell=0.1")):
+            for name, place in places.items():
                 page.goto(address + place)
                 page.screenshot(path=DOCS / f"viewer_{name}.png")
             browser.close()
@@ -52,4 +58,4 @@ def main(run: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main([Path(name) for name in sys.argv[1:]])
