@@ -5,6 +5,7 @@ itself is data: it is put on one line and cannot end a table cell. A new fact is
 """
 
 import datetime
+import importlib.metadata
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,8 +16,8 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from pop_selfplay import __version__
 from pop_selfplay.config import HuggingFaceCorpus, RunConfig
+from pop_selfplay.extras import DISTRIBUTION
 from pop_selfplay.records import Role
 
 _SPDX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,40}")
@@ -72,7 +73,7 @@ def render(run: str, config: RunConfig, format: str, counted: Counted, file: str
         "scoring": f"{config.synthesis.scoring}, {config.synthesis.candidates} candidates",
         "run": run,
         **({"model trained on it": f"https://huggingface.co/{model}"} if (model := config.training.repository) else {}),
-        "made": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, with pop-selfplay {__version__}",
+        "made": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, with pop-selfplay {importlib.metadata.version(DISTRIBUTION)}",
     }
     if counted.rows and counted.chosen != counted.rejected:
         means = (total / counted.rows for total in (counted.chosen, counted.rejected))
