@@ -7,8 +7,9 @@ STAMP := .venv/.installed
 export TOKENIZERS_PARALLELISM := false
 # The tests start many Pythons: what is compiled is kept, also where the environment says otherwise.
 export PYTHONDONTWRITEBYTECODE :=
-# A module's tests share what its fixtures made, so one process runs them all; the modules that train come first.
-SPREAD := -n 2 --dist loadscope --no-loadscope-reorder
+# A module's tests share what its fixtures made, so one process runs them all; the modules with slow tests come first. Three
+# processes keep two cores busy: each waits now and then, for what it started or for a simulated model.
+SPREAD := -n 3 --dist loadscope --no-loadscope-reorder
 
 .PHONY: quickstart test test-isa test-ray test-wheel test-extras test-docs test-real setup lint check house docs serve-docs release format clean
 

@@ -1,11 +1,13 @@
 """Tiny random models with tokenizers, and pairs for them: makers as fixtures, and one model shared by the session."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate.utils import imports
 from safetensors.torch import load_file
 from tests.learning import shifted
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
@@ -80,6 +82,14 @@ def _pair(number: int, chosen: str = "", rejected: str = "", system: str | None 
         problem_id=f"problem-{number:04}",
         round=1,
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def packages_are_looked_for_once() -> Iterator[None]:
+    """accelerate reads the metadata of peft at every save and every pass, which is a tenth of so small a training."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(imports, "_is_package_available", functools.cache(imports._is_package_available))
+        yield
 
 
 @pytest.fixture(scope="session")
