@@ -28,6 +28,8 @@ CORE: Final = "core"
 WITH_TORCH: Final = ("local", "train", "all")
 BESIDE: Final[Mapping[str, str]] = {"track": "train", "constrain": "local"}
 """Extra → the one without which it has nothing to do; it is installed, too, once the extra itself was weighed."""
+SHOWN: Final = 3000
+"""Most characters that are shown of what a failed command said."""
 WORDS: Final = "river stone house tree water light cold warm".split()
 
 
@@ -36,7 +38,9 @@ def call(*command: str | Path, at: Path | None = None, code: int = 0) -> str:
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     done = subprocess.run(list(map(str, command)), cwd=at, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != code:
-        raise RuntimeError(f"{' '.join(map(str, command))} left with {done.returncode}:\n{done.stdout}{done.stderr}")
+        raise RuntimeError(
+            f"{' '.join(map(str, command))} left with {done.returncode}:\n{(done.stdout + done.stderr)[-SHOWN:]}"
+        )
     return done.stdout + done.stderr
 
 
