@@ -2,7 +2,7 @@
 
 The head (head.py) makes workers as Ray actors, but nothing here knows Ray. A worker keeps a journal for each lease on the disk
 of its own machine, never on a shared one, and publishes what is finished as segments (shards.py). What it has not published
-when it dies is played again, by somebody else.
+when it dies is played again, by somebody else; what it leaves on the disk, the next worker of the run on that machine removes.
 """
 
 import asyncio
@@ -12,13 +12,14 @@ import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import IO, Any, Final, NamedTuple, TypeVar
 
 from pop_selfplay.config import Budget, EndpointModel, ModelConfig, RayRunner, RunConfig
 from pop_selfplay.domains import Domain
 from pop_selfplay.episode import ToPlay, play_all
 from pop_selfplay.errors import PopError
 from pop_selfplay.journal import Journal, RunDirectory, Tally
+from pop_selfplay.journal.files import is_locked, take_lock
 from pop_selfplay.journal.notes import SHARD, PartOfRun
 from pop_selfplay.journal.schema import Played
 from pop_selfplay.models.base import ChatModel
@@ -32,6 +33,7 @@ from pop_selfplay.stages.calls import Cast
 T = TypeVar("T")
 
 STOPPED: Final = "stopped"
+_LOCK: Final = "lock"
 NOTES: Final = ("refusal/", "broken/")
 """Notes of a worker's journal that belong to the run."""
 
@@ -98,7 +100,8 @@ class Worker:
         assert isinstance(runner, RayRunner)  # nobody else has workers
         self._job, self._runner = job, runner
         self._storage = Storage(job.storage)
-        self._folder = Path(tempfile.mkdtemp(prefix="pop-worker-", dir=job.folder))
+        self._folder = Path(tempfile.mkdtemp(prefix=f"pop-worker-{job.run_id}-", dir=job.folder))
+        self._lock = _settled(self._folder)
         self._opened = contextlib.AsyncExitStack()
         self._notices = _Notices()
         self._leases: dict[int, _Leased] = {}
@@ -161,6 +164,7 @@ class Worker:
     async def close(self) -> None:
         """Close the models and remove what was kept on this machine."""
         await self._opened.aclose()
+        self._lock.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -230,6 +234,17 @@ class _Leased:
         self._last = found[-1][0]
         self.segments.append(name)
         self.published = self.published.plus(counted(episodes))
+
+
+def _settled(folder: Path) -> IO[str]:
+    """Mark a worker's folder as in use until the handle is closed, and remove those of its run whose workers died here."""
+    lock = take_lock(folder / "lock.new")
+    (folder / "lock.new").rename(folder / _LOCK)  # nobody sees it unlocked
+    for other in folder.parent.glob(f"{folder.name.rpartition('-')[0]}-*/{_LOCK}"):
+        with contextlib.suppress(OSError):  # somebody else removes it
+            if not is_locked(other):
+                shutil.rmtree(other.parent)
+    return lock
 
 
 def _journal(path: Path, run_id: str) -> Journal:

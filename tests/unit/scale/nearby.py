@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import tempfile
 from collections.abc import Callable, Iterator
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -70,9 +71,10 @@ class Nearby(ModuleType):
 
 
 @pytest.fixture
-def nearby(monkeypatch: pytest.MonkeyPatch) -> Nearby:
+def nearby(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nearby]:
     """Put the stand-in where the head looks for Ray."""
     ray = Nearby()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("machine")))  # dead workers leave their folders
 
     @contextlib.contextmanager
     def cluster(session: object) -> Iterator[tuple[ModuleType, None]]:
@@ -80,4 +82,7 @@ def nearby(monkeypatch: pytest.MonkeyPatch) -> Nearby:
 
     monkeypatch.setattr(head, "cluster", cluster)
     monkeypatch.setattr(head, "_LOOK_S", 0.01)
-    return ray
+    yield ray
+    for actor in ray.actors:
+        if isinstance(actor.worker, Worker):
+            actor.worker._lock.close()  # as the death of its process would

@@ -11,8 +11,10 @@ import pytest
 
 import pop_selfplay as pop
 from pop_selfplay.config import RunConfig
+from pop_selfplay.domains import load_domain
 from pop_selfplay.errors import BudgetSpent, ConfigError, JournalStopped, ModelRefused, ModelUnavailable, Stopped
 from pop_selfplay.journal import Journal, Tally
+from pop_selfplay.journal.files import take_lock
 from pop_selfplay.observer import Unwatched
 from pop_selfplay.scale.shards import Storage
 from pop_selfplay.scale.worker import Ended, Job, Lease, Progress, Worker
@@ -168,6 +170,20 @@ def watch_leases(monkeypatch: pytest.MonkeyPatch) -> list[Lease]:
 
     monkeypatch.setattr(Worker, "play", watched)
     return seen
+
+
+def test_a_worker_removes_what_dead_ones_of_its_run_left_on_the_machine(whole: Whole, tmp_path: Path) -> None:
+    dead, alive, other = (tmp_path / f"pop-worker-{name}" for name in ("mine-dead", "mine-alive", "other-dead"))
+    for folder in (dead, alive, other):
+        folder.mkdir()
+        (folder / "lock").touch()
+    (tmp_path / "pop-worker-mine-new").mkdir()  # not yet locked
+    with take_lock(alive / "lock"):
+        worker = Worker(Job(whole.on_ray(), load_domain("health_care"), "mine", 1, str(tmp_path), "", str(tmp_path), 0))
+    mine = worker._folder.name
+    assert {path.name for path in tmp_path.iterdir()} == {alive.name, other.name, "pop-worker-mine-new", mine}
+    asyncio.run(worker.close())
+    assert mine not in {path.name for path in tmp_path.iterdir()}
 
 
 class Interrupting(Unwatched):
