@@ -42,7 +42,7 @@ from pop_selfplay.results.run import (
 from pop_selfplay.runs.lineage import lineage_of
 from pop_selfplay.runs.session import Session, watch_session
 from pop_selfplay.stages.refusals import last_words
-from pop_selfplay.stats.intervals import SHARES, clustered_mean
+from pop_selfplay.stats.intervals import SHARES, Array, clustered_mean, mean_of_totals
 from pop_selfplay.text.overlap import Bands, meeting, shingle_set
 
 
@@ -176,10 +176,9 @@ class Summaries:
         for (round_, stage, reason), count in journal.tally.episodes.items():
             told[round_, f"{stage}.{reason}"] += count
         finished = {id_: round_ for round_ in {r for r, _ in told if r} for id_ in journal.finished_episodes(round_)}
-        with contextlib.suppress(sqlite3.Error):
-            self._db.execute("BEGIN")
         known: list[Summary] = []
         with contextlib.suppress(sqlite3.Error):
+            self._db.execute("BEGIN")
             rows = self._db.execute(f"SELECT {_COLUMNS} FROM summaries").fetchall()
             known = [row for row in map(Summary._make, rows) if row.id in finished]
         failed = Counter((row.round, row.lost) for row in known if row.lost and not row.lost.startswith("pair."))
@@ -195,9 +194,8 @@ class Summaries:
 class Quality:
     """Figures of one round, gathered episode by episode. Intervals are 95 % ones, by whole documents."""
 
-    stds: list[float] = field(default_factory=list)
-    differences: list[float] = field(default_factory=list)
-    documents: list[str] = field(default_factory=list)  # the document of each criterion in stds and differences
+    powers: list[bytes] = field(default_factory=list)
+    documents: list[str] = field(default_factory=list)  # the document of each criterion in powers
     agreements: list[float] = field(default_factory=list)
     agreeing: list[str] = field(default_factory=list)
     references: int = 0
@@ -205,10 +203,8 @@ class Quality:
 
     def add(self, summary: Summary) -> None:
         """Take in one episode; one that failed adds nothing."""
-        powers = np.frombuffer(summary.powers, dtype=np.float64)
-        self.stds += powers[::2].tolist()
-        self.differences += powers[1::2].tolist()
-        self.documents += [summary.document] * (len(powers) // 2)
+        self.powers.append(summary.powers)
+        self.documents += [summary.document] * (len(summary.powers) // 16)
         if summary.agreement is not None:
             self.agreements.append(summary.agreement)
             self.agreeing.append(summary.document)
@@ -219,12 +215,16 @@ class Quality:
     @property
     def criteria(self) -> CriterionFigures:
         """How well criteria tell candidates apart; a figure over nothing has n 0 and no mean."""
-        alike = [float(std < ALIKE) for std in self.stds]
-        return CriterionFigures(
-            std=ReportedEstimate.of(clustered_mean(self.stds, self.documents, SHARES)),
-            difference=ReportedEstimate.of(clustered_mean(self.differences, self.documents, (0, 2))),
-            rate_all_alike=ReportedEstimate.of(clustered_mean(alike, self.documents, SHARES)),
-        )
+        powers = np.frombuffer(b"".join(self.powers), dtype=np.float64).reshape(-1, 2)
+        places: dict[str, int] = {}
+        which = np.array([places.setdefault(document, len(places)) for document in self.documents], dtype=np.intp)
+
+        def mean(values: Array, within: tuple[float, float]) -> ReportedEstimate:
+            sums = [np.bincount(which, of, len(places)) for of in (values, np.ones(len(values)))]
+            return ReportedEstimate.of(mean_of_totals(np.array(sums, dtype=np.float64).T, len(values), within))
+
+        std, difference, alike = powers[:, 0], powers[:, 1], (powers[:, 0] < ALIKE).astype(np.float64)
+        return CriterionFigures(std=mean(std, SHARES), difference=mean(difference, (0, 2)), rate_all_alike=mean(alike, SHARES))
 
     @property
     def verify_agreement(self) -> ReportedEstimate:
@@ -247,8 +247,8 @@ class _Found:
 
     def add(self, summary: Summary) -> None:
         """Take in one finished episode, with its pair taken by itself, or why it gives none."""
-        self.counts.update(problems=summary.problem, candidates=summary.candidates)
-        self.counts.update(rubrics=summary.rubric, evaluations=summary.evaluations)
+        for name, count in zip(("problems", "candidates", "rubrics", "evaluations"), summary[4:8], strict=True):
+            self.counts[name] += count
         self.quality.add(summary)
         self.counts["pairs"] += not summary.lost
         if summary.lost:

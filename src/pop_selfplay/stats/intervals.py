@@ -77,7 +77,12 @@ def clustered_mean(
         of = sums.setdefault(cluster, [0.0, 0.0])
         of[0] += weight * value
         of[1] += weight
-    totals = np.array([of for of in sums.values() if of[1] > 0], dtype=np.float64).reshape(-1, 2)
+    return mean_of_totals(np.array(list(sums.values()), dtype=np.float64).reshape(-1, 2), n, within)
+
+
+def mean_of_totals(totals: Array, n: int, within: Range | None = None) -> Estimate:
+    """Return the same of `n` values whose clusters are known by their weighted sums and their weights: [clusters, 2]."""
+    totals = totals[totals[:, 1] > 0]
     if not len(totals):
         return Estimate(math.nan, -math.inf, math.inf, n)
     if len(totals) < 2:
