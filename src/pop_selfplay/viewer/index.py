@@ -34,6 +34,7 @@ CREATE TABLE episodes (
 );
 CREATE INDEX by_round ON episodes (round, lost);
 CREATE INDEX by_loss ON episodes (lost, draw, round);
+CREATE INDEX by_closeness ON episodes (lost, spread);
 CREATE INDEX by_document ON episodes (document);
 CREATE INDEX by_spread ON episodes (spread);
 CREATE INDEX by_narrowness ON episodes (spread IS NULL, spread);
@@ -192,10 +193,15 @@ class Index:
         wanted, values = _conditions(query)
         order = QUEUES[query.queue].order if query.queue in QUEUES and not query.sort else SORTS.get(query.sort, "row")
         where = " AND ".join(wanted) or "1"
+        skipped = PAGE * (max(1, query.page) - 1)
+        page = f"SELECT row FROM episodes WHERE {where} ORDER BY {order}"
         with self.connect() as db:
-            count = int(db.execute(f"SELECT count(*) FROM episodes WHERE {where}", values).fetchone()[0])
-            page = f"SELECT row FROM episodes WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"
-            rows = [row for (row,) in db.execute(page, (*values, PAGE, PAGE * (max(1, query.page) - 1)))]
+            if query.text:  # the search is what takes time: it is done once
+                found = [row for (row,) in db.execute(page, values)]
+                rows, count = found[skipped : skipped + PAGE], len(found)
+            else:
+                count = int(db.execute(f"SELECT count(*) FROM episodes WHERE {where}", values).fetchone()[0])
+                rows = [row for (row,) in db.execute(f"{page} LIMIT ? OFFSET ?", (*values, PAGE, skipped))]
         return Found(self.entries(rows), count)
 
     def entries(self, rows: Sequence[int]) -> list[Entry]:
