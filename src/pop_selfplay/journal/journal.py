@@ -197,7 +197,7 @@ class Journal(Database):
 
     def forget_episodes(self, reason: str, round_: int | None = None) -> frozenset[str]:
         """Make the episodes that ended for `reason`, of one round or of all, unfinished again, and return their ids."""
-        ended = "reason = ?1 AND (?2 IS NULL OR round = ?2)"
+        ended = "reason = ? AND round = ifnull(?, round)"
         with self._transaction():
             ids = frozenset(id_ for (id_,) in self._rows(f"SELECT id FROM episodes WHERE {ended}", reason, round_))
             if ids:
