@@ -83,7 +83,7 @@ def test_two_processes_train_what_one_does_and_only_the_first_one_writes(
     assert (second.stdout, second.stderr) == ("", "")
 
     before, after = (losses(run / "models" / "round-1") for run in (one, two))
-    assert len(before) == 3 and after == pytest.approx(before, abs=1e-5)
+    assert len(before) == 3 and after == pytest.approx(before, abs=1e-4)  # summed in another order
     a, b = (weights(run / "models" / "round-1") for run in (one, two))
     assert a.keys() == b.keys() and all(torch.allclose(a[name], b[name], atol=1e-4) for name in a)
     assert list((two / "models").iterdir()) == [two / "models" / "round-1"]
@@ -102,7 +102,7 @@ def test_two_processes_fine_tune_as_one_does(
     assert run_command(["train", str(synthesised), "--out", str(one), *options]) == 0
     first, second = train_in_two(forked, synthesised, "--out", str(two), *options)
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
-    assert len(losses(one)) == 3 and losses(two) == pytest.approx(losses(one), abs=1e-5)
+    assert len(losses(one)) == 3 and losses(two) == pytest.approx(losses(one), abs=1e-4)
     a, b = weights(one), weights(two)
     assert a.keys() == b.keys() and all(torch.allclose(a[name], b[name], atol=1e-4) for name in a)
 

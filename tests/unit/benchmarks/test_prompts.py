@@ -34,7 +34,7 @@ def test_every_part_is_asked_and_reported_and_nothing_twice(tmp_path: Path) -> N
     assert [len(played.calls) for played in read(tmp_path / "after" / "fake")] == before and all(before)
     report(tmp_path, tmp_path / "prompts.json")
     figures = json.loads((tmp_path / "prompts.json").read_text(encoding="utf-8"))["fake"]["after"]["figures"]
-    assert figures["solver: valid at first"] == pytest.approx({"mean": 1.0, "low": 0.4, "high": 1.0, "n": 16}, abs=0.3)
+    assert figures["solver: valid at first"] == pytest.approx({"mean": 1.0, "low": 0.4, "high": 1.0, "n": 16 + 4 * 4}, abs=0.3)
     assert figures["proposer: echoes among the valid"]["mean"] == 0
     assert figures["judge, pointwise: rating as deserved"]["n"] == 2 * 2 * 3 * 2
     assert figures["judge, pairwise: order decides"]["n"] == 2 * 2 * 3
