@@ -28,7 +28,8 @@ Does self-play work for the reasons that the paper gives? In the pocket world ev
 right is known exactly, and no judge has to be believed. Tables, plots and verdicts are written by the program that plays the
 runs, whatever they show; the sentences between them are about the figures of this version:
 
-```
+<!-- not run: takes an hour; benchmarks/results has what it wrote -->
+```bash
 python benchmarks/pocket_study.py --claims
 ```
 
