@@ -55,8 +55,8 @@ VOCABULARY = [f"word{n}" for n in range(5000)]
 MEASURES = ("plan", "status", "export")
 
 
-def make_run(path: Path, episodes: int, candidates: int) -> None:
-    """Make a run directory whose journal holds `episodes` finished episodes and a tenth as many documents more."""
+def begun_run(path: Path, episodes: int, candidates: int, **parts: Any) -> tuple[RunDirectory, list[Document]]:
+    """Make a run directory with documents for so many episodes and a tenth more, and return it with them."""
     config = parse_config(
         {
             "domain": "health_care",
@@ -65,7 +65,7 @@ def make_run(path: Path, episodes: int, candidates: int) -> None:
             "synthesis": {"documents": episodes, "candidates": candidates},
             "training": {"type": "none"},
             "measure": {"type": "none"},
-            "pairing": {"near_duplicate_problems": None},
+            **parts,
         }
     )
     run = RunDirectory.create(path, config)
@@ -75,6 +75,12 @@ def make_run(path: Path, episodes: int, candidates: int) -> None:
     ]
     with run.journal() as journal:
         journal.store_documents([[], documents], {})
+    return run, documents
+
+
+def make_run(path: Path, episodes: int, candidates: int) -> None:
+    """Make a run directory whose journal holds `episodes` finished episodes and a tenth as many documents more."""
+    run, documents = begun_run(path, episodes, candidates, pairing={"near_duplicate_problems": None})
     template, places = played("@ID@", "@DOCUMENT@", candidates).model_dump_json(), ", ".join(["?"] * 13)
     rng = random.Random(0)
     with closing(sqlite3.connect(run.journal_path, isolation_level=None)) as db:

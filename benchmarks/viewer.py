@@ -29,12 +29,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from benchmarks.journal import LEFT_SHARE, TEXT, VOCABULARY, calls_of
+from benchmarks.journal import TEXT, VOCABULARY, begun_run, calls_of
 from starlette.testclient import TestClient
 
-from pop_selfplay.config import parse_config
-from pop_selfplay.journal import RunDirectory
-from pop_selfplay.records import Candidate, Criterion, Document, Episode, Evaluation, Problem, Rating, Rubric
+from pop_selfplay.records import Candidate, Criterion, Episode, Evaluation, Problem, Rating, Rubric
 from pop_selfplay.report.result import Summaries
 from pop_selfplay.runs.session import watch_session
 from pop_selfplay.viewer.app import Viewer
@@ -48,26 +46,11 @@ FAILURES = (("proposer", "points_at_text"), ("solver", "too_few_valid"), ("judge
 
 def make_run(path: Path, episodes: int, candidates: int) -> None:
     """Make a run directory with so many finished episodes, a tenth of them failed, and a tenth as many documents more."""
-    config = parse_config(
-        {
-            "domain": "health_care",
-            "corpus": {"type": "files", "paths": ["texts"]},
-            "model": {"type": "simulated"},
-            "synthesis": {"documents": episodes, "candidates": candidates},
-            "training": {"type": "none"},
-            "measure": {"type": "none"},
-        }
-    )
-    rng = random.Random(0)
-    run = RunDirectory.create(path, config)
+    run, documents = begun_run(path, episodes, candidates)
     with run, run.journal() as journal:
         run.keep_domain(None)
         run.note_config(journal)
-        documents = [
-            Document(id=f"books/{n:07d}.txt", text=" ".join([str(n), *["text"] * 299]))
-            for n in range(episodes + int(LEFT_SHARE * episodes))
-        ]
-        journal.store_documents([[], documents], {})
+    rng = random.Random(0)
     places = ", ".join(["?"] * 13)
     with closing(sqlite3.connect(run.journal_path, isolation_level=None)) as db:
         for start in range(0, episodes, 1000):

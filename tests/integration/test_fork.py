@@ -13,24 +13,8 @@ from pop_selfplay.cli import run as run_command
 from pop_selfplay.config import RunConfig, dump_config
 from pop_selfplay.errors import ConfigError, UsageError
 from pop_selfplay.journal import RunDirectory
-from pop_selfplay.models.base import ChatRequest, Completion
-from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.runs.session import open_session
 from tests.integration.runs import simulated_config, write_texts
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Count the calls that reach the model, by role; clear it to begin anew."""
-    counts: Counter[str] = Counter()
-    complete = SimulatedChatModel.complete
-
-    async def counting(self: SimulatedChatModel, request: ChatRequest) -> Completion:
-        counts[request.role.value] += 1
-        return await complete(self, request)
-
-    monkeypatch.setattr(SimulatedChatModel, "complete", counting)
-    return counts
 
 
 def changed(config: RunConfig, **parts: Any) -> RunConfig:

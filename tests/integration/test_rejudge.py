@@ -38,20 +38,6 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "old"
 
 
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Count the calls that reach the model, by role; clear it to begin anew."""
-    counts: Counter[str] = Counter()
-    complete = SimulatedChatModel.complete
-
-    async def counting(self: SimulatedChatModel, request: ChatRequest) -> Completion:
-        counts[request.role.value] += 1
-        return await complete(self, request)
-
-    monkeypatch.setattr(SimulatedChatModel, "complete", counting)
-    return counts
-
-
 def episodes(run: Path, round_: int = 1) -> dict[str, Episode]:
     with watch_session(run) as session:
         return {episode.id: episode for episode in session.journal.episodes(round_)}
