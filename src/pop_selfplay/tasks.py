@@ -84,9 +84,12 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
 
         _STATE.end_loop = end
         try:
-            return await work
+            done = await work
         finally:
             _STATE.end_loop = None
+        if task.cancelling():  # a library on the way has kept the interrupt to itself
+            raise asyncio.CancelledError
+        return done
 
     before = _STATE.first
     try:

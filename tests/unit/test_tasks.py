@@ -66,6 +66,20 @@ def test_work_that_ends_by_itself_as_the_signal_comes_is_not_followed_by_more() 
         tasks.run_to_end(ends())
 
 
+def test_an_interrupt_that_a_library_keeps_to_itself_is_raised_without_our_handlers_too() -> None:
+    async def swallows() -> str:
+        signal.raise_signal(signal.SIGINT)
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            return "what there was"
+        return "slept"
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a process that only imports the package
+    with pytest.raises(KeyboardInterrupt):
+        tasks.run_to_end(swallows())
+
+
 def test_work_that_was_not_interrupted_returns_and_its_own_cancellation_stays_one() -> None:
     async def works() -> int:
         return 7
