@@ -105,30 +105,35 @@ async def run_task(
     init_display_type("none")  # the progress is ours to show
     with _level_kept(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning, module="inspect_ai")
-        ran = await eval_async(
-            task,
-            model=model,
-            model_roles={"grader": judge} if judge is not None else None,
-            epochs=decoding.epochs,
-            limit=limit,
-            sample_shuffle=seed if limit is not None else None,
-            log_dir=str(logs),
-            log_level="error",
-            log_realtime=False,
-            fail_on_error=False,
-            score_display=False,
-            acp_server=False,
-            ctl_server=False,
-            max_samples=model.api.max_connections(),
-            temperature=decoding.temperature,
-            top_p=decoding.top_p,
-            max_tokens=decoding.max_tokens,
+        # In a task of its own: inspect_ai keeps an interrupt to itself, and takes back the request that its task be cancelled.
+        running = asyncio.create_task(
+            eval_async(
+                task,
+                model=model,
+                model_roles={"grader": judge} if judge is not None else None,
+                epochs=decoding.epochs,
+                limit=limit,
+                sample_shuffle=seed if limit is not None else None,
+                log_dir=str(logs),
+                log_level="error",
+                log_realtime=False,
+                fail_on_error=False,
+                score_display=False,
+                acp_server=False,
+                ctl_server=False,
+                max_samples=model.api.max_connections(),
+                temperature=decoding.temperature,
+                top_p=decoding.top_p,
+                max_tokens=decoding.max_tokens,
+            )
         )
+        ran = await running
     for used in (model, judge):
         if used is not None and used.api.fatal is not None:
             raise used.api.fatal
-    if not ran or ran[0].status == "cancelled":
-        raise asyncio.CancelledError  # inspect_ai keeps an interrupt to itself, and returns what it had
+    ours = asyncio.current_task()
+    if not ran or ran[0].status == "cancelled" or (ours is not None and ours.cancelling()):
+        raise asyncio.CancelledError
     log = ran[0]
     if log.status != "success":
         raise ModelError(f"inspect_ai ended with status {log.status}: {_why(log)}; the log is {log.location}")

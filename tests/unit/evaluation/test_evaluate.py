@@ -1,11 +1,14 @@
 """An evaluation scores items in the benchmark's own format, pairs two models by item, and repeats nothing that was finished."""
 
 import asyncio
+import contextlib
 import logging
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
+from inspect_ai import eval_async
 from inspect_ai.log import read_eval_log
 
 from pop_selfplay.config import EndpointModel
@@ -220,6 +223,21 @@ def test_an_interrupt_stops_the_evaluation_and_loses_no_finished_call(tmp_path: 
     rest = Player(adds)
     result = run(tmp_path / "out", data, "gsm8k", model=playing("a", rest))
     assert len(rest.requests) <= 5 and result["benchmarks"][0]["figures"]["accuracy"]["model"]["n"] == 8
+
+
+def test_an_interrupt_that_inspect_ai_keeps_to_itself_still_stops_the_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def keeping(*given: Any, **options: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(30)
+        asyncio.current_task().uncancel()  # type: ignore[union-attr]
+        return await eval_async(*given, **options)
+
+    monkeypatch.setattr("pop_selfplay.evaluation.inspect_adapter.eval_async", keeping)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "out", write_rows(tmp_path / "data", "gsm8k", SUMS), "gsm8k", model=playing("a", adds))
 
 
 def test_a_model_is_not_held_against_itself(tmp_path: Path) -> None:
