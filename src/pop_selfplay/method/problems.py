@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from pop_selfplay.method.tags import Parsed, Rejection
 from pop_selfplay.records import Criterion, Evaluation, Rubric
 from pop_selfplay.stats.comparisons import pearson
 from pop_selfplay.text.overlap import Bands, Hashes, normalised_words, shingle_set, similarity, tfidf
@@ -44,8 +45,32 @@ _QUOTED: Final = re.compile(r"“[^”]{80,}”|\"[^\"]{80,}\"|```.{80,}?```|^>.
 _CALLED_ANSWER: Final = re.compile(r"\b(?:answer|solution)\s*(?:is\s*:?|[:=：])", re.IGNORECASE)
 _THIS: Final = re.compile(r"\bthis (?P<noun>text|passage|document|article|excerpt|extract)\b(?![^\n]*[:\n])", re.IGNORECASE)
 """Behind a colon or a line break the text itself may follow."""
+_FINAL: Final = re.compile(
+    r"(?:\bfinal answer|^\W*(?:the )?answer)(?: is)?\s*[:：]?[\s*_$]*(?P<value>[^\s*_$][^\n]*)\Z", re.IGNORECASE | re.MULTILINE
+)
+_BARE_WORDS: Final = 5
+_FINAL_WORDS: Final = 8
 _SHINGLE: Final = 5
 _REPEATED_SHARE: Final = 0.8
+
+
+def boxed_reference(answer: str) -> Parsed[str] | Rejection:
+    r"""Return a reference answer with its one `\boxed{…}`; what leaves no doubt about its final answer gets the box here.
+
+    That is a last line that says "the final answer is …", and an answer of up to five words and nothing else. Small models
+    write these where a box was asked for.
+    """
+    boxes = answer.count("\\boxed{")
+    if boxes == 1:
+        return Parsed(answer)
+    text = answer.strip()
+    called = _FINAL.search(text)
+    value = (called["value"] if called else text).rstrip(" .*_$")
+    clear = bool(value) and "answer" not in value.lower() and value.count("{") == value.count("}")
+    if boxes or not clear or len(value.split()) > (_FINAL_WORDS if called else _BARE_WORDS):
+        return Rejection("no_final_answer", f"the reference answer must hold exactly one \\boxed{{}}, it has {boxes}")
+    before = text[: called.start("value")] if called else ""
+    return Parsed(f"{before}\\boxed{{{value}}}", repaired=True)
 
 
 def points_at_text(problem: str) -> str:

@@ -2,7 +2,7 @@
 
 from pop_selfplay.domains import Domain
 from pop_selfplay.method.parsing import Parsed, Proposal, Rejection, parse_proposal, proposal_form
-from pop_selfplay.method.problems import points_at_text, repeats_reference
+from pop_selfplay.method.problems import boxed_reference, points_at_text, repeats_reference
 from pop_selfplay.records import Document, Failure, Message, Problem, Role
 from pop_selfplay.stages.calls import Cast, Question, ask
 from pop_selfplay.text.overlap import contaminated
@@ -14,6 +14,8 @@ async def propose(cast: Cast, document: Document, round_: int, episode_id: str) 
 
     def parse(completion: str) -> Parsed[Proposal] | Rejection:
         parsed = parse_proposal(completion)
+        if not isinstance(parsed, Rejection) and cast.domain.boxed:
+            parsed = _boxed(parsed)
         return parsed if isinstance(parsed, Rejection) else _refused(cast, parsed.value) or parsed
 
     form = proposal_form(boxed=cast.domain.boxed)
@@ -30,10 +32,15 @@ def proposer_prompt(domain: Domain, document: Document, *, shown: bool) -> tuple
     return domain.render("propose_without_document", title=document.title)
 
 
+def _boxed(parsed: Parsed[Proposal]) -> Parsed[Proposal] | Rejection:
+    answer = boxed_reference(parsed.value.reference_answer)
+    if isinstance(answer, Rejection):
+        return answer
+    return Parsed(Proposal(parsed.value.problem, answer.value), parsed.repaired or answer.repaired)
+
+
 def _refused(cast: Cast, proposal: Proposal) -> Rejection | None:
     """Return why the problem is not fit to be asked, None where it is."""
-    if cast.domain.boxed and proposal.reference_answer.count("\\boxed{") != 1:
-        return Rejection("no_final_answer", "the reference answer must hold exactly one \\boxed{}")
     if contaminated(proposal.problem, cast.benchmarks):
         return Rejection("contaminated", "the problem shares 13 words in a row with a benchmark")
     if not cast.domain.problem_checks:

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pop_selfplay.method.problems import points_at_text, repeats_reference
+from pop_selfplay.method.problems import boxed_reference, points_at_text, repeats_reference
+from pop_selfplay.method.tags import Parsed, Rejection
 
 POINTING = [
     "According to the passage, what dose is safe?",
@@ -85,3 +86,41 @@ def test_a_short_reference_answer_that_the_problem_calls_the_answer_is_given_awa
 )
 def test_a_short_reference_answer_among_other_words_is_not(problem: str, reference: str) -> None:
     assert not repeats_reference(problem, reference)
+
+
+@pytest.mark.parametrize(
+    ("answer", "boxed"),
+    [
+        ("1867", "\\boxed{1867}"),
+        (" Marie Curie. ", "\\boxed{Marie Curie}"),
+        (
+            "The lake is old. The final answer is 25 million years.",
+            "The lake is old. The final answer is \\boxed{25 million years}",
+        ),
+        ("Add them.\n\n**Final answer:** $\\frac{1}{2}$", "Add them.\n\n**Final answer:** $\\boxed{\\frac{1}{2}}"),
+        ("It opened late.\nThe answer is:\n1869", "It opened late.\nThe answer is:\n\\boxed{1869}"),
+    ],
+)
+def test_a_final_answer_that_leaves_no_doubt_gets_its_box(answer: str, boxed: str) -> None:
+    assert boxed_reference(answer) == Parsed(boxed, repaired=True)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Marie Curie discovered polonium and radium.",
+        "the final answer",
+        "The final answer is given in the box at the end of this answer",
+        "The final answer is one of many that could be given about this old and deep lake",
+        "The final answer is \\frac{1}{2",
+        "\\boxed{1} or \\boxed{2}",
+        "",
+    ],
+)
+def test_a_final_answer_that_leaves_doubt_is_refused(answer: str) -> None:
+    found = boxed_reference(answer)
+    assert isinstance(found, Rejection) and found.reason == "no_final_answer"
+
+
+def test_a_box_that_is_there_stays_as_it_is() -> None:
+    assert boxed_reference("So it is \\boxed{7}, the answer.") == Parsed("So it is \\boxed{7}, the answer.")
