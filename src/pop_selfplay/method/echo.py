@@ -8,6 +8,7 @@ asked: the texts in it, its marks, and where it holds no text what stands around
 | --- | --- |
 | what a form has in the place of a text: "short name", "what to look for" | the same words, numbers aside, or nearly the same |
 | a passage of the prompt | five words or more that stand there in a row, eight in a judge's thoughts |
+| a sentence of the prompt in a text of its own | ten words in a row that stand there; not in a judge's thoughts |
 | mostly the prompt | eight words or more, half of whose runs of four stand there; three quarters of a thought's |
 | the verdict of an example | both marks of a comparison, or a whole completion that the prompt shows, without a thought |
 | the problem instead of an answer | nine tenths of either's runs of four in the other, or one of its questions |
@@ -30,6 +31,7 @@ from pop_selfplay.text.overlap import normalised_words
 ECHO: Final = "echoes_prompt"
 _LEAST, _LEAST_OF_THOUGHTS, _LEAST_MIXED = 5, 8, 8
 _RUN: Final = 4
+_CARRIED: Final = 10
 _MOSTLY, _MOSTLY_OF_THOUGHTS, _REPEATED, _ALIKE = 0.5, 0.75, 0.9, 0.8
 _PLACE: Final = re.compile(r"\{\{\s*\w+\s*\}\}")
 _SHOWN: Final = re.compile(r"<([\w-]+)>[^<>{]*</\1>|^\{[^{].*\}$", re.MULTILINE)
@@ -48,6 +50,7 @@ class FixedText(NamedTuple):
 
     passages: tuple[str, ...]
     runs: Runs
+    sentences: Runs
     forms: frozenset[Words]
     marks: frozenset[tuple[float, float]]
     shown: frozenset[str]
@@ -66,10 +69,13 @@ def fixed_text(prompts: tuple[str, ...]) -> FixedText:
     """Return the fixed text of `prompts`, their `{{places}}` still open; what fills a place always is put in before."""
     passages = [tuple(normalised_words(part)) for prompt in prompts for part in _PLACE.split(prompt)]
     runs = frozenset(run for words in passages for run in _runs(words))
+    sentences = frozenset(run for words in passages for run in _runs(words, _CARRIED))
     forms = {_form(text) for prompt in prompts for text in _forms(prompt)}
     marks = frozenset((float(a), float(b)) for prompt in prompts for a, b in _EXAMPLE_MARKS.findall(prompt))
     shown = frozenset(_squeezed(block[0]) for prompt in prompts for block in _SHOWN.finditer(prompt))
-    return FixedText(tuple(f" {' '.join(words)} " for words in passages), runs, frozenset(forms - {()}), marks, shown)
+    return FixedText(
+        tuple(f" {' '.join(words)} " for words in passages), runs, sentences, frozenset(forms - {()}), marks, shown
+    )
 
 
 def _forms(prompt: str) -> Iterator[str]:
@@ -96,8 +102,8 @@ def _without_numbers(words: Sequence[str]) -> Words:
     return tuple(word for word in words if not word.isdigit())
 
 
-def _runs(words: Sequence[str]) -> Runs:
-    return frozenset(tuple(words[start : start + _RUN]) for start in range(len(words) - _RUN + 1))
+def _runs(words: Sequence[str], length: int = _RUN) -> Runs:
+    return frozenset(tuple(words[start : start + length]) for start in range(len(words) - length + 1))
 
 
 def echo_in(value: object, completion: str, fixed: FixedText) -> Rejection | None:
@@ -143,6 +149,8 @@ def echoes(text: str, fixed: FixedText, *, thought: bool = False) -> bool:
     if len(words) >= (_LEAST_OF_THOUGHTS if thought else _LEAST) and any(
         f" {' '.join(words)} " in passage for passage in fixed.passages
     ):
+        return True
+    if not thought and not fixed.sentences.isdisjoint(_runs(words, _CARRIED)):
         return True
     mostly = _MOSTLY_OF_THOUGHTS if thought else _MOSTLY
     return len(words) >= _LEAST_MIXED and _share(_runs(words), fixed.runs) >= mostly

@@ -124,6 +124,12 @@ def test_a_bare_verdict_is_an_echo_only_where_the_prompt_shows_that_very_one() -
     assert echo_in((4.0, 7.0), "A is vague.\n<rating_A>4</rating_A>\n<rating_B>7</rating_B>", FIXED) is None
 
 
+def test_a_sentence_of_the_prompt_in_an_own_text_is_an_echo_and_in_a_thought_is_not() -> None:
+    own = "How long does a leg of lamb take at 180 degrees, and when is it done? A late guest asks, and the cook is in doubt."
+    carried = f"{own} Never point to a document, and put in all the context. {own}"
+    assert not echoes(own, FIXED) and echoes(carried, FIXED) and not echoes(carried, FIXED, thought=True)
+
+
 def test_short_thoughts_may_use_the_prompt_s_phrases() -> None:
     thought = (Rating(criterion="a", rating=2, thoughts="all the context that is needed"),)
     assert echo_in(thought, "", FIXED) is None
@@ -133,7 +139,8 @@ def test_a_prompt_of_two_words_calls_nothing_an_echo() -> None:
     assert fixed_text(("propose\nDocument: {{document}}",)).forms == frozenset()
     assert not echoes("propose document", fixed_text(("propose\nDocument: {{document}}",)))
     assert not echoes(
-        "anything at all that has quite a few words", FixedText((), frozenset(), frozenset(), frozenset(), frozenset())
+        "anything at all that has quite a few words",
+        FixedText((), frozenset(), frozenset(), frozenset(), frozenset(), frozenset()),
     )
 
 
