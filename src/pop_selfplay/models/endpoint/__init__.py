@@ -88,6 +88,7 @@ class EndpointChatModel:
         Raises ModelRefused, RequestRefused or ModelUnavailable as the table in errors.py says.
         """
         needed = _needed(request)
+        await self._know_grammar(request)
         try:
             reply = await self._reply([request])
         except Refused as error:
@@ -105,6 +106,7 @@ class EndpointChatModel:
         """Answer `requests`, which differ only by their seeds, in one call; None where the server takes one at a time."""
         if len(requests) < 2 or not await self._n_support.honoured(self._reply):
             return None
+        await self._know_grammar(requests[0])
         try:
             reply = await self._reply(requests)
         except Refused as error:
@@ -123,6 +125,11 @@ class EndpointChatModel:
         if self._opened or self._parameters.thinks(role):
             return False  # a draft amid the reasoning would be taken for the answer
         return await self._form_support.honoured(self._reply)
+
+    async def _know_grammar(self, request: ChatRequest) -> None:
+        """Find out how the server takes grammars: a resumed run only knows that it does, and asks for answers at once."""
+        if request.form is not None:
+            await self.constrains(request.role)
 
     def _completions(self, reply: Reply, request: ChatRequest) -> list[Completion]:
         if reply.leaves_reasoning and not self._opened:

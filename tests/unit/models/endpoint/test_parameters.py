@@ -186,6 +186,13 @@ def test_the_field_in_which_a_server_heeds_a_grammar_is_found_by_trying_once(fie
     assert len(server.notices) == 1 and f"decodes by a grammar ({field})" in server.notices[0]
 
 
+def test_a_grammar_is_sent_also_where_nobody_asked_whether_it_is_heeded() -> None:
+    """A resumed run remembers that the server heeds grammars, and asks for answers at once."""
+    server = honouring("grammar")
+    server.ask(FORMED)
+    assert server.bodies[-1]["grammar"] == grammar(answer_form(boxed=False))
+
+
 def test_a_server_that_ignores_every_grammar_is_told_of_once() -> None:
     server = honouring("none of them")
     assert constrained(server)[0] == [False] * 4
