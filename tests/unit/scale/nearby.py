@@ -86,3 +86,5 @@ def nearby(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
     for actor in ray.actors:
         if isinstance(actor.worker, Worker):
             actor.worker._lock.close()  # as the death of its process would
+            if hasattr(actor.worker, "_casting"):
+                actor.worker._casting.journal.close()
