@@ -210,12 +210,14 @@ class Form(NamedTuple):
     thoughts: int = 0
 
     def within(self, max_tokens: int) -> "Form":
-        """Return the form for a completion of `max_tokens`: a character of thoughts for each leaves most tokens to the rest."""
-        return self._replace(thoughts=min(self.thoughts, max_tokens))
+        """Return the form for `max_tokens`: a character of thoughts for each, and none where a text has to be short."""
+        short = max_tokens < _ROOM_TO_THINK and self.blocks[0].holds in ("text", "boxed")
+        return self._replace(thoughts=0 if short else min(self.thoughts, max_tokens))
 
 
 MOST_THOUGHTS: Final = 20_000
-RUBRIC: Final = Form((Block("rubric", tagged_rubric_schema()),), MOST_THOUGHTS)
+_ROOM_TO_THINK: Final = 1024  # tokens; with fewer, small models are cut off as they think, and their answer begins there
+RUBRIC: Final = Form((Block("rubric", tagged_rubric_schema()),))
 BETTER: Final = Form((Block("better_answer", ("A", "B")),), MOST_THOUGHTS)
 MARKS: Final = Form(tuple(Block(f"rating_{side}", tuple(map(str, range(11)))) for side in "AB"), MOST_THOUGHTS)
 
@@ -257,11 +259,10 @@ class _Grammar:
         first, *others = self._form.blocks
         opening = f"<{first.tag}>" if first.tag else ""
         if self._form.thoughts:
-            never = "`{[" if isinstance(first.holds, dict) else ""  # or a small model writes its JSON as a thought
-            self._rules["sign"] = _sign([*self._tags, "<think"], never)
+            self._rules["sign"] = _sign([*self._tags, "<think"])
             self._rules["step"] = f"sign{{{_STEP}}}"  # of a fixed length: engines write repetitions out
             steps = f"step{{0,{self._form.thoughts // _STEP}}} sign{{0,{_STEP - 1}}}"
-            self._rules["thoughts"] = f"{steps} {_literal(opening)}"
+            self._rules["thoughts"] = f"({steps} [.!?:)*\\n] [ \\n]{{0,3}})? {_literal(opening)}"  # a thought comes to an end
         begin = "thoughts" if self._form.thoughts else _literal(opening) if opening else ""
         rest = [f"{_literal(f'{chr(10)}<{block.tag}>')} {self._content(block)}" for block in others]
         root = " ".join([begin, self._content(first), *rest])
@@ -272,8 +273,7 @@ class _Grammar:
         closing = _literal(f"</{block.tag}>") if block.tag else ""
         match block.holds:
             case "text":
-                free = _free([*self._tags, "<think"])
-                return self._rule(block, f"[\\n]{{0,1}} {_LEAD} {free} {closing}")
+                return self._rule(block, f"[\\n]{{0,1}} {_LEAD} {_free([*self._tags, '<think'])} {closing}")
             case "boxed":
                 free = _free([*self._tags, "<think", "\\boxed"])
                 box = self._rule(block, f'[\\n]{{0,1}} ({_PLAIN_LEAD} {free})? "\\\\boxed{{"')
@@ -320,13 +320,13 @@ def _free(banned: Sequence[str]) -> str:
     return f"({_sign(banned)})*"
 
 
-def _sign(banned: Sequence[str], never: str = "") -> str:
-    """Return an expression for a character, none of `never`, of texts without any of `banned`, however written.
+def _sign(banned: Sequence[str]) -> str:
+    """Return an expression for a character of texts without any of `banned`, however written.
 
     Where a banned text may begin, the expression spells out how what follows can differ from it, letter by letter.
     """
     begins = list(dict.fromkeys(text[0] for text in banned))
-    shut = "".join(map(_class, [*begins, *never]))
+    shut = "".join(map(_class, begins))
 
     def apart(place: str) -> str:
         """What may follow `place`, the beginning of a banned text, until it differs from all of them."""

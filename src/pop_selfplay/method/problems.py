@@ -51,6 +51,8 @@ _FINAL: Final = re.compile(
 _BARE_WORDS: Final = 5
 _FINAL_WORDS: Final = 8
 _SHINGLE: Final = 5
+_PASSAGE: Final = 20
+_OWN_WORDS: Final = 2
 _REPEATED_SHARE: Final = 0.8
 
 
@@ -90,6 +92,21 @@ def _brought_in(noun: str, before: str) -> bool:
     """Whether the problem has spoken of such a text before it points at it: "a leaked report", "her article"."""
     introduction = rf"\b(?:an?|my|our|his|her|their|your|one|another|following)\s+(?:[\w'-]+\s+){{0,3}}?{re.escape(noun)}"
     return re.search(introduction, before, re.IGNORECASE) is not None
+
+
+def copies_document(problem: str, document: str) -> bool:
+    """Return whether `problem` is a passage of the document, 20 words or more, and asks nothing: two words of its own at most.
+
+    A question is none, even where the document has it: people ask them there, too.
+    """
+    words = normalised_words(problem)
+    if "?" in problem or len(words) < _PASSAGE:
+        return False
+    text = normalised_words(document)
+    known = {tuple(text[start : start + _SHINGLE]) for start in range(len(text) - _SHINGLE + 1)}
+    starts = [start for start in range(len(words) - _SHINGLE + 1) if tuple(words[start : start + _SHINGLE]) in known]
+    copied = {place for start in starts for place in range(start, start + _SHINGLE)}
+    return len(words) - len(copied) <= _OWN_WORDS
 
 
 def repeats_reference(problem: str, reference_answer: str) -> bool:

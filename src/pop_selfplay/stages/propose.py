@@ -2,7 +2,7 @@
 
 from pop_selfplay.domains import Domain
 from pop_selfplay.method.parsing import Parsed, Proposal, Rejection, parse_proposal, proposal_form
-from pop_selfplay.method.problems import boxed_reference, points_at_text, repeats_reference
+from pop_selfplay.method.problems import boxed_reference, copies_document, points_at_text, repeats_reference
 from pop_selfplay.records import Document, Failure, Message, Problem, Role
 from pop_selfplay.stages.calls import Cast, Question, ask
 from pop_selfplay.text.overlap import contaminated
@@ -16,7 +16,7 @@ async def propose(cast: Cast, document: Document, round_: int, episode_id: str) 
         parsed = parse_proposal(completion)
         if not isinstance(parsed, Rejection) and cast.domain.boxed:
             parsed = _boxed(parsed)
-        return parsed if isinstance(parsed, Rejection) else _refused(cast, parsed.value) or parsed
+        return parsed if isinstance(parsed, Rejection) else _refused(cast, parsed.value, document) or parsed
 
     form = proposal_form(boxed=cast.domain.boxed)
     proposal = await ask(cast, Question(round_, episode_id, Role.PROPOSER, "", messages, form=form), parse)
@@ -39,7 +39,7 @@ def _boxed(parsed: Parsed[Proposal]) -> Parsed[Proposal] | Rejection:
     return Parsed(Proposal(parsed.value.problem, answer.value), parsed.repaired or answer.repaired)
 
 
-def _refused(cast: Cast, proposal: Proposal) -> Rejection | None:
+def _refused(cast: Cast, proposal: Proposal, document: Document) -> Rejection | None:
     """Return why the problem is not fit to be asked, None where it is."""
     if contaminated(proposal.problem, cast.benchmarks):
         return Rejection("contaminated", "the problem shares 13 words in a row with a benchmark")
@@ -49,4 +49,6 @@ def _refused(cast: Cast, proposal: Proposal) -> Rejection | None:
         return Rejection("points_at_text", f"{pointer!r} points at a text that the solver does not see")
     if repeats_reference(proposal.problem, proposal.reference_answer):
         return Rejection("repeats_reference", "the problem holds the reference answer")
+    if copies_document(proposal.problem, document.text):
+        return Rejection("copies_document", "the problem is a passage of the document, and asks nothing")
     return None

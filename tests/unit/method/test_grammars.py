@@ -48,7 +48,7 @@ GOOD = {
     "boxed proposal": "<problem>\nHalf?\n</problem>\n<answer>\nSo $\\frac{1}{2}$, \\\\ \\boxed{\\frac{1}{2}}.\n</answer>",
     "answer": "First, I think </b>.\n<answer>\n- Rest\n- Water</answer>",
     "boxed answer": "<answer>\\boxed{\\sqrt{\\frac{1}{2}}}</answer>",
-    "rubric": 'So.\n<rubric>\n[{"name": "Dose", "gold": "\\"5 mg\\"", "description": "says < 6", "weight": 4}]\n</rubric>',
+    "rubric": '<rubric>\n[{"name": "Dose", "gold": "\\"5 mg\\"", "description": "says < 6", "weight": 4}]\n</rubric>',
     "evaluation": '<evaluation>\n[{"name": "The \\"dose\\", in mg", "thoughts": "It says so.", "rating": 2}, '
     '{"name": "Häufigkeit <täglich>", "thoughts": "Nothing.", "rating": 0}]\n</evaluation>',
     "better": "A is nearer to it.\n<better_answer>B</better_answer>",
@@ -68,7 +68,10 @@ NASTY = [
     ),
 ]
 """What breaks forms."""
-ENDS = "</answer> </problem> <answer> <rubric> </rubric> x <rating_A> <better_answer> A 5 } \\boxed{".split() * 3
+ENDS = [
+    *"</answer> </problem> <answer> <rubric> </rubric> x <rating_A> <better_answer> A 5 } \\boxed{".split() * 3,
+    *".<answer> .<rating_A> .<better_answer>".split() * 3,
+]
 """What ends them, often enough that a text comes to an end."""
 
 
@@ -144,19 +147,21 @@ def test_what_leaves_the_form_is_not_allowed(name: str, text: str) -> None:
     assert not accepts(FORMS[name][0], text)
 
 
-@pytest.mark.parametrize("name", ["answer", "rubric", "better", "marks"])
-def test_thoughts_leave_room_for_what_follows_them(name: str) -> None:
-    form = FORMS[name][0].within(100)
-    assert accepts(form, "x" * 100 + GOOD[name][GOOD[name].index("<") :].replace("</b>.\n", ""))
-    assert not accepts(form, "x" * 140 + GOOD[name][GOOD[name].index("<") :])
-    assert FORMS["proposal"][0].within(100) == FORMS["proposal"][0], "one that begins with its tag has none"
+@pytest.mark.parametrize(("name", "room"), [("answer", 1024), ("better", 100), ("marks", 100)])
+def test_thoughts_leave_room_for_what_follows_them_and_come_to_an_end(name: str, room: int) -> None:
+    form = FORMS[name][0].within(room)
+    verdict = GOOD[name].rpartition("\n<answer>")[2] if name == "answer" else GOOD[name][GOOD[name].index("<") :]
+    verdict = f"<answer>{verdict}" if name == "answer" else verdict
+    assert accepts(form, verdict) and accepts(form, "x" * (room - 1) + ".\n" + verdict)
+    assert not accepts(form, "x" * (room - 1) + verdict), "in the middle of a sentence"
+    assert not accepts(form, "x" * (room + 40) + "." + verdict)
 
 
-@pytest.mark.parametrize("begun", ["```json\n[", '{"name"', "[1"])
-def test_json_is_not_begun_as_a_thought(begun: str) -> None:
-    reader = matcher(RUBRIC)
-    assert reader.validate_tokens(list(begun.encode())) < len(begun)
-    assert matcher(BETTER).validate_tokens(list(begun.encode())) == len(begun)
+@pytest.mark.parametrize("name", ["answer", "boxed answer", "proposal", "rubric"])
+def test_a_short_text_and_whatever_needs_no_thoughts_begins_with_its_tag(name: str) -> None:
+    form = FORMS[name][0].within(1023)
+    assert form.thoughts == 0 and accepts(form, GOOD[name][GOOD[name].index(f"<{form.blocks[0].tag}>") :])
+    assert not accepts(form, "So.\n" + GOOD[name][GOOD[name].index(f"<{form.blocks[0].tag}>") :])
 
 
 def test_bare_ratings_rate_each_criterion_once() -> None:

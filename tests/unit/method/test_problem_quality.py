@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pop_selfplay.method.problems import boxed_reference, points_at_text, repeats_reference
+from pop_selfplay.method.problems import boxed_reference, copies_document, points_at_text, repeats_reference
 from pop_selfplay.method.tags import Parsed, Rejection
 
 POINTING = [
@@ -124,3 +124,27 @@ def test_a_final_answer_that_leaves_doubt_is_refused(answer: str) -> None:
 
 def test_a_box_that_is_there_stays_as_it_is() -> None:
     assert boxed_reference("So it is \\boxed{7}, the answer.") == Parsed("So it is \\boxed{7}, the answer.")
+
+
+PASSAGE = (
+    "The museum holds many uniforms worn by soldiers of the south, and many old flags, among them one that is said to be the "
+    "first. It was sewn in a small town in the hills, by hand, within a single night."
+)
+
+
+def test_a_passage_of_the_document_that_asks_nothing_is_no_problem() -> None:
+    assert copies_document(PASSAGE, f"Of old towns. {PASSAGE} More of it follows.")
+    assert copies_document(f"Now {PASSAGE.upper()}", PASSAGE)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        f"Write a letter to a friend about this. {PASSAGE}",
+        f"{PASSAGE} Which town was it?",
+        "The museum holds many uniforms worn by soldiers of the south",
+        "Describe a museum with uniforms and flags for a guide that children of ten years read, in three short sentences.",
+    ],
+)
+def test_what_asks_something_about_a_passage_is_a_problem(problem: str) -> None:
+    assert not copies_document(problem, PASSAGE)

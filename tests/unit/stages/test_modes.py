@@ -320,17 +320,22 @@ def test_without_an_answer_tag_the_whole_completion_is_the_answer() -> None:
 
 
 def test_unfit_problems_are_asked_for_again_and_counted() -> None:
+    passage = (
+        "Take it in the evening, with a glass of warm water, since the root works slowly and the stomach bears it better then."
+    )
+    document = DOCUMENT.model_copy(update={"text": f"{DOCUMENT.text} {passage}"})
     said = [
         ("According to the passage, how much?", "Two drops."),
         ("Two drops of valerian calm the heart. Why?", "Two drops of valerian calm the heart."),
+        (passage, "Two drops."),
         ("How much valerian?", "Two drops."),
     ]
     answers = iter(f"<problem>{problem}</problem><answer>{answer}</answer>" for problem, answer in said)
-    found = play(Scripted(lambda _: next(answers)), lambda cast: propose(cast, DOCUMENT, 1, "e"))
+    found = play(Scripted(lambda _: next(answers)), lambda cast: propose(cast, document, 1, "e"))
     assert isinstance(found, Problem) and found.text == "How much valerian?"
-    for problem, reason in zip(said, ("points_at_text", "repeats_reference"), strict=False):
+    for problem, reason in zip(said, ("points_at_text", "repeats_reference", "copies_document"), strict=False):
         model = Scripted(lambda _, p=problem: f"<problem>{p[0]}</problem><answer>{p[1]}</answer>")  # type: ignore[misc]
-        lost = play(model, lambda cast: propose(cast, DOCUMENT, 1, "e"), proposer={"attempts": 2})
+        lost = play(model, lambda cast: propose(cast, document, 1, "e"), proposer={"attempts": 2})
         assert isinstance(lost, Failure) and lost.reason == reason
 
 
