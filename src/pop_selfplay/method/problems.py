@@ -51,6 +51,12 @@ _FINAL: Final = re.compile(
 _BARE_WORDS: Final = 5
 _FINAL_WORDS: Final = 8
 _SHINGLE: Final = 5
+_UNSEEN: Final = re.compile(
+    r"\bth(?:is|ese) (?P<noun>recipe|experiment|instruction|procedure|process|method|story|scene|poem|chapter|book|letter|list"
+    r"|table|guide|statement|quotation)s?\b(?! (?:of|that|which|in which)\b)",
+    re.IGNORECASE,
+)
+_NEXT_SENTENCE: Final = re.compile(r"[.!?:]\W*\s\W*\w|\n\W*\w")
 _PASSAGE: Final = 20
 _OWN_WORDS: Final = 2
 _REPEATED_SHARE: Final = 0.8
@@ -79,7 +85,8 @@ def points_at_text(problem: str) -> str:
     """Return the words by which `problem` points at a text that its reader does not have; "" where it stands on its own."""
     if _QUOTED.search(problem):
         return ""
-    for pointer in (*_POINTERS, _THIS):
+    alone = _NEXT_SENTENCE.search(problem.strip()) is None  # more than one sentence may bring such a thing in
+    for pointer in (*_POINTERS, _THIS, *([_UNSEEN] if alone else [])):
         for match in pointer.finditer(problem):
             names = match.groupdict()
             noun = names.get("noun") or names.get("other") or ""

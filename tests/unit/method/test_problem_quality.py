@@ -22,6 +22,9 @@ POINTING = [
     "Who is this article about, and what are they explaining?",
     "What does the passage clearly state about iron tablets?",
     "In the light of the information given in the source material, what follows?",
+    "What is the main purpose of this recipe?",
+    "What is the purpose and the situation of these instructions?",
+    "Please help me explain and analyse this process for myself.",
 ]
 STANDING = [
     "How much valerian calms the heart of an adult of 70 kg?",
@@ -40,6 +43,10 @@ STANDING = [
     "Turn this passage into a letter.\n\nAnna met Paul in spring, and they agreed to meet again.",
     "I wrote an article on valerian. Is this article too long for a newspaper?",
     "A hospital writes a source document for each trial. Who signs it?",
+    "My grandmother's goulash takes four hours. How do I shorten this recipe?",
+    "What drives this process of erosion, and how is it slowed?",
+    "Shorten this recipe: boil the beans for an hour, then salt them.",
+    "I have found my mother's letter in a drawer and wonder whether this letter may be thrown away?",
 ]
 
 
