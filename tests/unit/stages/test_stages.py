@@ -207,3 +207,14 @@ def test_a_problem_that_repeats_a_benchmark_is_asked_for_again_and_then_dropped(
 
     failure = play(model, work)
     assert isinstance(failure, Failure) and failure.reason == "contaminated" and len(model.requests) == 5
+
+
+@pytest.mark.parametrize(("gold", "reason"), [("Candidate 1", "cites_candidate"), ("the candidate with 12 votes", "")])
+def test_a_rubric_that_names_a_candidate_by_its_number_is_refused(gold: str, reason: str) -> None:
+    said = json.dumps([{"name": "who won", "gold": gold, "description": "names the winner", "weight": 1}])
+    found = play(
+        Scripted(lambda _: f"<rubric>{said}</rubric>"),
+        lambda cast: write_rubric(cast, DOCUMENT, PROBLEM, candidates("a", "b"), 1),
+        rubric_writer={"attempts": 1},
+    )
+    assert (found.reason if isinstance(found, Failure) else "") == reason
