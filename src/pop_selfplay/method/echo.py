@@ -11,7 +11,7 @@ asked: the texts in it, its marks, and where it holds no text what stands around
 | a sentence of the prompt in a text of its own | ten words in a row that stand there; not in a judge's thoughts |
 | mostly the prompt | eight words or more, half of whose runs of four stand there; three quarters of a thought's |
 | the verdict of an example | both marks of a comparison, or a whole completion that the prompt shows, without a thought |
-| the problem instead of an answer | nine tenths of either's runs of four in the other, or one of its questions |
+| the problem instead of an answer | nine tenths of either's runs of four in the other, or a question of it or a part of one |
 
 Words are compared as `text/overlap.py` normalises them. Shorter passages prove nothing, nor does "Not applicable" as a gold
 answer, which prompts ask for. A new kind of value gets a case in `_said`.
@@ -185,6 +185,8 @@ def repeats_problem(answer: str, problem: str) -> bool:
     if len(words) < _LEAST:
         return False
     if any(words == normalised_words(question) for question in _QUESTION.findall(problem)):
+        return True
+    if answer.rstrip().endswith("?") and f" {' '.join(words)} " in f" {' '.join(asked)} ":
         return True
     own, other = _runs(words), _runs(asked)
     return _share(own, other) >= _REPEATED and _share(other, own) >= _REPEATED

@@ -149,6 +149,8 @@ def test_an_answer_that_is_the_problem_again_is_found() -> None:
     assert repeats_problem(problem, problem)
     assert repeats_problem(f"**{problem.upper()}**", problem)
     assert repeats_problem("How long does it take at 180 degrees?", problem)
+    assert repeats_problem("How long does it take?", "How long does it take, and at how many degrees?")
+    assert not repeats_problem("in a bowl of salted water", "Should I soak them in a bowl of salted water or in milk?")
 
 
 def test_an_answer_that_works_on_the_problem_s_own_text_is_none() -> None:
