@@ -101,6 +101,10 @@ def _brought_in(noun: str, before: str) -> bool:
     return re.search(introduction, before, re.IGNORECASE) is not None
 
 
+def _runs(words: Sequence[str]) -> list[tuple[str, ...]]:
+    return [tuple(words[start : start + _SHINGLE]) for start in range(len(words) - _SHINGLE + 1)]
+
+
 def copies_document(problem: str, document: str) -> bool:
     """Return whether `problem` is a passage of the document, 20 words or more, and asks nothing: two words of its own at most.
 
@@ -109,9 +113,8 @@ def copies_document(problem: str, document: str) -> bool:
     words = normalised_words(problem)
     if "?" in problem or len(words) < _PASSAGE:
         return False
-    text = normalised_words(document)
-    known = {tuple(text[start : start + _SHINGLE]) for start in range(len(text) - _SHINGLE + 1)}
-    starts = [start for start in range(len(words) - _SHINGLE + 1) if tuple(words[start : start + _SHINGLE]) in known]
+    known = set(_runs(normalised_words(document)))
+    starts = [start for start, run in enumerate(_runs(words)) if run in known]
     copied = {place for start in starts for place in range(start, start + _SHINGLE)}
     return len(words) - len(copied) <= _OWN_WORDS
 
@@ -123,14 +126,13 @@ def repeats_reference(problem: str, reference_answer: str) -> bool:
     problem calls it the answer ("Answer: 4"): elsewhere it may be one of the options, or a number among the given ones.
     """
     answer = normalised_words(reference_answer)
-    runs = [tuple(answer[start : start + _SHINGLE]) for start in range(len(answer) - _SHINGLE + 1)]
+    runs = _runs(answer)
     if not runs:
         said = (normalised_words(problem[called.end() :]) for called in _CALLED_ANSWER.finditer(problem))
         return any(
             answer and words[: len(answer)] == answer and words[len(answer) : len(answer) + 1] != ["or"] for words in said
         )
-    asked = normalised_words(problem)
-    known = {tuple(asked[start : start + _SHINGLE]) for start in range(len(asked) - _SHINGLE + 1)}
+    known = set(_runs(normalised_words(problem)))
     return sum(run in known for run in runs) >= _REPEATED_SHARE * len(runs)
 
 
