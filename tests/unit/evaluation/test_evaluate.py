@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,15 @@ def test_data_that_cannot_be_fetched_is_a_wrong_config_and_not_a_bug(tmp_path: P
         run(tmp_path / "out", None, "gsm8k", model=playing("a", adds))
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let SIGINT interrupt, which shells let what they start in the background ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_stops_the_evaluation_and_loses_no_finished_call(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "data", "gsm8k", SUMS)
     calls = 0
@@ -225,6 +235,7 @@ def test_an_interrupt_stops_the_evaluation_and_loses_no_finished_call(tmp_path: 
     assert len(rest.requests) <= 5 and result["benchmarks"][0]["figures"]["accuracy"]["model"]["n"] == 8
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_that_inspect_ai_keeps_to_itself_still_stops_the_evaluation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
