@@ -10,6 +10,7 @@ import sqlite3
 import statistics
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -71,7 +72,7 @@ def read(folder: Path) -> list[Played]:
     found = []
     for path in sorted(folder.glob("*.db")):
         domain = Domain.model_validate_json(path.with_suffix(".json").read_text(encoding="utf-8"))
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
             rows = db.execute("SELECT episode, role, item, attempt, reason, text FROM calls").fetchall()
         calls = [_call(*row) for row in rows]
         found.append(Played(domain, calls, path))

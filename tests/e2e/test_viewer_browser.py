@@ -11,6 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -41,7 +42,7 @@ HOSTILE = (
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose problems, rubrics and completions all hold hostile text."""
     run = small_run(tmp_path_factory.mktemp("browser"))
-    with sqlite3.connect(run / "run.db") as db:
+    with closing(sqlite3.connect(run / "run.db")) as db, db:
         quoted = HOSTILE.replace('"', '\\"')
         db.execute("""UPDATE episodes SET record = replace(record, '"text":"', '"text":"' || ?)""", (quoted,))
         db.execute("""UPDATE episodes SET record = replace(record, '"gold":"', '"gold":"' || ?)""", (quoted,))
@@ -67,7 +68,7 @@ def going_on(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
     path = copy_run(run, tmp_path_factory.mktemp("going") / "on")
     for index in path.glob("view.db*"):
         index.unlink()
-    with sqlite3.connect(path / "run.db") as db:
+    with closing(sqlite3.connect(path / "run.db")) as db, db:
         db.execute("CREATE TABLE later AS SELECT * FROM episodes WHERE rowid > 3")
         db.execute("DELETE FROM episodes WHERE rowid > 3")
     with take_lock(path / "run.lock"):
@@ -213,7 +214,7 @@ def test_a_run_under_way_says_so_and_offers_what_is_new(page: Any, address: str,
     page.goto(f"{address}/run/2")
     assert "a process is working on it" in page.locator(".standing").inner_text()
     assert page.locator("a.row").count() == 3 and not page.locator("#fresh").is_visible()
-    with sqlite3.connect(going_on / "run.db") as db:
+    with closing(sqlite3.connect(going_on / "run.db")) as db, db:
         db.execute("INSERT INTO episodes SELECT * FROM later LIMIT 1")
     page.locator("#fresh").wait_for(state="visible", timeout=15_000)
     page.locator("#fresh").click()

@@ -6,6 +6,7 @@ import shutil
 import socket
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -56,7 +57,7 @@ def test_the_index_lies_beside_the_run_and_holds_every_finished_episode(run: Pat
 
 
 def test_run_db_is_not_written(run: Path, viewer: Viewer) -> None:
-    with sqlite3.connect(run / "run.db") as db:
+    with closing(sqlite3.connect(run / "run.db")) as db, db:
         before = list(db.iterdump())
         viewer.places[0].indexer.step()
         assert list(db.iterdump()) == before
