@@ -1,15 +1,16 @@
 """The Python interface: what the commands do, as functions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Literal
 
 from pop_selfplay.config import ModelConfig, RunConfig
 from pop_selfplay.errors import UsageError
 from pop_selfplay.evaluation.audit import limits_with
 from pop_selfplay.evaluation.audit.audit import audit_run
 from pop_selfplay.evaluation.audit.sample import SAMPLE, Options, modes_of
-from pop_selfplay.evaluation.duel.duel import Duel, problems_of_run, read_prompts, some_of
+from pop_selfplay.evaluation.duel.duel import Duel, Questions, problems_of_run, read_prompts, some_of
 from pop_selfplay.evaluation.duel.play import duel_in
 from pop_selfplay.evaluation.evaluate import EVALUATION, evaluate_in
 from pop_selfplay.evaluation.measure import comparison
@@ -211,6 +212,8 @@ def duel(
     samples: int = 1,
     temperature: float = 0.0,
     max_tokens: int | None = None,
+    judge_max_tokens: int | None = None,
+    constrain: Literal["auto", "none"] | None = None,
     limit: int | None = None,
     out: str | PathLike[str] = "duel",
     seed: int = 42,
@@ -220,21 +223,16 @@ def duel(
 
     Models are named as on the command line (docs/evaluation.md). Asked is either a file of `prompts`, whose rubrics are judged
     by the prompts of `domain` (instruction_following by default), or the problems of a round of a `run`, 0 being the held-out
-    ones; `limit` of them, drawn by `seed`. Each model writes `samples` answers to each, at most `max_tokens` long (6144).
+    ones; `limit` of them, drawn by `seed`. Each model writes `samples` answers to each, at most `max_tokens` long (6144),
+    and the judge verdicts of at most `judge_max_tokens` (4096), decoded by their form where `constrain` is auto.
 
     Called again it makes only the calls that are left. `tell` hears now and then how far it is. Raises UsageError and
     ConfigError for arguments that make no sense, before anything is asked, and the errors of the models.
     """
     if samples > 1 and temperature == 0:
         raise UsageError(f"--samples {samples} of a greedy model would all be the same: set --temperature, to 0.7 say")
-    if (prompts is None) == (run is None):
-        raise UsageError("a duel needs prompts: either --prompts FILE or --run RUN")
-    if prompts is not None and round:
-        raise UsageError(f"--round {round} needs a run, and --prompts {prompts} has no rounds: leave it out, or use --run")
-    if run is not None and (domain is not None or max_tokens is not None):
-        given = f"--domain {domain}" if domain is not None else f"--max-tokens {max_tokens}"
-        raise UsageError(f"{given} goes with --prompts; the config of the run {run} decides it with --run: leave it out")
-    questions = problems_of_run(Path(run), round) if run is not None else read_prompts(Path(prompts or ""))
+    told = {"domain": domain, "max-tokens": max_tokens, "judge-max-tokens": judge_max_tokens, "constrain": constrain}
+    questions = _questions(prompts, run, round, told)
     plan = Duel(
         a=find_model(a),
         b=find_model(b),
@@ -244,6 +242,8 @@ def duel(
         samples=samples,
         temperature=temperature,
         max_tokens=max_tokens or 6144,
+        judge_max_tokens=judge_max_tokens or 4096,
+        constrain=constrain or "none",
         seed=seed,
     )
     if plan.a.identity == plan.b.identity:
@@ -251,6 +251,20 @@ def duel(
     result = duel_in(Path(out), plan, tell)
     write_outcome(Path(out), result)
     return result
+
+
+def _questions(
+    prompts: str | PathLike[str] | None, run: str | PathLike[str] | None, round_: int, told: Mapping[str, object]
+) -> Questions:
+    """Return what a duel asks; `told` are the options that only go with prompts, None where they are not given."""
+    if (prompts is None) == (run is None):
+        raise UsageError("a duel needs prompts: either --prompts FILE or --run RUN")
+    if prompts is not None and round_:
+        raise UsageError(f"--round {round_} needs a run, and --prompts {prompts} has no rounds: leave it out, or use --run")
+    for option in (name for name, value in told.items() if run is not None and value is not None):
+        given = f"--{option} {told[option]}"
+        raise UsageError(f"{given} goes with --prompts; the config of the run {run} decides it with --run: leave it out")
+    return problems_of_run(Path(run), round_) if run is not None else read_prompts(Path(prompts or ""))
 
 
 def export(

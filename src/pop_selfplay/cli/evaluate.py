@@ -6,7 +6,7 @@
 import contextlib
 import getpass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -24,6 +24,17 @@ AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")
 FewShot = Annotated[
     int | None,
     typer.Option("--few-shot", min=0, max=MOST, help="worked examples before each question, where a benchmark has them"),
+]
+AnswerTokens = Annotated[
+    int | None, typer.Option("--max-tokens", min=1, max=MOST, help="with --prompts: limit of each answer", show_default="6144")
+]
+VerdictTokens = Annotated[
+    int | None,
+    typer.Option("--judge-max-tokens", min=1, max=MOST, help="with --prompts: limit of each verdict", show_default="4096"),
+]
+Constrain = Annotated[
+    Literal["auto", "none"] | None,
+    typer.Option("--constrain", help="with --prompts, auto: verdicts are decoded by their form", show_default="none"),
 ]
 DuelDomain = Annotated[
     str | None,
@@ -130,10 +141,9 @@ def duel(
     temperature: Annotated[
         float, typer.Option("--temperature", min=0, max=MOST, help="sampling temperature of the answers; 0 is greedy")
     ] = 0.0,
-    max_tokens: Annotated[
-        int | None,
-        typer.Option("--max-tokens", min=1, max=MOST, help="with --prompts: limit of each answer", show_default="6144"),
-    ] = None,
+    max_tokens: AnswerTokens = None,
+    judge_max_tokens: VerdictTokens = None,
+    constrain: Constrain = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, max=MOST, help="number of prompts, drawn by the seed")] = None,
     out: Annotated[Path, typer.Option("--out", help="directory for journal, answers and results")] = Path("duel"),
     seed: Seed = 42,
@@ -156,6 +166,8 @@ def duel(
             samples=samples,
             temperature=temperature,
             max_tokens=max_tokens,
+            judge_max_tokens=judge_max_tokens,
+            constrain=constrain,
             limit=limit,
             out=out,
             seed=seed,

@@ -74,7 +74,7 @@ _ANSWER_OPENS: Final = re.compile(r"<[ \t]*+answer[ \t]*+>", re.IGNORECASE)
 _MARK: Final = re.compile(r"(\d{1,2}(?:\.\d{1,3})?)\.?(?:\s*(?:/|out of)\s*10)?", re.ASCII | re.IGNORECASE)
 _DECORATION: Final = " \t\r\n*_`\"'“”‘’()[]{}.:"
 _SIDE: Final = re.compile(
-    r"(?:(?:better |final )?(?:answer|assistant|candidate|choice|option|response|verdict|winner)[\s_:*]*)?"
+    r"(?:(?:better |final )?(?:answer|assistant|candidate|choice|option|response|verdict|winner)[\s_:*]*)?(?:is[\s:*]+)?"
     r"(?:\\(?:boxed|text)\{|[(\[*])*([ab])",
     re.IGNORECASE,
 )

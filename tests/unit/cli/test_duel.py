@@ -49,6 +49,8 @@ def test_a_duel_writes_figures_and_answers(
         (["--prompts", "x.jsonl", "--round", "2"], "--round 2"),
         (["--run", ".", "--domain", "math"], "--domain math"),
         (["--run", ".", "--max-tokens", "9"], "--max-tokens 9"),
+        (["--run", ".", "--judge-max-tokens", "9"], "--judge-max-tokens 9"),
+        (["--run", ".", "--constrain", "auto"], "--constrain auto"),
     ],
 )
 def test_wrong_usage_is_2(

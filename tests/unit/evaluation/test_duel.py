@@ -15,6 +15,7 @@ from pop_selfplay.evaluation.duel.duel import Duel, duel_result, fight_row, prob
 from pop_selfplay.evaluation.duel.play import parse_verdict, play_duel
 from pop_selfplay.evaluation.eval_dir import open_eval_dir
 from pop_selfplay.evaluation.specs import ModelSpec
+from pop_selfplay.records import Role
 from pop_selfplay.runs.session import open_session
 from pop_selfplay.selfplay import play_synthesis
 from pop_selfplay.stats.intervals import SHARES, clustered_mean
@@ -70,6 +71,34 @@ def duel(
 
 GOOD = playing("good", lambda question: f"a good answer to {question}")
 BAD = playing("bad", lambda question: f"an answer to {question}")
+
+
+def test_answers_and_verdicts_have_limits_of_their_own(tmp_path: Path) -> None:
+    one, other, judge = (Player(write) for write in (str.lower, str.upper, likes(fair)))
+    sides = playing("one", one), playing("other", other), playing("judge", judge)
+    duel(tmp_path, a_file(tmp_path, rubric=RUBRIC), *sides, max_tokens=20, judge_max_tokens=50)
+    assert {request.max_tokens for request in one.requests + other.requests} == {20}
+    assert judge.requests and {request.max_tokens for request in judge.requests} == {50}
+
+
+class Constrained(Player):
+    """A player whose server decodes by grammars."""
+
+    async def constrains(self, role: Role) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("rubric", "choices"), [(None, ("A", "B", "tie")), (RUBRIC, ("A", "B"))])
+def test_verdicts_are_decoded_by_their_form_where_that_is_wanted(
+    rubric: list[dict[str, Any]] | None, choices: tuple[str, ...], tmp_path: Path
+) -> None:
+    for constrain in ("auto", "none"):
+        judge = Constrained(likes(fair))
+        prompts = a_file(tmp_path, rubric=rubric)
+        duel(tmp_path / constrain, prompts, GOOD, BAD, playing("judge", judge), constrain=constrain)
+        compared = [request for request in judge.requests if "<answer_a>" in request.messages[-1].content]
+        forms = {request.form and request.form.blocks[0].holds for request in compared}
+        assert compared and forms == {choices if constrain == "auto" else None}
 
 
 def test_the_better_model_wins_in_both_orders(tmp_path: Path) -> None:

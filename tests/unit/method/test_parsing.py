@@ -210,6 +210,7 @@ def test_escaped_surrogates_inside_json_become_storable() -> None:
 
 
 MORE_VERDICTS = [
+    "is A.",
     "Answer: A",
     "Answer: **A**",
     "Assistant A",

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -190,6 +190,8 @@ class Duel:
     samples: int = 1
     temperature: float = 0.0
     max_tokens: int = 6144
+    judge_max_tokens: int = 4096
+    constrain: Literal["auto", "none"] = "none"
     seed: int = 42
 
 

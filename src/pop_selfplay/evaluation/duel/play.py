@@ -20,7 +20,20 @@ from pop_selfplay.evaluation.eval_dir import open_eval_dir, reporting
 from pop_selfplay.journal import Journal
 from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.judging import find_rating_mode, rubric_json
-from pop_selfplay.method.parsing import Parsed, Rejection, cut_reasoning, extract_tag, parse_answer, parse_better, read_side
+from pop_selfplay.method.parsing import (
+    BETTER,
+    MOST_THOUGHTS,
+    Block,
+    Form,
+    Parsed,
+    Rejection,
+    answer_form,
+    cut_reasoning,
+    extract_tag,
+    parse_answer,
+    parse_better,
+    read_side,
+)
 from pop_selfplay.models.base import ChatModel, Notice
 from pop_selfplay.records import Candidate, Failure, Problem, Rating, Role
 from pop_selfplay.results.evaluation import (
@@ -32,6 +45,7 @@ from pop_selfplay.tasks import run_to_end, together
 Way = Literal["compare", "rate"]
 ROUND: Final = 0
 _PLACES: Final = frozenset({"request", "answer_a", "answer_b"})
+_WITH_TIES: Final = Form((Block("better_answer", ("A", "B", "tie")),), MOST_THOUGHTS)
 _POINTS: Final = {"A": 1.0, "B": 0.0, "tie": 0.5}
 
 
@@ -69,7 +83,8 @@ async def _order(cast: Cast, prompt: DuelPrompt, item: str, first: str, second: 
         messages = cast.domain.render(
             "compare", problem=prompt.text, rubric=rubric_json(prompt.rubric), answer_a=first, answer_b=second
         )
-    question = Question(ROUND, prompt.id, Role.JUDGE, item, messages, stop="</better_answer>")
+    form = _WITH_TIES if prompt.rubric is None else BETTER
+    question = Question(ROUND, prompt.id, Role.JUDGE, item, messages, stop="</better_answer>", form=form)
     return await ask(cast, question, parse_verdict if prompt.rubric is None else _parse_decided)
 
 
@@ -178,7 +193,8 @@ async def _fight(duel: Duel, casts: dict[str, Cast], prompt: DuelPrompt, sample:
 
 async def _answer(cast: Cast, prompt: DuelPrompt, item: str) -> str | Failure:
     if prompt.tagged:
-        return await ask(cast, Question(ROUND, prompt.id, Role.SOLVER, item, prompt.messages), parse_answer)
+        form = answer_form(boxed=cast.domain.boxed)
+        return await ask(cast, Question(ROUND, prompt.id, Role.SOLVER, item, prompt.messages, form=form), parse_answer)
     return await ask(cast, Question(ROUND, prompt.id, Role.SOLVER, item, prompt.messages, stop=NO_STOP), _plain)
 
 
@@ -193,7 +209,9 @@ def _plain(completion: str) -> Parsed[str] | Rejection:
 def _synthesis(duel: Duel) -> Synthesis:
     """Return how the sides sample: the run's own limits where the problems are a run's."""
     start = duel.questions.synthesis or Synthesis(
-        solver=SolverSampling(max_tokens=duel.max_tokens, attempts=2), judge=JudgeSampling(attempts=3)
+        solver=SolverSampling(max_tokens=duel.max_tokens, attempts=2),
+        judge=JudgeSampling(max_tokens=duel.judge_max_tokens, attempts=3),
+        constrain=duel.constrain,
     )
     return start.changed({"solver": start.solver.changed({"temperature": duel.temperature})})
 
