@@ -23,12 +23,14 @@ class ObjectStore:
     """The objects of one bucket by key. While there is `trouble`, every request meets it and is counted in `refused`.
 
     "busy" answers 500, "denied" 403, and "gone" hangs up. With `troubled` above 0, so many requests meet it, and then none.
+    Once so many objects as `breaks_at` are there, it is busy.
     """
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.trouble: Trouble = ""
         self.troubled = 0
+        self.breaks_at = 0
         self.refused = 0
         self._lock = threading.Lock()
 
@@ -74,6 +76,8 @@ class ObjectStore:
         with self._lock:
             if request.method == "PUT":
                 self.objects[key] = data
+                if len(self.objects) == self.breaks_at:
+                    self.trouble, self.breaks_at = "busy", 0
             if (kept := self.objects.get(key)) is None:
                 return _error(404, "NoSuchKey")
         headers = {"ETag": _etag(kept), **_HEADERS}

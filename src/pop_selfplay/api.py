@@ -238,12 +238,12 @@ def duel(
         b=find_model(b),
         judge=find_model(judge),
         questions=some_of(questions, limit, seed),
-        domain=domain or "instruction_following",
+        domain=domain or Duel.domain,
         samples=samples,
         temperature=temperature,
-        max_tokens=max_tokens or 6144,
-        judge_max_tokens=judge_max_tokens or 4096,
-        constrain=constrain or "none",
+        max_tokens=max_tokens or Duel.max_tokens,
+        judge_max_tokens=judge_max_tokens or Duel.judge_max_tokens,
+        constrain=constrain or Duel.constrain,
         seed=seed,
     )
     if plan.a.identity == plan.b.identity:

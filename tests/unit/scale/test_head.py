@@ -77,19 +77,16 @@ def assert_stored(url: str, whole: Whole, tmp_path: Path) -> None:
         pop.run(whole.on_ray(storage=url), tmp_path / "other")
 
 
-class Cutting(Unwatched):
-    """Cuts a run off from its storage, for a while or for good, once something more was published."""
+class Mending(Unwatched):
+    """Mends the storage as soon as the run tells that it tries again."""
 
-    def __init__(self, store: ObjectStore, times: int) -> None:
-        self.store, self.times, self.told = store, times, list[str]()
-        self.before = max(1, len(store.objects))  # the mark of the run is no segment
-
-    def refresh(self, tally: Tally, money: float) -> None:
-        if self.times and len(self.store.objects) > self.before:
-            self.store.trouble, self.store.troubled, self.times = "busy", self.times, 0
+    def __init__(self, store: ObjectStore) -> None:
+        self.store, self.told = store, list[str]()
 
     def notice(self, text: str) -> None:
         self.told.append(text)
+        if "it is tried again" in text:
+            self.store.trouble = ""
 
 
 def test_a_storage_that_does_not_answer_for_a_while_costs_nothing_and_for_good_stops_the_run_resumably(
@@ -98,13 +95,14 @@ def test_a_storage_that_does_not_answer_for_a_while_costs_nothing_and_for_good_s
     slow = {"model": whole.config.model.changed({"seconds_per_call": 0.02})}
     with object_store(monkeypatch) as store:
         config = whole.on_ray(storage="s3://bucket/mine", patience_s=0.3).changed(slow)
+        store.breaks_at = 2  # the run's mark, and the first segment
         with pytest.raises(JournalStopped, match=r"runner\.storage s3://bucket/mine: .*; resume when it answers again"):
-            pop.run(config, tmp_path / "run", Cutting(store, 10**9))
+            pop.run(config, tmp_path / "run")
         assert store.refused > 2
-        store.trouble = ""
-        cutting = Cutting(store, 3)
-        pop.run(config.changed({"runner": config.runner.changed({"patience_s": 60})}), tmp_path / "run", cutting)
-        assert any("it is tried again for 60 s" in told for told in cutting.told)
+        store.trouble, store.breaks_at = "", len(store.objects) + 1
+        mending = Mending(store)
+        pop.run(config.changed({"runner": config.runner.changed({"patience_s": 60})}), tmp_path / "run", mending)
+        assert any("it is tried again for 60 s" in told for told in mending.told)
     assert_same(tmp_path / "run", whole, tmp_path)
 
 
