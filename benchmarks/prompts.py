@@ -1,7 +1,8 @@
 """How well a real model follows the prompts of the domains: forms kept, echoes, problems, criteria, and the judge's accuracy.
 
     python benchmarks/prompts.py --model URL|DIR|simulated --name NAME [--label after] [--domain NAME ...] [--parts PART ...]
-        [--minutes 25] [--documents 10] [--planted 4] [--candidates 4] [--constrain auto] [--work DIR]
+        [--minutes 25] [--documents 10] [--planted 4] [--candidates 4] [--constrain auto] [--set proposer.max_tokens=900]
+        [--work DIR]
     python benchmarks/prompts.py --report [--work DIR] [--json benchmarks/results/prompts.json]
 
 asks the model at URL (a chat server, up to and including /v1) or in DIR (a transformers directory) by the prompts of this
@@ -133,10 +134,14 @@ async def _planted(cast: Cast, part: str, document: Document, planted: Planted, 
     return await mode.score(judge_of(cast, problem, 1), problem, planted.rubric, planted.answers, planted.answers)
 
 
-def synthesis(candidates: int, constrain: str) -> Synthesis:
-    """Return the settings: the paper's temperatures, budgets for short texts, two retries."""
+def synthesis(candidates: int, constrain: str, settings: Sequence[str] = ()) -> Synthesis:
+    """Return the settings: the paper's temperatures, budgets for short texts, two retries, and what `settings` say of roles."""
     limits = {"proposer": 600, "solver": 450, "rubric_writer": 700, "judge": 450}
-    roles = {role: {"max_tokens": tokens, "attempts": 3} for role, tokens in limits.items()}
+    roles: dict[str, dict[str, object]] = {role: {"max_tokens": most, "attempts": 3} for role, most in limits.items()}
+    for setting in settings:
+        place, _, value = setting.partition("=")
+        role, _, name = place.partition(".")
+        roles[role][name] = yaml.safe_load(value)
     return Synthesis.model_validate({"candidates": candidates, "constrain": constrain, **roles})
 
 
@@ -169,12 +174,12 @@ async def _open(args: argparse.Namespace) -> AsyncIterator[dict[str, Cast]]:
     model = open_model(_model(args), name=args.name)
     async with AsyncExitStack() as opened:
         opened.push_async_callback(model.close)
-        casts = {}
+        casts, asked_for = {}, synthesis(args.candidates, args.constrain, args.set)
         for name in args.domain or DOMAINS:
             domain = domain_of(name, args.prompts)
             (folder / f"{name}.json").write_text(domain.model_dump_json(), encoding="utf-8")
             journal = opened.enter_context(Journal.open(folder / f"{name}.db"))
-            casts[name] = Cast(dict.fromkeys(Role, model), domain, synthesis(args.candidates, args.constrain), journal, SEED)
+            casts[name] = Cast(dict.fromkeys(Role, model), domain, asked_for, journal, SEED)
         yield casts
 
 
@@ -224,6 +229,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--candidates", type=int, default=4)
     parser.add_argument("--block", type=int, default=2, help="texts of a domain that a part is asked about in a row")
     parser.add_argument("--constrain", choices=("none", "auto"), default="none", help="auto: decode by grammars of the forms")
+    parser.add_argument("--set", action="append", default=[], metavar="ROLE.NAME=VALUE", help="a setting of a role")
     parser.add_argument("--at-once", type=int, default=8)
     parser.add_argument("--batch-tokens", type=int, default=65536, help="of a model directory: most tokens of one batch")
     parser.add_argument("--work", type=Path, default=Path("prompts-bench"))

@@ -222,9 +222,16 @@ def _model(model: ModelConfig, roles: str, config: RunConfig | None, gpus: list[
             if isinstance(model, VllmModel):
                 yield _vllm(model, gpus)
         else:
-            yield Check("model", roles, "ok", f"{model.type}, shipped with this package")
+            yield _shipped(model, roles, config)
     except PopError as error:
         yield Check("model", roles, "problem", str(error), "start it, or correct the model's settings")
+
+
+def _shipped(model: ModelConfig, roles: str, config: RunConfig | None) -> Check:
+    if model.type == "pocket" and config is not None and config.domain != "pocket":
+        found = f"pocket knows the words of the domain pocket alone: the prompts of {config.domain} do not fit its 1024 tokens"
+        return Check("model", roles, "warning", found, "name another model; simulated tries every command without weights")
+    return Check("model", roles, "ok", f"{model.type}, shipped with this package")
 
 
 def _server(model: EndpointModel, roles: str, config: RunConfig | None) -> Iterator[Check]:

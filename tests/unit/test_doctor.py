@@ -135,6 +135,12 @@ def test_vllm_must_be_there_and_have_its_gpus(tmp_path: Path, monkeypatch: pytes
     assert found(written(tmp_path, model={**vllm, "executable": "sh", "tensor_parallel": 2}), "vllm").status == "ok"
 
 
+def test_the_pocket_model_is_warned_of_where_the_prompts_are_not_its_own(tmp_path: Path) -> None:
+    check = found(written(tmp_path, model={"type": "pocket"}), "all roles")
+    assert check.status == "warning" and "the prompts of health_care do not fit its 1024 tokens" in check.found
+    assert found(written(tmp_path, model={"type": "pocket"}, domain="pocket"), "all roles").status == "ok"
+
+
 def test_the_checks_are_also_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["doctor", "pocket", "--json"]) == 0
     checks = json.loads(capsys.readouterr().out)["checks"]

@@ -61,7 +61,7 @@ def init(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", help="the model to improve: a directory, hub name, URL or URL#MODEL, pocket, simulated"),
+        typer.Option("--model", help="the model to improve: a directory, hub name, URL or URL#MODEL; or simulated"),
     ] = None,
     weights: Annotated[
         str | None, typer.Option("--weights", help="with a URL: the same model as a directory or hub name, to train it")
