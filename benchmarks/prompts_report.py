@@ -105,7 +105,7 @@ def texts_in(call: Call) -> list[str]:
         proposal = parse_proposal(call.text)
         return [] if isinstance(proposal, Rejection) else [proposal.value.problem, proposal.value.reference_answer]
     if call.role is Role.SOLVER:
-        answer = parse_answer(call.text)
+        answer = parse_answer(call.text, tagged=False)
         return [] if isinstance(answer, Rejection) else [answer.value]
     if call.role is Role.RUBRIC_WRITER:
         return [text for c in criteria_in(call) for text in (c.name, c.description, c.gold if has_gold(c) else "") if text]

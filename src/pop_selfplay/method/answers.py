@@ -17,21 +17,18 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from pop_selfplay.method.notation import LONGEST, compact, inside, tokens_of
+from pop_selfplay.method.notation import LONGEST, compact, last_box, tokens_of
 from pop_selfplay.method.readings import Reading, as_equation, read_answer
 from pop_selfplay.method.terms import Node, number
 from pop_selfplay.method.values import PERCENT, same_equation, same_expression
 from pop_selfplay.records import Rubric
 from pop_selfplay.text.overlap import normalised_words
 
-_BOX: Final = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)")
-
 
 def final_answer(text: str) -> str | None:
     r"""Return what stands in the last `\boxed{…}` or `\fbox{…}`, braces balanced; None where there is none, or no end."""
-    boxes = list(_BOX.finditer(text))
-    found = inside(text, boxes[-1].end()) if boxes else None
-    return None if found is None else found.strip()
+    box = last_box(text)
+    return None if box is None else box[0]
 
 
 def same_final_answer(text: str, reference: str) -> bool:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
+_BOX: Final = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)")
+
 LONGEST: Final = 300
 """Characters of an answer that is read as mathematics; a longer one is compared as text."""
 
@@ -110,6 +112,13 @@ def inside(text: str, opening: int) -> str | None:
         if depth == 0:
             return text[opening + 1 : place]
     return None
+
+
+def last_box(text: str) -> tuple[str, str] | None:
+    r"""Return what stands in the last `\boxed{…}` or `\fbox{…}`, braces balanced, and what follows it; None where none ends."""
+    boxes = list(_BOX.finditer(text))
+    found = inside(text, boxes[-1].end()) if boxes else None
+    return None if found is None else (found.strip(), text[boxes[-1].end() + len(found) + 2 :])
 
 
 def tokens_of(answer: str) -> tuple[Token, ...]:

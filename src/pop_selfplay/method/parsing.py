@@ -29,6 +29,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple
 
+from pop_selfplay.method.notation import last_box
 from pop_selfplay.method.rubric_json import (
     JsonSchema,
     parse_evaluation,
@@ -119,20 +120,19 @@ def _up_to_answer(text: str) -> Parsed[str] | Rejection:
     return closed if isinstance(closed, Rejection) else Parsed(closed.value, repaired=True)
 
 
-def parse_answer(completion: str, *, tagged: bool = True) -> Parsed[str] | Rejection:
-    """Return the final answer of a solver's completion.
-
-    Unless it is to be `tagged`, that is the whole text behind the reasoning, or what stands in the tag where there is one.
+def parse_answer(completion: str, *, tagged: bool = True, boxed: bool = False) -> Parsed[str] | Rejection:
+    """Return the final answer of a solver's completion: what stands in the tag. Where there is none, the whole text behind the
+    reasoning, if it need not be `tagged`, or, repaired, if it is to be `boxed` and ends with its box, as mathematicians do.
     """
     text = cut_reasoning(completion, "answer")
-    if isinstance(text, Rejection):
-        return text
-    found = find_tag(text, "answer")
-    if tagged or not isinstance(found, Rejection) or found.reason != "no_tag":
+    found = text if isinstance(text, Rejection) else find_tag(text, "answer")
+    if isinstance(text, Rejection) or not isinstance(found, Rejection) or found.reason != "no_tag":
+        return found
+    if tagged and not (boxed and (box := last_box(text)) and box[0] and not re.search(r"\w", box[1])):
         return found
     if not visible(text).strip():
         return Rejection("empty_tag", "the completion is empty")
-    return Rejection("placeholder", f"only {text:.40}") if is_placeholder(text) else Parsed(text.strip())
+    return Rejection("placeholder", f"only {text:.40}") if is_placeholder(text) else Parsed(text.strip(), repaired=tagged)
 
 
 def parse_better(completion: str) -> Parsed[Side] | Rejection:

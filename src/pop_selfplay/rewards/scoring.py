@@ -106,7 +106,7 @@ async def score_answers(
 
 
 def _own_answer(cast: Cast, problem: Problem, completion: str) -> Parsed[str] | Rejection:
-    answer = parse_answer(completion, tagged=cast.synthesis.solver.answer_tag)
+    answer = parse_answer(completion, tagged=cast.synthesis.solver.answer_tag, boxed=cast.domain.boxed)
     if isinstance(answer, Rejection):
         return answer
     if repeats_problem(answer.value, problem.text):

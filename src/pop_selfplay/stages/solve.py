@@ -19,7 +19,7 @@ async def solve(cast: Cast, problem: Problem, round_: int, indices: range | None
     messages = cast.domain.render("solve", problem=problem.text)
     tagged = cast.synthesis.solver.answer_tag
     form, stop = (answer_form(boxed=cast.domain.boxed), "") if tagged else (None, NO_STOP)
-    parsed_by = partial(_parsed_by, problem, tagged=tagged)
+    parsed_by = partial(_parsed_by, problem, tagged=tagged, boxed=cast.domain.boxed)
     found: dict[int, Candidate] = {}
     last = Failure(stage=Role.SOLVER.value, reason="not_asked")
     outcomes: list[Candidate | Failure] = []
@@ -42,13 +42,15 @@ async def solve(cast: Cast, problem: Problem, round_: int, indices: range | None
     return Failure(stage=Role.SOLVER.value, reason="too_few_valid", detail=detail)
 
 
-def _parsed_by(problem: Problem, question: Question, *, tagged: bool) -> Callable[[str], Parsed[Candidate] | Rejection]:
+def _parsed_by(
+    problem: Problem, question: Question, *, tagged: bool, boxed: bool
+) -> Callable[[str], Parsed[Candidate] | Rejection]:
     def parse(completion: str) -> Parsed[Candidate] | Rejection:
-        answer = parse_answer(completion, tagged=tagged)
+        answer = parse_answer(completion, tagged=tagged, boxed=boxed)
         if isinstance(answer, Rejection):
             return answer
         if repeats_problem(answer.value, problem.text):
             return Rejection(ECHO, "the answer is the problem again")
-        return Parsed(Candidate(index=int(question.item), completion=completion, answer=answer.value))
+        return Parsed(Candidate(index=int(question.item), completion=completion, answer=answer.value), answer.repaired)
 
     return parse

@@ -316,3 +316,31 @@ def test_an_answer_that_needs_no_tag_is_all_that_follows_the_reasoning(text: str
 def test_an_answer_without_a_tag_is_still_one(text: str, reason: str) -> None:
     found = parse_answer(text, tagged=False)
     assert isinstance(found, Rejection) and found.reason == reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["It is 2 + 2. So the answer is \\boxed{4}.", "<think>Hm.</think>Thus\n\\[\n\\boxed{\\text{copper}}\n\\]\n", "\\fbox{4} $"],
+)
+def test_an_answer_to_be_boxed_may_end_with_its_box_instead_of_standing_in_a_tag(text: str) -> None:
+    assert parse_answer(text, boxed=True) == Parsed(text.removeprefix("<think>Hm.</think>").strip(), repaired=True)
+    assert isinstance(parse_answer(text), Rejection)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\\boxed{4}, if I am right.",
+        "\\boxed{}",
+        "\\boxed{4",
+        "So 4.",
+        "<answer>\\boxed{4}",
+        "<answer>4</answer> <answer>\\boxed{4}",
+    ],
+)
+def test_a_box_that_is_not_the_end_is_no_answer(text: str) -> None:
+    assert isinstance(parse_answer(text, boxed=True), Rejection)
+
+
+def test_what_stands_in_the_tag_is_the_answer_whatever_box_comes_before() -> None:
+    assert parse_answer("First \\boxed{3}. <answer>\\boxed{4}</answer>", boxed=True) == Parsed("\\boxed{4}")

@@ -1,8 +1,10 @@
 """Votes, early stop, verification, the reference answer, schemas and reuse: what each asks, and what it leaves as it was."""
 
 import json
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -314,6 +316,17 @@ def test_without_an_answer_tag_the_whole_completion_is_the_answer() -> None:
     assert not isinstance(found, Failure)
     assert [(one.index, one.answer) for one in found] == [(0, "Two drops."), (1, "Two drops.")]
     assert {request.stop for request in model.requests} == {""}
+
+
+def test_where_answers_are_boxed_a_completion_that_ends_with_its_box_is_one_and_counted_as_repaired(tmp_path: Path) -> None:
+    written = "Two and two make four, \\boxed{4}."
+    settings: dict[str, Any] = {"solver": {"attempts": 1}}
+    found = play(Scripted(lambda _: written), lambda cast: solve(cast, SUM, 1), tmp_path / "run.db", domain="math", **settings)
+    assert not isinstance(found, Failure) and {one.answer for one in found} == {written}
+    with closing(sqlite3.connect(tmp_path / "run.db")) as database:
+        assert database.execute("SELECT DISTINCT reason FROM calls").fetchall() == [("repaired",)]
+    plain = play(Scripted(lambda _: written), lambda cast: solve(cast, PROBLEM, 1), **settings)
+    assert isinstance(plain, Failure) and plain.reason == "too_few_valid"
 
 
 # --- problems ---------------------------------------------------------------------------------------------------------

@@ -193,8 +193,8 @@ async def _fight(duel: Duel, casts: dict[str, Cast], prompt: DuelPrompt, sample:
 
 async def _answer(cast: Cast, prompt: DuelPrompt, item: str) -> str | Failure:
     if prompt.tagged:
-        form = answer_form(boxed=cast.domain.boxed)
-        return await ask(cast, Question(ROUND, prompt.id, Role.SOLVER, item, prompt.messages, form=form), parse_answer)
+        form, parse = answer_form(boxed=cast.domain.boxed), partial(parse_answer, boxed=cast.domain.boxed)
+        return await ask(cast, Question(ROUND, prompt.id, Role.SOLVER, item, prompt.messages, form=form), parse)
     return await ask(cast, Question(ROUND, prompt.id, Role.SOLVER, item, prompt.messages, stop=NO_STOP), _plain)
 
 
