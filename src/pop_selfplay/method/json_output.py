@@ -2,8 +2,9 @@
 
 Mended, and told as repaired: backslashes that are no escapes (LaTeX), quotes and line breaks inside texts, single and curly
 quotes, comments, commas too many or too few, bare keys and words, code fences, prose before and after, closing brackets missing
-at the end. Refused: a key that stands twice in an object, a second object after the first, a text without an end. Nothing is
-ever left out or cut to size: what stands for a number and is none comes back as text, for the caller to refuse.
+at the end, objects with commas between them and no brackets around. Refused: a key that stands twice in an object, a second
+object after the first with nothing between them, or words, and a text without an end. Nothing is ever left out or cut to size:
+what stands for a number and is none comes back as text, for the caller to refuse.
 
 LaTeX is told from escapes by its commands, since `\\t` of `\\theta` and `\\f` of `\\frac` are valid escapes, too: a form feed
 or a backspace is never meant, and `\\n`, `\\r`, `\\t` begin a command where their letters spell one of `_COMMANDS`.
@@ -84,7 +85,19 @@ def read_json(body: str, *, closed: bool) -> tuple[Any, bool]:
     except UnreadableJSON:
         raise
     except (ValueError, RecursionError):
-        return _Reader(mended, closed).read(), True
+        return (_list_without_brackets(mended) if closed else None) or _Reader(mended, closed).read(), True
+
+
+def _list_without_brackets(text: str) -> list[Any] | None:
+    """Return the objects of `{…}, {…}`: the commas say that they are a list. None for anything else."""
+    if text.strip()[:1] != "{":
+        return None
+    try:
+        return list(json.loads(f"[{text}]", object_pairs_hook=unique_keys))
+    except UnreadableJSON:
+        raise
+    except (ValueError, RecursionError):
+        return None
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, object]:

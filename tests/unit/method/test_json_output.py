@@ -82,6 +82,7 @@ def test_latex_keeps_its_backslashes_and_escapes_keep_their_meaning(written: str
         ('{a: "x", b: 1}', {"a": "x", "b": 1}),
         ('{"a": "x"\n "b": 1}', {"a": "x", "b": 1}),
         ('[{"a": 1}\n{"a": 2}]', [{"a": 1}, {"a": 2}]),
+        ('\n{"a": 1},\n{"a": 2, "b": "x"}\n', [{"a": 1}, {"a": 2, "b": "x"}]),
         ('Here it is:\n```json\n{"a": True}\n```\nDone {well}.', {"a": True}),
         ('"a": {"b": 1}, "c": {"b": 2}', {"a": {"b": 1}, "c": {"b": 2}}),
         ('{"a": {"b": 1', {"a": {"b": 1}}),
@@ -107,6 +108,8 @@ def test_what_stands_for_a_number_and_is_none_comes_back_whole(junk: str) -> Non
         ('{"x": {"rating": 2, "rating": 0,}}', "duplicate_name"),
         ('{"a": 2}\nWait:\n{"a": 0}', "wrong_shape"),
         ('{"a": 2}{"b": 0}', "wrong_shape"),
+        ('{"a": 2}, {"b": 0, "b": 1}', "duplicate_name"),
+        ('{"a": 2}, or rather {"a": 0}', "wrong_shape"),
         ('{"a": "x', "bad_json"),
         ('{"a": 1, and more}', "bad_json"),
         ("no object", "bad_json"),
@@ -115,6 +118,10 @@ def test_what_stands_for_a_number_and_is_none_comes_back_whole(junk: str) -> Non
 )
 def test_what_is_in_doubt_is_refused(body: str, reason: str) -> None:
     assert reason_of(body) == reason
+
+
+def test_objects_without_brackets_are_a_list_only_where_something_shows_its_end() -> None:
+    assert reason_of('{"a": 1}, {"a": 2}', closed=False) == "wrong_shape"
 
 
 @given(st.integers(1, 40))
