@@ -1,7 +1,7 @@
 """How well a real model follows the prompts of the domains: forms kept, echoes, problems, criteria, and the judge's accuracy.
 
     python benchmarks/prompts.py --model URL|DIR|simulated --name NAME [--label after] [--domain NAME ...] [--parts PART ...]
-        [--minutes 25] [--documents 10] [--planted 4] [--candidates 4] [--constrain auto] [--set proposer.max_tokens=900]
+        [--minutes 25] [--documents 10] [--planted 4] [--candidates 4] [--constrain auto] [--set solver.max_tokens=900]
         [--work DIR]
     python benchmarks/prompts.py --report [--work DIR] [--json benchmarks/results/prompts.json]
 
@@ -136,7 +136,7 @@ async def _planted(cast: Cast, part: str, document: Document, planted: Planted, 
 
 def synthesis(candidates: int, constrain: str, settings: Sequence[str] = ()) -> Synthesis:
     """Return the settings: the paper's temperatures, budgets for short texts, two retries, and what `settings` say of roles."""
-    limits = {"proposer": 600, "solver": 450, "rubric_writer": 700, "judge": 450}
+    limits = {"proposer": 1000, "solver": 450, "rubric_writer": 700, "judge": 450}
     roles: dict[str, dict[str, object]] = {role: {"max_tokens": most, "attempts": 3} for role, most in limits.items()}
     for setting in settings:
         place, _, value = setting.partition("=")
