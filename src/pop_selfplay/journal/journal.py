@@ -239,7 +239,9 @@ class Journal(Database):
     def _candidates(self, episode: Episode) -> tuple[Candidate, ...]:
         if not episode.candidates:
             return ()
-        solved = "SELECT item, text FROM calls WHERE episode = ? AND role = 'solver' AND reason = '' ORDER BY attempt"
+        solved = (
+            "SELECT item, text FROM calls WHERE episode = ? AND role = 'solver' AND reason IN ('', 'repaired') ORDER BY attempt"
+        )
         texts = {item: str(text) for item, text in self._rows(solved, episode.id)}
         found = []
         for candidate in episode.candidates:

@@ -132,7 +132,7 @@ def parse_answer(completion: str, *, tagged: bool = True, boxed: bool = False) -
         return found
     if not visible(text).strip():
         return Rejection("empty_tag", "the completion is empty")
-    return Rejection("placeholder", f"only {text:.40}") if is_placeholder(text) else Parsed(text.strip(), repaired=tagged)
+    return Rejection("placeholder", f"{text:.40}") if is_placeholder(text) else Parsed(text.strip(), tagged, open_ended=True)
 
 
 def parse_better(completion: str) -> Parsed[Side] | Rejection:

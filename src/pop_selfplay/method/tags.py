@@ -42,10 +42,12 @@ class Rejection(NamedTuple):
 
 
 class Parsed(NamedTuple, Generic[T]):
-    """A value from a completion. `repaired` tells that its form had to be mended before it parsed."""
+    """A value from a completion. `repaired` tells that its form had to be mended before it parsed, `open_ended` that nothing in
+    the text shows where it ends, so that it counts only where the model ended by itself."""
 
     value: T
     repaired: bool = False
+    open_ended: bool = False
 
 
 class _Mark(NamedTuple):

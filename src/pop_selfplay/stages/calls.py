@@ -249,9 +249,10 @@ def _parse(
 ) -> Parsed[T] | Rejection:
     """Return what `parse` makes of a completion, unless it only echoes the prompt: this is where every role's is refused."""
     parsed = parse(completion)
+    if completion.finish_reason == "length" and (isinstance(parsed, Rejection) or parsed.open_ended):
+        why = parsed.reason if isinstance(parsed, Rejection) else "no_tag"
+        return Rejection("cut_off", f"{completion.generated_tokens} tokens were not enough ({why})")
     if isinstance(parsed, Rejection):
-        if completion.finish_reason == "length":
-            return Rejection("cut_off", f"{completion.generated_tokens} tokens were not enough ({parsed.reason})")
         return parsed
     return echo_in(parsed.value, completion.text, cast.domain.fixed_text(role)) or parsed
 

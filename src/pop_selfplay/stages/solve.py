@@ -51,6 +51,7 @@ def _parsed_by(
             return answer
         if repeats_problem(answer.value, problem.text):
             return Rejection(ECHO, "the answer is the problem again")
-        return Parsed(Candidate(index=int(question.item), completion=completion, answer=answer.value), answer.repaired)
+        made = Candidate(index=int(question.item), completion=completion, answer=answer.value)
+        return Parsed(made, answer.repaired, answer.open_ended)
 
     return parse

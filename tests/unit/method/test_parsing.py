@@ -306,7 +306,7 @@ def test_a_problem_whose_end_is_in_doubt_is_refused(text: str) -> None:
     ],
 )
 def test_an_answer_that_needs_no_tag_is_all_that_follows_the_reasoning(text: str, answer: str) -> None:
-    assert parse_answer(text, tagged=False) == Parsed(answer)
+    assert parse_answer(text, tagged=False) == Parsed(answer, open_ended="<answer>" not in text)
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,9 @@ def test_an_answer_without_a_tag_is_still_one(text: str, reason: str) -> None:
     ["It is 2 + 2. So the answer is \\boxed{4}.", "<think>Hm.</think>Thus\n\\[\n\\boxed{\\text{copper}}\n\\]\n", "\\fbox{4} $"],
 )
 def test_an_answer_to_be_boxed_may_end_with_its_box_instead_of_standing_in_a_tag(text: str) -> None:
-    assert parse_answer(text, boxed=True) == Parsed(text.removeprefix("<think>Hm.</think>").strip(), repaired=True)
+    assert parse_answer(text, boxed=True) == Parsed(
+        text.removeprefix("<think>Hm.</think>").strip(), repaired=True, open_ended=True
+    )
     assert isinstance(parse_answer(text), Rejection)
 
 

@@ -5,6 +5,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -327,6 +328,31 @@ def test_where_answers_are_boxed_a_completion_that_ends_with_its_box_is_one_and_
         assert database.execute("SELECT DISTINCT reason FROM calls").fetchall() == [("repaired",)]
     plain = play(Scripted(lambda _: written), lambda cast: solve(cast, PROBLEM, 1), **settings)
     assert isinstance(plain, Failure) and plain.reason == "too_few_valid"
+
+
+class Short(Scripted):
+    """Runs out of tokens in every completion."""
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        return replace(await super().complete(request), finish_reason="length")
+
+
+@pytest.mark.parametrize(
+    ("written", "domain", "tagged", "reason"),
+    [
+        ("Two drops, and then", "health_care", False, "cut_off"),
+        ("It is 2, so \\boxed{2}.", "math", True, "cut_off"),
+        ("<answer>Two drops.</answer>", "health_care", False, ""),
+        ("<answer>\\boxed{2}</answer>", "math", True, ""),
+    ],
+)
+def test_an_answer_without_a_tag_counts_only_if_the_model_ended_by_itself(
+    written: str, domain: str, tagged: bool, reason: str, tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {"solver": {"attempts": 1, "answer_tag": tagged}}
+    play(Short(lambda _: written), lambda cast: solve(cast, SUM, 1), tmp_path / "run.db", domain=domain, **settings)
+    with closing(sqlite3.connect(tmp_path / "run.db")) as database:
+        assert database.execute("SELECT DISTINCT reason FROM calls").fetchall() == [(reason,)]
 
 
 # --- problems ---------------------------------------------------------------------------------------------------------
