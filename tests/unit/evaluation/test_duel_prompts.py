@@ -9,6 +9,7 @@ import pytest
 from pop_selfplay.errors import ConfigError
 from pop_selfplay.evaluation.duel.duel import DuelPrompt, read_prompts
 from pop_selfplay.evaluation.duel.play import parse_verdict
+from pop_selfplay.method.parsing import Parsed
 
 
 def prompts(path: Path, content: str | bytes) -> list[DuelPrompt]:
@@ -96,4 +97,4 @@ def test_two_criteria_of_one_name_are_refused_with_the_row(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("verdict", "value"), [("a", "A"), ("**B**", "B"), ("Tie", "tie"), ("Answer A.", "A")])
 def test_a_verdict_that_leaves_no_doubt_is_read(verdict: str, value: str) -> None:
-    assert parse_verdict(f"<better_answer>{verdict}</better_answer>") == (value, True)
+    assert parse_verdict(f"<better_answer>{verdict}</better_answer>") == Parsed(value, repaired=True)
