@@ -233,7 +233,7 @@ class CallKey(NamedTuple):
 
 
 class StoredCall(NamedTuple):
-    """A finished call. `reason` is why its text was refused, "" where it parsed, "repaired" where its JSON was mended."""
+    """A finished call. `reason` is why its text was refused, "" where it parsed, "repaired" where its form was mended."""
 
     digest: str
     reason: str
