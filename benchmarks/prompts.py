@@ -141,7 +141,7 @@ def synthesis(candidates: int, constrain: str, settings: Sequence[str] = ()) -> 
     for setting in settings:
         place, _, value = setting.partition("=")
         role, _, name = place.partition(".")
-        roles[role][name] = yaml.safe_load(value)
+        roles.setdefault(role, {})[name] = yaml.safe_load(value)
     return Synthesis.model_validate({"candidates": candidates, "constrain": constrain, **roles})
 
 

@@ -80,24 +80,15 @@ def read_json(body: str, *, closed: bool) -> tuple[Any, bool]:
     fenced = _CODE_FENCE.match(body)
     text = fenced[1] if fenced else body
     mended = _ESCAPE.sub(_keep_latex, text)
-    try:
-        return json.loads(mended, object_pairs_hook=unique_keys), mended != text
-    except UnreadableJSON:
-        raise
-    except (ValueError, RecursionError):
-        return (_list_without_brackets(mended) if closed else None) or _Reader(mended, closed).read(), True
-
-
-def _list_without_brackets(text: str) -> list[Any] | None:
-    """Return the objects of `{…}, {…}`: the commas say that they are a list. None for anything else."""
-    if text.strip()[:1] != "{":
-        return None
-    try:
-        return list(json.loads(f"[{text}]", object_pairs_hook=unique_keys))
-    except UnreadableJSON:
-        raise
-    except (ValueError, RecursionError):
-        return None
+    listed = f"[{mended}]"  # objects with commas between them are a list that lacks its brackets
+    for said in (mended, listed) if closed and text.lstrip().startswith("{") else (mended,):
+        try:
+            return json.loads(said, object_pairs_hook=unique_keys), said != text
+        except UnreadableJSON:
+            raise
+        except (ValueError, RecursionError):
+            continue
+    return _Reader(mended, closed).read(), True
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, object]:

@@ -122,7 +122,7 @@ def _up_to_answer(text: str) -> Parsed[str] | Rejection:
 
 def parse_answer(completion: str, *, tagged: bool = True, boxed: bool = False) -> Parsed[str] | Rejection:
     """Return the final answer of a solver's completion: what stands in the tag. Where there is none, the whole text behind the
-    reasoning, if it need not be `tagged`, or, repaired, if it is to be `boxed` and ends with its box, as mathematicians do.
+    reasoning, open-ended, if it need not be `tagged`, or (then repaired, too) if it is to be `boxed` and ends with its box.
     """
     text = cut_reasoning(completion, "answer")
     found = text if isinstance(text, Rejection) else find_tag(text, "answer")

@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
-from benchmarks.prompts import DOMAINS, PARTS, arguments, ask, texts_of
+from benchmarks.prompts import DOMAINS, PARTS, arguments, ask, synthesis, texts_of
 from benchmarks.prompts_report import read, report
+from pydantic import ValidationError
 
 from pop_selfplay.method.answers import same_final_answer
 from pop_selfplay.text.words import count_words
@@ -23,6 +24,14 @@ def test_texts_are_short_and_what_is_planted_on_them_differs_as_it_says(domain: 
         assert len(one.rubric.criteria) == 2 and one.problem.reference_answer == right
         if domain == "math":
             assert same_final_answer(half, right) and not same_final_answer(wrong, right)
+
+
+def test_settings_of_roles_go_beside_the_benchs_own_and_a_wrong_one_is_refused() -> None:
+    found = synthesis(4, "none", ["solver.top_p=0.9", "judge.max_tokens=99"])
+    assert (found.solver.top_p, found.solver.max_tokens, found.judge.max_tokens, found.judge.attempts) == (0.9, 450, 99, 3)
+    for wrong in ("solvr.top_p=0.9", "solver.topp=0.9", "solver.top_p=high"):
+        with pytest.raises(ValidationError):
+            synthesis(4, "none", [wrong])
 
 
 def test_every_part_is_asked_and_reported_and_nothing_twice(tmp_path: Path) -> None:
