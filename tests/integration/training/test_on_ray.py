@@ -38,14 +38,25 @@ TWO: Final = {"type": "ray", "training_workers": 2, "cpus_per_worker": 0.5}
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> Played:
+def ending_model(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> str:
+    """A random model one in five of whose tokens ends the answer: an answer that its limit cuts off is none."""
+    model = shutil.copytree(tiny_model, tmp_path_factory.mktemp("ending") / "model")
+    generation = model / "generation_config.json"
+    settings = json.loads(generation.read_text(encoding="utf-8"))
+    ends = [settings["eos_token_id"], *range(5, json.loads((model / "config.json").read_bytes())["vocab_size"], 5)]
+    generation.write_text(json.dumps(settings | {"eos_token_id": ends}), encoding="utf-8")
+    return str(model)
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory, ending_model: str) -> Played:
     """Make a run whose pairs are made and nothing is trained, for a kind of training."""
     folder = tmp_path_factory.mktemp("played")
     texts = write_texts(folder / "texts", 12)
 
     def copied(kind: str, to: Path) -> Path:
         if not (folder / kind).exists():
-            model = {"type": "local", "path": tiny_model, "batch_tokens": 1}
+            model = {"type": "local", "path": ending_model, "batch_tokens": 1}
             config = with_teachers(simulated_config(texts, documents=10, candidates=4), model, TRAININGS[kind])
             with open_session(folder / kind, config) as session:
                 play_synthesis(session)
@@ -56,7 +67,7 @@ def played(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> Played:
 
 def with_teachers(config: RunConfig, model: dict[str, Any], training: dict[str, Any], **others: Any) -> RunConfig:
     """Return `config` with a model that solves and is trained, and the simulated one in all other roles."""
-    solver = {"answer_tag": False, "max_tokens": 8}  # a random model writes no tags; one answer at a time is a batch
+    solver = {"answer_tag": False, "max_tokens": 24}  # a random model writes no tags; one answer at a time is a batch
     synthesis = config.synthesis.changed({"solver": config.synthesis.solver.changed(solver)})
     teachers = {role: {"type": "simulated"} for role in ("proposer", "rubric_writer", "judge")}
     return config.changed({"model": model, "teachers": teachers, "synthesis": synthesis, "training": training} | others)
@@ -165,10 +176,10 @@ def steps_in(file: Path) -> int | None:
 
 
 @pytest.fixture
-def rounds(tmp_path: Path, tiny_model: str) -> RunConfig:
+def rounds(tmp_path: Path, ending_model: str) -> RunConfig:
     """A run of two rounds whose policy is a tiny model."""
     texts = write_texts(tmp_path / "texts", 14)
-    model = {"type": "local", "path": tiny_model, "batch_tokens": 1}
+    model = {"type": "local", "path": ending_model, "batch_tokens": 1}
     training = {"type": "dpo", "dpo": {**FIELDS, "max_steps": 4}, "batch_size": 2, "held_out_share": 0}
     return with_teachers(simulated_config(texts, documents=6, candidates=3), model, training, rounds=2)
 
