@@ -1,13 +1,14 @@
 """Tokens a second that `pop synth` gets out of a real vLLM, over those that vLLM's own serving benchmark gets out of it.
 
-    python benchmarks/real_server.py --model DIR --vllm EXECUTABLE [--args "…"] [--env "NAME=VALUE …"] [--documents 6]
-        [--candidates 4] [--at-once 16] [--repeats 3] [--json benchmarks/results/real_server.json]
+    python benchmarks/real_server.py --model DIR --vllm EXECUTABLE [--args "…"] [--env "NAME=VALUE …"] [--documents 24]
+        [--candidates 4] [--at-once 6] [--constrain none] [--repeats 3] [--json benchmarks/results/real_server.json]
 
 Starts the server once, without its prefix cache, so that both sides cost it the same. Each repeat plays a synthesis on texts
-(data/prompt_documents.yaml), with constrained forms where the server can, and then has `vllm bench serve` ask for as many
-completions with the very same numbers of prompt tokens and of generated tokens, as many at once. What is compared is generated
-tokens per second, of the whole time from the first call to the last answer, within one repeat: other work on the machine slows
-both sides.
+(data/prompt_documents.yaml), and then has `vllm bench serve` ask for as many completions with the very same numbers of prompt
+tokens and of generated tokens, as many at once. What is compared is generated tokens per second, of the whole time from the
+first call to the last answer, within one repeat: other work on the machine slows both sides. Calls that failed count with the
+others: a small model may write nothing that keeps its form, and then the mix is that of the roles which were asked. Constrained
+forms (`--constrain auto`) cost the server work that its benchmark does not ask for.
 """
 
 import argparse
@@ -22,7 +23,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing
+from collections import Counter
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +33,7 @@ import yaml
 from transformers import AutoTokenizer
 
 from pop_selfplay.config import RunConfig, VllmModel, parse_config
+from pop_selfplay.errors import NothingMade
 from pop_selfplay.models.vllm_server.process import VllmProcess
 from pop_selfplay.runs.session import open_session
 from pop_selfplay.selfplay import play_synthesis
@@ -51,28 +55,38 @@ def config_of(url: str, texts: Path, args: argparse.Namespace, seed: int) -> Run
             "corpus": {"type": "files", "paths": [str(texts)]},
             "filter": {"min_words": 10},
             "model": {"type": "endpoint", "base_url": url, "model": NAME, "max_in_flight": args.at_once},
-            "synthesis": {"documents": args.documents, "candidates": args.candidates, "constrain": "auto", **roles},
+            "synthesis": {"documents": args.documents, "candidates": args.candidates, "constrain": args.constrain, **roles},
             "measure": {"type": "none"},
             "training": {"type": "none"},
         }
     )
 
 
-def played(config: RunConfig, run: Path) -> tuple[float, list[tuple[int, int]]]:
-    """Play a synthesis; return the seconds it took, and prompt and generated tokens of every completion."""
+@dataclass(frozen=True)
+class Played:
+    """What a synthesis took: its seconds, prompt and generated tokens of every completion, and how many each role made."""
+
+    seconds: float
+    lengths: list[tuple[int, int]]
+    roles: dict[str, int]
+
+
+def played(config: RunConfig, run: Path) -> Played:
     with open_session(run, config) as session:
         began = time.monotonic()
-        play_synthesis(session)
+        with suppress(NothingMade):  # the calls were made all the same
+            play_synthesis(session)
         seconds = time.monotonic() - began
     with closing(sqlite3.connect(run / "run.db")) as db:
         calls = db.execute("SELECT episode, role, prompt_tokens, generated_tokens FROM calls ORDER BY episode, role, item")
         prompts: dict[tuple[str, str], int] = {}
-        found = []
+        lengths, roles = [], Counter[str]()
         for episode, role, prompt, generated in calls:
             # The prompt of several answers in one call is counted with the first of them.
             prompts[episode, role] = prompt or prompts.get((episode, role), 1)
-            found.append((prompts[episode, role], generated))
-    return seconds, found
+            lengths.append((prompts[episode, role], generated))
+            roles[role] += 1
+    return Played(seconds, lengths, dict(roles))
 
 
 def benchmarked(url: str, lengths: list[tuple[int, int]], tokenizer: Any, folder: Path, args: argparse.Namespace) -> float:
@@ -95,11 +109,12 @@ def benchmarked(url: str, lengths: list[tuple[int, int]], tokenizer: Any, folder
     return float(json.loads((folder / "result.json").read_text(encoding="utf-8"))["output_throughput"])
 
 
-async def measured(args: argparse.Namespace, folder: Path) -> list[dict[str, float]]:
+async def measured(args: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     tokenizer = AutoTokenizer.from_pretrained(args.model)
     texts = folder / "texts"
     texts.mkdir()
-    for number, entry in enumerate(yaml.safe_load(DATA.read_text(encoding="utf-8"))[DOMAIN]):
+    entries = yaml.safe_load(DATA.read_text(encoding="utf-8"))
+    for number, entry in enumerate(entry for domain in entries.values() for entry in domain):
         (texts / f"{number:02}.txt").write_text(entry["text"], encoding="utf-8")
     served = {"path": args.model, "executable": args.vllm, "env": args.variables}
     served["args"] = [*shlex.split(args.args), "--no-enable-prefix-caching", "--max-num-seqs", str(args.at_once)]
@@ -111,10 +126,10 @@ async def measured(args: argparse.Namespace, folder: Path) -> list[dict[str, flo
         for repeat in range(args.repeats):
             place = folder / str(repeat)
             place.mkdir()
-            seconds, lengths = await asyncio.to_thread(played, config_of(url, texts, args, repeat), place / "run")
-            ours = sum(generated for _, generated in lengths) / seconds
-            theirs = await asyncio.to_thread(benchmarked, url, lengths, tokenizer, place, args)
-            found.append({"pop": ours, "vllm_bench": theirs, "ratio": ours / theirs, "completions": len(lengths)})
+            run = await asyncio.to_thread(played, config_of(url, texts, args, repeat), place / "run")
+            ours = sum(generated for _, generated in run.lengths) / run.seconds
+            theirs = await asyncio.to_thread(benchmarked, url, run.lengths, tokenizer, place, args)
+            found.append({"pop": ours, "vllm_bench": theirs, "ratio": ours / theirs, "completions": run.roles})
             sys.stdout.write(f"{json.dumps(found[-1])}\n")
             sys.stdout.flush()
     finally:
@@ -128,9 +143,10 @@ def main() -> None:
     parser.add_argument("--vllm", default="vllm", help="the vllm executable")
     parser.add_argument("--args", default="", help="further arguments of vllm serve")
     parser.add_argument("--env", default="", help="environment variables of the server, NAME=VALUE")
-    parser.add_argument("--documents", type=int, default=6)
+    parser.add_argument("--documents", type=int, default=24)
     parser.add_argument("--candidates", type=int, default=4)
-    parser.add_argument("--at-once", type=int, default=16, help="completions in flight, on both sides and in the server")
+    parser.add_argument("--constrain", choices=("none", "auto"), default="none")
+    parser.add_argument("--at-once", type=int, default=6, help="completions in flight, on both sides and in the server")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()

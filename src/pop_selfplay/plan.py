@@ -55,10 +55,14 @@ class Planned(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The plan of one round's synthesis: of `documents` out of the `wanted` ones. `assumed` says what it rests on."""
+    """The plan of one round's synthesis: of `documents` out of the `wanted` ones. `assumed` says what it rests on.
+
+    `dropped` counts the texts of the corpus that cannot be used, by reason.
+    """
 
     documents: int
     wanted: int
+    dropped: Mapping[str, int]
     roles: tuple[Planned, ...]
     hours: float
     assumed: str
@@ -99,7 +103,8 @@ def make_plan(config: RunConfig, like: EarlierRun | None = None, tokens_per_seco
     DomainError as a run would.
     """
     domain = load_domain(config.domain)
-    documents = tuple(split_documents(config).rounds[1])
+    split = split_documents(config)
+    documents = tuple(split.rounds[1])
     written = {**_assumed(config, domain), **(like.written if like else {})}
     roles = _roles(config, domain, documents, written)
     known = tokens_per_second or (like.tokens_per_second if like else None)
@@ -110,6 +115,7 @@ def make_plan(config: RunConfig, like: EarlierRun | None = None, tokens_per_seco
     return Plan(
         len(documents),
         config.synthesis.documents,
+        split.dropped,
         roles,
         hours,
         f"{_lengths(written, like)}; {speeds}; no call asked twice",

@@ -67,6 +67,18 @@ def test_a_plan_counts_the_documents_that_are_there_and_every_problem_of_each(te
     assert {role.role: role.calls for role in plan.roles} == {"proposer": 12, "solver": 96, "rubric_writer": 12, "judge": 96}
 
 
+def test_a_plan_of_fewer_documents_than_wanted_says_which_texts_cannot_be_used(tmp_path: Path) -> None:
+    texts = write_texts(tmp_path / "texts", 6)
+    for number in range(3):
+        (texts / f"short-{number}.txt").write_text("too short", encoding="utf-8")
+    plan = make_plan(config(texts, documents=100))
+    assert plan.dropped == {"too_short": 3}
+    caption = str(plan_table(plan, priced=False).caption)
+    assert caption.startswith("the corpus has no more usable documents; cannot be used: too_short 3")
+    enough = make_plan(config(texts, documents=6))
+    assert "cannot be used" not in str(plan_table(enough, priced=False).caption)
+
+
 def test_prices_of_the_model_and_of_a_teacher_are_used_for_their_own_roles(texts: Path) -> None:
     cheap, dear = {"prices": {"generated": 1}}, {**ENDPOINT, "prices": {"generated": 100}}
     data = config(texts, model=cheap).model_dump(mode="json")

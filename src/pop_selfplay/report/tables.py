@@ -145,10 +145,14 @@ def usage_table(usage: Sequence[RoleCost]) -> Table:
 
 def plan_table(plan: Plan, priced: bool) -> Table:
     """One row per role, and the sum: what a synthesis is planned to take."""
-    documents = f"{plan.documents:,}" + (f" of {plan.wanted:,}" if plan.documents < plan.wanted else "")
+    documents, assumed = f"{plan.documents:,}", plan.assumed
+    if plan.documents < plan.wanted:
+        documents += f" of {plan.wanted:,}"
+        lost = f"; cannot be used: {reasons_text(plan.dropped)}" if plan.dropped else ""
+        assumed = f"the corpus has no more usable documents{lost}\n{assumed}"
     title = f"plan: {documents} documents, about {duration_text(3600 * plan.hours)}"
     title += f", {plan.money:,.2f} money" if priced else ""
-    table = Table(title=title, title_justify="left", caption=Text(plan.assumed))
+    table = Table(title=title, title_justify="left", caption=Text(assumed))
     columns = ("calls", "prompt", "cached", "generated", *(("money",) if priced else ()))
     for column in ("role", *columns):
         table.add_column(column, justify="right" if column in columns else "left")
