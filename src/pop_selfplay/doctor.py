@@ -229,7 +229,7 @@ def _model(model: ModelConfig, roles: str, config: RunConfig | None, gpus: list[
 
 def _shipped(model: ModelConfig, roles: str, config: RunConfig | None) -> Check:
     if model.type == "pocket" and config is not None and config.domain != "pocket":
-        found = f"pocket knows the words of the domain pocket alone: the prompts of {config.domain} do not fit its 1024 tokens"
+        found = f"pocket reads 1024 tokens, and knows the prompts of the domain pocket alone, not those of {config.domain}"
         return Check("model", roles, "warning", found, "name another model; simulated tries every command without weights")
     return Check("model", roles, "ok", f"{model.type}, shipped with this package")
 

@@ -334,7 +334,7 @@ def planned(run: Path, out: Path, different: Different) -> Plan:
         assumed = (
             f"{lengths}; prompts counted on {len(sample):,} of {len(left):,} episodes; no call asked twice, no prefix cached"
         )
-        return Plan(documents, documents, (judge,), hours_of((judge,)), assumed)
+        return Plan(documents, documents, {}, (judge,), hours_of((judge,)), assumed)
 
 
 def _written(source: Session) -> float:

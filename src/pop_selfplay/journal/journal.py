@@ -240,7 +240,8 @@ class Journal(Database):
         if not episode.candidates:
             return ()
         solved = (
-            "SELECT item, text FROM calls WHERE episode = ? AND role = 'solver' AND reason IN ('', 'repaired') ORDER BY attempt"
+            "SELECT item, text FROM calls WHERE episode = ? AND role = 'solver' AND reason IN ('', 'repaired')"
+            " ORDER BY attempt DESC"  # of several, which only a change of the parser can leave, the first was taken
         )
         texts = {item: str(text) for item, text in self._rows(solved, episode.id)}
         found = []
@@ -255,7 +256,7 @@ class Journal(Database):
     def proposal(self, id_: str) -> str:
         """Return the whole completion in which the proposer wrote the problem of episode `id_`."""
         parsed = "SELECT text FROM calls WHERE episode = ? AND role = 'proposer' AND reason IN ('', 'repaired')"
-        row = self._one(f"{parsed} ORDER BY attempt DESC LIMIT 1", id_)
+        row = self._one(f"{parsed} ORDER BY attempt LIMIT 1", id_)
         if row is None:
             raise damaged(self._path, f"the proposer's completion of episode {id_} is missing")
         return str(row[0])

@@ -80,7 +80,8 @@ def read_json(body: str, *, closed: bool) -> tuple[Any, bool]:
     fenced = _CODE_FENCE.match(body)
     text = fenced[1] if fenced else body
     mended = _ESCAPE.sub(_keep_latex, text)
-    listed = f"[{mended}]"  # objects with commas between them are a list that lacks its brackets
+    items = mended.rstrip(" \n,")
+    listed = f"[{items}]"  # objects with commas between them are a list that lacks its brackets
     for said in (mended, listed) if closed and text.lstrip().startswith("{") else (mended,):
         try:
             return json.loads(said, object_pairs_hook=unique_keys), said != text

@@ -12,6 +12,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
+from pop_selfplay.method.tags import is_placeholder
+
+_BRACE: Final = re.compile(r"\\.|[{}]", re.DOTALL)
+"""A brace, or what a backslash stands before: braces that are printed, as of a set, need not be balanced."""
+_BEHIND_BOX: Final = re.compile(r"(?:\\text\{[^{}]*\}|\\end\{\w+\*?\}|</answer>|I hope it is correct|[\W_])*+", re.IGNORECASE)
 _BOX: Final = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)")
 
 LONGEST: Final = 300
@@ -107,10 +112,10 @@ _TOKEN: Final = re.compile(
 def inside(text: str, opening: int) -> str | None:
     """Return what stands between the brace at `opening` and the one that closes it; None where none does."""
     depth = 0
-    for place in range(opening, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[place], 0)
+    for brace in _BRACE.finditer(text, opening):
+        depth += {"{": 1, "}": -1}.get(brace[0], 0)
         if depth == 0:
-            return text[opening + 1 : place]
+            return text[opening + 1 : brace.start()]
     return None
 
 
@@ -119,6 +124,14 @@ def last_box(text: str) -> tuple[str, str] | None:
     boxes = list(_BOX.finditer(text))
     found = inside(text, boxes[-1].end()) if boxes else None
     return None if found is None else (found.strip(), text[boxes[-1].end() + len(found) + 2 :])
+
+
+def ends_with_box(text: str) -> bool:
+    r"""Whether `text` ends with a box that says something: behind it come only marks, a unit in `\text{…}`, what closes a
+    formula or a tag, and the sentence "I hope it is correct", which models learn with their boxes.
+    """
+    box = last_box(text)
+    return box is not None and _BEHIND_BOX.fullmatch(box[1]) is not None and bool(box[0]) and not is_placeholder(box[0])
 
 
 def tokens_of(answer: str) -> tuple[Token, ...]:

@@ -29,7 +29,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple
 
-from pop_selfplay.method.notation import last_box
+from pop_selfplay.method.notation import ends_with_box
 from pop_selfplay.method.rubric_json import (
     JsonSchema,
     parse_evaluation,
@@ -122,17 +122,17 @@ def _up_to_answer(text: str) -> Parsed[str] | Rejection:
 
 def parse_answer(completion: str, *, tagged: bool = True, boxed: bool = False) -> Parsed[str] | Rejection:
     """Return the final answer of a solver's completion: what stands in the tag. Where there is none, the whole text behind the
-    reasoning, open-ended, if it need not be `tagged`, or (then repaired, too) if it is to be `boxed` and ends with its box.
-    """
+    reasoning, open-ended, if it need not be `tagged`, or (then repaired, too) if it is to be `boxed` and ends with its box."""
     text = cut_reasoning(completion, "answer")
     found = text if isinstance(text, Rejection) else find_tag(text, "answer")
     if isinstance(text, Rejection) or not isinstance(found, Rejection) or found.reason != "no_tag":
         return found
-    if tagged and not (boxed and (box := last_box(text)) and box[0] and not re.search(r"\w", box[1])):
+    if tagged and not (boxed and ends_with_box(text)):
         return found
-    if not visible(text).strip():
+    answer = text.strip().removesuffix("</answer>").strip()  # its opening tag was left out
+    if not visible(answer).strip():
         return Rejection("empty_tag", "the completion is empty")
-    return Rejection("placeholder", f"{text:.40}") if is_placeholder(text) else Parsed(text.strip(), tagged, open_ended=True)
+    return Rejection("placeholder", f"{answer:.40}") if is_placeholder(answer) else Parsed(answer, tagged, open_ended=True)
 
 
 def parse_better(completion: str) -> Parsed[Side] | Rejection:

@@ -16,7 +16,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from pop_selfplay.method.tags import Parsed, Rejection
+from pop_selfplay.method.notation import last_box
+from pop_selfplay.method.tags import Parsed, Rejection, is_placeholder
 from pop_selfplay.records import Criterion, Evaluation, Rubric
 from pop_selfplay.stats.comparisons import pearson
 from pop_selfplay.text.overlap import Bands, Hashes, normalised_words, shingle_set, similarity, tfidf
@@ -46,7 +47,8 @@ _CALLED_ANSWER: Final = re.compile(r"\b(?:answer|solution)\s*(?:is\s*:?|[:=：])
 _THIS: Final = re.compile(r"\bthis (?P<noun>text|passage|document|article|excerpt|extract)\b(?![^\n]*[:\n])", re.IGNORECASE)
 """Behind a colon or a line break the text itself may follow."""
 _FINAL: Final = re.compile(
-    r"(?:\bfinal answer|^\W*(?:the )?answer)(?: is)?\s*[:：]?[\s*_$]*(?P<value>[^\s*_$][^\n]*)\Z", re.IGNORECASE | re.MULTILINE
+    r"(?:\bfinal answer|^\W*(?:the )?answer)\b(?: is\b)?\s*[:：]?[\s*_$]*(?P<value>[^\s*_$][^\n]*)\Z",
+    re.IGNORECASE | re.MULTILINE,
 )
 _BARE_WORDS: Final = 5
 _FINAL_WORDS: Final = 8
@@ -69,7 +71,7 @@ def boxed_reference(answer: str) -> Parsed[str] | Rejection:
     write these where a box was asked for.
     """
     boxes = answer.count("\\boxed{")
-    if boxes == 1:
+    if boxes == 1 and (box := last_box(answer)) is not None and box[0] and not is_placeholder(box[0]):
         return Parsed(answer)
     text = answer.strip()
     called = _FINAL.search(text)

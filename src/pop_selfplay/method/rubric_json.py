@@ -42,10 +42,11 @@ _REMARKS: Final = frozenset(
 
 
 class _Entries(NamedTuple):
-    """What stands in the JSON for each criterion, by its label, and whether it had to be mended."""
+    """What stands in the JSON for each criterion, by its label; whether it had to be mended, and whether it may go on."""
 
     items: list[tuple[str, Any]]
     repaired: bool
+    open_ended: bool
 
 
 def parse_rubric(completion: str, *, bare: bool = False) -> Parsed[Rubric] | Rejection:
@@ -71,7 +72,7 @@ def parse_rubric(completion: str, *, bare: bool = False) -> Parsed[Rubric] | Rej
     names = [_key(criterion.name) for criterion in criteria]
     if len(set(names)) < len(names):
         return Rejection("duplicate_name", f"criterion names are not unique: {names}")
-    return Parsed(Rubric(criteria=tuple(criteria)), repaired)
+    return Parsed(Rubric(criteria=tuple(criteria)), repaired, entries.open_ended)
 
 
 def parse_evaluation(
@@ -96,7 +97,7 @@ def parse_evaluation(
     missing = [criterion.name for criterion in criteria if criterion.name not in ratings]
     if missing:
         return Rejection("missing_rating", f"no rating for {missing!r:.400}")
-    return Parsed(tuple(ratings[criterion.name] for criterion in criteria), repaired)
+    return Parsed(tuple(ratings[criterion.name] for criterion in criteria), repaired, entries.open_ended)
 
 
 def _entries(completion: str, tag: str, bare: bool) -> _Entries | Rejection:
@@ -119,12 +120,12 @@ def _entries(completion: str, tag: str, bare: bool) -> _Entries | Rejection:
     repaired = body.repaired or mended or not (inner is data or (isinstance(data, dict) and "criteria" in data))
     if isinstance(inner, dict):
         named = isinstance(_field(inner, "name"), str)
-        return _Entries([("criterion_1", inner)] if named else list(inner.items()), repaired)
+        return _Entries([("criterion_1", inner)] if named else list(inner.items()), repaired, body.open_ended)
     if not isinstance(inner, list):
         return Rejection("wrong_shape", f"expected an object or a list, got {type(inner).__name__}")
     if not all(isinstance(entry, dict) for entry in inner):
         return Rejection("wrong_shape", "expected one object per criterion")
-    return _Entries([(f"criterion_{number}", entry) for number, entry in enumerate(inner, 1)], repaired)
+    return _Entries([(f"criterion_{number}", entry) for number, entry in enumerate(inner, 1)], repaired, body.open_ended)
 
 
 def _tagged(text: str, tag: str) -> Parsed[str] | Rejection:
@@ -134,7 +135,7 @@ def _tagged(text: str, tag: str) -> Parsed[str] | Rejection:
         return found
     fenced = _FENCED.findall(text)
     body = fenced[0] if len(fenced) == 1 else text if not fenced else ""
-    return Parsed(body.strip(), repaired=True) if _WHOLE_JSON.fullmatch(body) else found
+    return Parsed(body.strip(), repaired=True, open_ended=not fenced) if _WHOLE_JSON.fullmatch(body) else found
 
 
 def _unwrapped(data: Any) -> Any:

@@ -19,7 +19,8 @@ _REASONING: Final = (
     ("◁think▷", "◁/think▷"),
 )
 _QUOTES: Final = ("\"'“‘«`", "\"'”’»`\\")  # before and behind what is quoted; the last as a quote within JSON is written
-_PLACEHOLDER: Final = re.compile(r"[\s.…⋯‥·•_\-–—*()\[\]{}<>]*(?:[.…⋯‥]|[_\-–—*]{2})[\s.…⋯‥·•_\-–—*()\[\]{}<>]*")
+_NO_WORDS: Final = re.compile(r"[\s.…⋯‥·•_\-–—*()\[\]{}<>]*+")
+_LEFT_OUT: Final = re.compile(r"[.…⋯‥]|[_\-–—*]{2}")
 _JSON_BEGINS: Final = re.compile(r"\s*(?:```|[{\[])")
 _MENTIONED: Final = re.compile(
     r"""\s*(?:tags?|elements?|blocks?|markers?|sections?)\b  # "the <answer> tag"
@@ -161,7 +162,8 @@ def _used(text: str, marks: list[_Mark]) -> tuple[_Mark, _Mark | None] | None:
 
 def is_placeholder(text: str) -> bool:
     """Whether a text only stands for one: "...", "[…]", "--"."""
-    return _PLACEHOLDER.fullmatch(visible(text)) is not None
+    seen = visible(text)
+    return _NO_WORDS.fullmatch(seen) is not None and _LEFT_OUT.search(seen) is not None
 
 
 def _named(text: str, mark: _Mark) -> bool:

@@ -66,17 +66,23 @@ async def score_answers(
     *,
     shaping: Shaping | None = None,
     under: str = "train/",
+    ended: Sequence[bool] | None = None,
 ) -> list[Sample]:
     """Return what became of each completion, an answer to the problem at the same place of `asked`, in order.
 
     All calls are made at once, within the judge's own limit, and are kept in the journal as of the episode `under` + problem
-    id. A completion that does not parse, or only echoes its prompt or problem, scores `INVALID_SCORE` without a call. Where the
-    judge fails, score and reward are None, and the reason is in `Sample.reason`. In modes that compare the answers of a group,
-    each is rated by itself instead: a win rate belongs to its group, and could not be kept. Raises ModelError when the judge
-    cannot be reached, UsageError where a rubric is missing.
+    id. `ended` tells which completions the model ended by itself; without it, all. A completion that does not parse, or only
+    echoes its prompt or problem, scores `INVALID_SCORE` without a call. Where the judge fails, score and reward are None, and
+    the reason is in `Sample.reason`. In modes that compare the answers of a group, each is rated by itself instead: a win rate
+    belongs to its group, and could not be kept. Raises ModelError when the judge cannot be reached, UsageError where a rubric
+    is missing.
     """
     cast = _by_itself(cast)
-    answers = [_own_answer(cast, graded.problem, completion) for graded, completion in zip(asked, completions, strict=True)]
+    whole = [True] * len(completions) if ended is None else ended
+    answers = [
+        _own_answer(cast, graded.problem, completion, done)
+        for graded, completion, done in zip(asked, completions, whole, strict=True)
+    ]
     wanted: dict[str, tuple[Graded, set[str]]] = {}
     for graded, answer in zip(asked, answers, strict=True):
         if graded.rubric is None and cast.synthesis.mode.needs_rubric:
@@ -105,10 +111,12 @@ async def score_answers(
     return samples
 
 
-def _own_answer(cast: Cast, problem: Problem, completion: str) -> Parsed[str] | Rejection:
+def _own_answer(cast: Cast, problem: Problem, completion: str, whole: bool) -> Parsed[str] | Rejection:
     answer = parse_answer(completion, tagged=cast.synthesis.solver.answer_tag, boxed=cast.domain.boxed)
     if isinstance(answer, Rejection):
         return answer
+    if answer.open_ended and not whole:
+        return Rejection("cut_off", "nothing shows that the answer was at its end")
     if repeats_problem(answer.value, problem.text):
         return Rejection(ECHO, "the answer is the problem again")
     said = Candidate(index=0, completion=completion, answer=answer.value)

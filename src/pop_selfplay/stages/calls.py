@@ -251,7 +251,7 @@ def _parse(
     parsed = parse(completion)
     if completion.finish_reason == "length" and (isinstance(parsed, Rejection) or parsed.open_ended):
         why = parsed.reason if isinstance(parsed, Rejection) else "no_tag"
-        return Rejection("cut_off", f"{completion.generated_tokens} tokens were not enough ({why})")
+        return Rejection("cut_off", f"broken off after {completion.generated_tokens} tokens ({why})")
     if isinstance(parsed, Rejection):
         return parsed
     return echo_in(parsed.value, completion.text, cast.domain.fixed_text(role)) or parsed

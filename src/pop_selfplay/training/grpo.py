@@ -50,8 +50,8 @@ from pop_selfplay.training.trl_config import quiet_libraries
 SECOND_JUDGE: Final = "second_judge"
 TRUTH: Final = "truth"
 
-Score = Callable[[Sequence[Graded], Sequence[str]], ScoredBatch]
-"""(problems with their rubrics, completions), one of each per answer → what became of them."""
+Score = Callable[[Sequence[Graded], Sequence[str], Sequence[bool]], ScoredBatch]
+"""(problems with their rubrics, completions, whether the model ended each by itself), one per answer → what became of them."""
 
 
 class OnlineJob(NamedTuple):
@@ -117,11 +117,9 @@ class RubricRewards:
         texts = [text_of(completion) for completion in completions]
         if self._in_reasoning:
             texts = list(map(after_opened_reasoning, texts))
-        judged = self._score([self._problems[id_] for id_ in problem_id], texts)
-        samples = [
-            sample if ids[-1] in self._ends else self._cut_off(sample)
-            for sample, ids in zip(judged.samples, completion_ids, strict=True)
-        ]
+        ended = [ids[-1] in self._ends for ids in completion_ids]
+        judged = self._score([self._problems[id_] for id_ in problem_id], texts, ended)
+        samples = [sample if whole else self._cut_off(sample) for sample, whole in zip(judged.samples, ended, strict=True)]
         tokens = [len(ids) for ids in completion_ids] if generated is None else generated
         made = Sampled(trainer_state.global_step + 1, problem_id, samples, tokens, judged.audits)
         for name, value in self._watch.sampled(made).items():
@@ -291,8 +289,8 @@ def judge_of(session: Session, round_: int, config: GRPOTraining) -> Iterator[Sc
     bridge = Bridge(partial(_judges, session, round_, config), name="pop judge")
     shaping = Shaping(config.format_reward, config.length_penalty)
 
-    def score(asked: Sequence[Graded], completions: Sequence[str]) -> ScoredBatch:
-        judged = bridge.run(partial(_score, asked, completions, round_, shaping))
+    def score(asked: Sequence[Graded], completions: Sequence[str], ended: Sequence[bool]) -> ScoredBatch:
+        judged = bridge.run(partial(_score, asked, completions, ended, round_, shaping))
         session.casting.refresh()
         if knows_truth(session.config.corpus):
             pairs = zip(asked, judged.samples, strict=True)
@@ -320,12 +318,18 @@ async def _judges(session: Session, round_: int, config: GRPOTraining) -> AsyncI
 
 
 async def _score(
-    asked: Sequence[Graded], completions: Sequence[str], round_: int, shaping: Shaping, casts: dict[str, Cast]
+    asked: Sequence[Graded],
+    completions: Sequence[str],
+    ended: Sequence[bool],
+    round_: int,
+    shaping: Shaping,
+    casts: dict[str, Cast],
 ) -> ScoredBatch:
+    def own(name: str) -> str:
+        return "train/" if name == Role.JUDGE else f"train/{name}/"
+
     scored = await together(
-        score_answers(
-            cast, asked, completions, round_, shaping=shaping, under="train/" if name == Role.JUDGE else f"train/{name}/"
-        )
+        score_answers(cast, asked, completions, round_, shaping=shaping, under=own(name), ended=ended)
         for name, cast in casts.items()
     )
     by_name = dict(zip(casts, scored, strict=True))

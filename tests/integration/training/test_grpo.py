@@ -36,14 +36,14 @@ def job(start: str, out: Path, problems: int = 8, lora: LoRA | None = None, **gr
     return OnlineJob(graded, load_domain("pocket"), start, out, config, SOLVER, seed=1)
 
 
-def pays_for_e(asked: Sequence[Graded], completions: Sequence[str]) -> ScoredBatch:
+def pays_for_e(asked: Sequence[Graded], completions: Sequence[str], ended: Sequence[bool]) -> ScoredBatch:
     """The share of letters that are an e: easy to sample, easy to learn."""
     scores = [completion.count("e") / max(1, len(completion)) for completion in completions]
     samples = [Sample(text, text, score, score) for text, score in zip(completions, scores, strict=True)]
     return ScoredBatch(samples, {"truth": [2 * score for score in scores]})
 
 
-def pays_for_letters(asked: Sequence[Graded], completions: Sequence[str]) -> ScoredBatch:
+def pays_for_letters(asked: Sequence[Graded], completions: Sequence[str], ended: Sequence[bool]) -> ScoredBatch:
     """The share of small letters: a random model writes one in ten, so that every group of eight answers has a spread."""
     scores = [sum(letter in string.ascii_lowercase for letter in text) / max(1, len(text)) for text in completions]
     return ScoredBatch([Sample(text, text, score, score) for text, score in zip(completions, scores, strict=True)], {})
@@ -99,11 +99,11 @@ class Dies:
         self.after = after
         self.asked: list[list[str]] = []
 
-    def __call__(self, asked: Sequence[Graded], completions: Sequence[str]) -> ScoredBatch:
+    def __call__(self, asked: Sequence[Graded], completions: Sequence[str], ended: Sequence[bool]) -> ScoredBatch:
         if len(self.asked) == self.after:
             raise ModelUnavailable("gone")
         self.asked.append(list(completions))
-        return pays_for_e(asked, completions)
+        return pays_for_e(asked, completions, ended)
 
 
 @pytest.mark.parametrize(
@@ -168,10 +168,10 @@ def test_weights_in_bf16_are_trained_by_the_optimiser_that_keeps_their_remainder
     assert {weight.dtype for weight in trained.values()} == {torch.float32}, "saved as the start was"
 
 
-def fails_on(place: int, reward: float | None) -> Callable[[Sequence[Graded], Sequence[str]], ScoredBatch]:
+def fails_on(place: int, reward: float | None) -> Callable[[Sequence[Graded], Sequence[str], Sequence[bool]], ScoredBatch]:
     """A judge that gives every answer its own score, but the one at `place`, which has `reward`."""
 
-    def score(asked: Sequence[Graded], completions: Sequence[str]) -> ScoredBatch:
+    def score(asked: Sequence[Graded], completions: Sequence[str], ended: Sequence[bool]) -> ScoredBatch:
         scores: list[float | None] = [number / 10 for number in range(len(completions))]
         scores[place] = reward
         return ScoredBatch(
@@ -212,7 +212,7 @@ def test_a_judge_s_failure_moves_nothing_and_leaves_its_group_as_if_it_were_not_
 
 
 def test_a_judge_that_scores_nothing_ends_the_training(tiny_model: str, tmp_path: Path) -> None:
-    def broken(asked: Sequence[Graded], completions: Sequence[str]) -> ScoredBatch:
+    def broken(asked: Sequence[Graded], completions: Sequence[str], ended: Sequence[bool]) -> ScoredBatch:
         return ScoredBatch([Sample(text, text, None, None, "cut_off") for text in completions], {})
 
     with pytest.raises(TrainingError, match=r"scored none of the 16 answers of step 1 \(cut_off 16\)"):
@@ -229,7 +229,7 @@ def test_a_loss_that_is_no_number_ends_the_training(make_model: Any, make_tokeni
 def test_an_answer_that_was_cut_off_is_masked_with_its_reward(tiny_model: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
 
-    def invalid(asked: Sequence[Graded], completions: Sequence[str]) -> ScoredBatch:
+    def invalid(asked: Sequence[Graded], completions: Sequence[str], ended: Sequence[bool]) -> ScoredBatch:
         return ScoredBatch([Sample(text, None, 0.0, 0.0, "no_tag") for text in completions], {})
 
     result = train_grpo(job(tiny_model, out, max_steps=1, mask_truncated_completions=True), invalid)

@@ -26,7 +26,7 @@ THINKS_ALWAYS = CHATML.replace("{% endif %}", "<think>\n{% endif %}")
 DRAFT, ANSWER = "<answer>a</answer>", "so</think><answer>b</answer>"
 
 
-def score(asked: Sequence[Graded], completions: Sequence[str]) -> ScoredBatch:
+def score(asked: Sequence[Graded], completions: Sequence[str], ended: Sequence[bool]) -> ScoredBatch:
     """What parses is worth 1; `score_answers` tells what does not in the same way, but asks a judge."""
     samples = []
     for text in completions:

@@ -4,18 +4,20 @@ import asyncio
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pop_selfplay.config import parse_config
-from pop_selfplay.errors import ConfigError, DomainError, ModelUnavailable, UsageError
-from pop_selfplay.evaluation.duel.duel import Duel, duel_result, fight_row, problems_of_run, read_prompts
+from pop_selfplay.errors import ConfigError, DomainError, ModelUnavailable, RequestBroken, RequestRefused, UsageError
+from pop_selfplay.evaluation.duel.duel import Duel, DuelPrompt, Questions, duel_result, fight_row, problems_of_run, read_prompts
 from pop_selfplay.evaluation.duel.play import parse_verdict, play_duel
 from pop_selfplay.evaluation.eval_dir import open_eval_dir
 from pop_selfplay.evaluation.specs import ModelSpec
-from pop_selfplay.records import Role
+from pop_selfplay.models.base import ChatRequest, Completion
+from pop_selfplay.records import Message, Role
 from pop_selfplay.runs.session import open_session
 from pop_selfplay.selfplay import play_synthesis
 from pop_selfplay.stats.intervals import SHARES, clustered_mean
@@ -142,6 +144,43 @@ def test_who_has_no_valid_answer_loses_and_two_such_sides_are_lost(tmp_path: Pat
     assert result["forfeits"] == {"a": 2, "b": 0} and result["losses"] == 2 and result["length"]["win_rate"]["n"] == 1
     both, _ = duel(tmp_path, a_file(tmp_path, 1), silent, playing("mute", lambda q: " "), playing("judge", likes(fair)))
     assert both["lost"] == {"no_answer": 1} and both["win_rate"]["n"] == 0 and both["win_rate"]["mean"] is None
+
+
+class Failing(Player):
+    """A player whose server has no answer to the question with a 0."""
+
+    def __init__(self, error: RequestRefused) -> None:
+        super().__init__(lambda question: f"a good answer to {question}")
+        self._error = error
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        if "0" in request.messages[-1].content:
+            raise self._error
+        return await super().complete(request)
+
+
+@pytest.mark.parametrize(("error", "reason"), [(RequestRefused("no"), "refused"), (RequestBroken("500"), "broken")])
+def test_what_a_server_did_not_answer_is_lost_and_no_forfeit(tmp_path: Path, error: RequestRefused, reason: str) -> None:
+    result, _ = duel(tmp_path, a_file(tmp_path, 3), playing("failing", Failing(error)), BAD, playing("judge", likes(fair)))
+    assert result["lost"] == {reason: 1} and result["forfeits"] == {"a": 0, "b": 0} and result["wins"] == 2
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+def test_answers_to_the_problems_of_a_run_are_read_as_the_run_reads_them(tmp_path: Path, tagged: bool) -> None:
+    wrote = {"0": "Hm. <answer>a good one</answer>", "1": "a good one, at the end", "2": "a good one, and th"}
+
+    class Writes(Player):
+        async def complete(self, request: ChatRequest) -> Completion:
+            done = await super().complete(request)
+            return replace(done, finish_reason="length") if done.text.endswith(" th") else done
+
+    player = Writes(lambda question: next(text for number, text in wrote.items() if number in question))
+    messages = [DuelPrompt(n, (Message(role="user", content=n),), n, None, tagged=tagged) for n in wrote]
+    plan = Duel(playing("a", player), BAD, playing("judge", likes(fair)), Questions(messages, "a run"))
+    with open_eval_dir(tmp_path / "out") as place:
+        fights = asyncio.run(play_duel(plan, place.journal, print))
+    read = ["a good one", "a good one, at the end", ""] if not tagged else ["a good one", "", ""]
+    assert [fight.a for fight in fights] == read
 
 
 def test_the_judge_sees_the_request_and_both_answers_fenced(tmp_path: Path) -> None:

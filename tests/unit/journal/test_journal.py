@@ -216,6 +216,21 @@ def test_completions_are_stored_once(tmp_path: Path) -> None:
         assert "<answer>" not in db.execute("SELECT record FROM episodes").fetchone()[0]
 
 
+def test_of_several_valid_attempts_the_first_is_the_one_that_was_taken() -> None:
+    """Only a parser that came to read more leaves several."""
+    episode = played(1)
+    with Journal.open(Path(":memory:")) as journal:
+        for role, item, text in (("solver", "0", "other <answer>a</answer>"), ("proposer", "0", "later")):
+            journal.record_call(CallKey(1, episode.id, role, item, 1), StoredCall("x", "", Completion(text, "stop", 3, 2)))
+        journal.record_call(
+            CallKey(1, episode.id, "proposer", "0", 0), StoredCall("x", "repaired", Completion("first", "stop", 3, 2))
+        )
+        store_calls_of(journal, episode)
+        journal.record_episode(episode)
+        assert list(journal.episodes(1)) == [episode]
+        assert journal.proposal(episode.id) == "first"
+
+
 def test_documents_keep_their_order_and_drops_their_counts() -> None:
     documents = [Document(id=name, text=name * 3, title="t") for name in ("b", "a", "c")]
     with Journal.open(Path(":memory:")) as journal:

@@ -121,7 +121,9 @@ def test_what_is_in_doubt_is_refused(body: str, reason: str) -> None:
 
 
 def test_objects_without_brackets_are_a_list_only_where_something_shows_its_end() -> None:
-    assert reason_of('{"a": 1}, {"a": 2}', closed=False) == "wrong_shape"
+    for items in ('{"a": 1}, {"a": 2}', '{"a": 1},\n{"a": 2},\n'):
+        assert read_json(items, closed=True) == ([{"a": 1}, {"a": 2}], True)
+        assert reason_of(items, closed=False) == "wrong_shape"
 
 
 @given(st.integers(1, 40))

@@ -320,7 +320,15 @@ def test_an_answer_without_a_tag_is_still_one(text: str, reason: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["It is 2 + 2. So the answer is \\boxed{4}.", "<think>Hm.</think>Thus\n\\[\n\\boxed{\\text{copper}}\n\\]\n", "\\fbox{4} $"],
+    [
+        "It is 2 + 2. So the answer is \\boxed{4}.",
+        "<think>Hm.</think>Thus\n\\[\n\\boxed{\\text{copper}}\n\\]\n",
+        "\\fbox{4} $",
+        "Hence \\boxed{5} \\text{ cm}.",
+        "\\begin{align*}x &= \\boxed{5}\n\\end{align*}",
+        "Final Answer: The final answer is $\\boxed{5}$. I hope it is correct.",
+        "The numbers are \\boxed{\\left\\{1, 2\\right.}.",
+    ],
 )
 def test_an_answer_to_be_boxed_may_end_with_its_box_instead_of_standing_in_a_tag(text: str) -> None:
     assert parse_answer(text, boxed=True) == Parsed(
@@ -334,6 +342,7 @@ def test_an_answer_to_be_boxed_may_end_with_its_box_instead_of_standing_in_a_tag
     [
         "\\boxed{4}, if I am right.",
         "\\boxed{}",
+        "\\boxed{...}",
         "\\boxed{4",
         "So 4.",
         "<answer>\\boxed{4}",
@@ -342,6 +351,12 @@ def test_an_answer_to_be_boxed_may_end_with_its_box_instead_of_standing_in_a_tag
 )
 def test_a_box_that_is_not_the_end_is_no_answer(text: str) -> None:
     assert isinstance(parse_answer(text, boxed=True), Rejection)
+
+
+def test_a_closing_tag_without_an_opening_one_is_no_part_of_the_answer() -> None:
+    assert parse_answer("Two drops.\n</answer>", tagged=False) == Parsed("Two drops.", open_ended=True)
+    assert parse_answer("So \\boxed{4}\n</answer>", boxed=True) == Parsed("So \\boxed{4}", repaired=True, open_ended=True)
+    assert isinstance(parse_answer("Two drops.\n</answer>"), Rejection)
 
 
 def test_what_stands_in_the_tag_is_the_answer_whatever_box_comes_before() -> None:

@@ -121,6 +121,12 @@ def test_a_final_answer_that_leaves_no_doubt_gets_its_box(answer: str, boxed: st
         "The final answer is one of many that could be given about this old and deep lake",
         "The final answer is \\frac{1}{2",
         "\\boxed{1} or \\boxed{2}",
+        "so \\boxed{5",
+        "\\boxed{}",
+        "\\boxed{...}",
+        "The final answers are 3 and 4.",
+        "Answers: 3 and 4",
+        "Answering this takes care.",
         "",
     ],
 )
@@ -130,7 +136,8 @@ def test_a_final_answer_that_leaves_doubt_is_refused(answer: str) -> None:
 
 
 def test_a_box_that_is_there_stays_as_it_is() -> None:
-    assert boxed_reference("So it is \\boxed{7}, the answer.") == Parsed("So it is \\boxed{7}, the answer.")
+    for answer in ("So it is \\boxed{7}, the answer.", "\\boxed{\\left\\{1, 2\\right.}"):
+        assert boxed_reference(answer) == Parsed(answer)
 
 
 PASSAGE = (

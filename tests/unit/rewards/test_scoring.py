@@ -49,6 +49,22 @@ def test_an_answer_that_does_not_parse_scores_nothing_and_asks_nobody() -> None:
     assert model.requests == []
 
 
+def test_an_answer_that_nothing_shows_the_end_of_counts_only_if_the_model_ended_by_itself() -> None:
+    said, model = ["two drops of it", "two drops of it and", "<answer>two drops of it</answer> and"], Scripted(judge)
+    found = play(
+        model,
+        lambda cast: score_answers(cast, [GRADED] * 3, said, ended=[True, False, False]),
+        solver={"answer_tag": False},
+        judge={"attempts": 2},
+    )
+    assert [(sample.answer, sample.reason) for sample in found] == [
+        ("two drops of it", ""),
+        (None, "cut_off"),
+        ("two drops of it", ""),
+    ]
+    assert len(model.requests) == 1, "the two that are left are one answer"
+
+
 def test_an_answer_that_only_echoes_its_prompt_or_problem_scores_nothing_and_asks_nobody() -> None:
     model, problem = Scripted(judge), "How many drops of valerian calm the heart, and when are they taken?"
     prompt = domain_named("health_care").prompts["solve"].system.split("\n")[0]

@@ -38,6 +38,7 @@ from pop_selfplay.pairing import pair_of, paired
 from pop_selfplay.records import REFERENCE, Candidate, Completion, Episode, Evaluation, Failure, Problem, Role
 from pop_selfplay.stages.propose import propose
 from pop_selfplay.stages.solve import solve
+from pop_selfplay.stages.write_rubric import write_rubric
 from tests.integration.runs import simulated_config, write_texts
 from tests.unit.stages.scripted import DOCUMENT, PROBLEM, RUBRIC, Scripted, candidates, play
 from tests.unit.stages.test_stages import evaluation, everything
@@ -351,6 +352,25 @@ def test_an_answer_without_a_tag_counts_only_if_the_model_ended_by_itself(
 ) -> None:
     settings: dict[str, Any] = {"solver": {"attempts": 1, "answer_tag": tagged}}
     play(Short(lambda _: written), lambda cast: solve(cast, SUM, 1), tmp_path / "run.db", domain=domain, **settings)
+    with closing(sqlite3.connect(tmp_path / "run.db")) as database:
+        assert database.execute("SELECT DISTINCT reason FROM calls").fetchall() == [(reason,)]
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        ('{"criterion_1": {"name": "dose", "description": "states it", "weight": 2, "gold": "two drops"}', "cut_off"),
+        ('{"name": "dose", "description": "states it", "weight": 2, "gold": "two drops"}', "cut_off"),
+        ('```json\n[{"name": "dose", "description": "states it", "weight": 2, "gold": "two drops"}]\n```', "repaired"),
+    ],
+)
+def test_a_rubric_without_a_tag_counts_only_if_the_model_ended_by_itself(written: str, reason: str, tmp_path: Path) -> None:
+    play(
+        Short(lambda _: written),
+        lambda cast: write_rubric(cast, DOCUMENT, SUM, candidates("two"), 1),
+        tmp_path / "run.db",
+        rubric_writer={"attempts": 1},
+    )
     with closing(sqlite3.connect(tmp_path / "run.db")) as database:
         assert database.execute("SELECT DISTINCT reason FROM calls").fetchall() == [(reason,)]
 

@@ -52,14 +52,15 @@ _MESSAGES: TypeAdapter[tuple[Message, ...]] = TypeAdapter(tuple[Message, ...])
 
 @dataclass(frozen=True)
 class DuelPrompt:
-    """One thing to ask both models. `text` is what the judge is shown of it; `tagged` answers stand in `<answer>`."""
+    """One thing to ask both models. `text` is what the judge is shown of it. `tagged`: whether a run's solver must write
+    `<answer>`; None for a prompt that is of no run."""
 
     id: str
     messages: tuple[Message, ...]
     text: str
     rubric: Rubric | None = None
     difficulty: float | None = None
-    tagged: bool = False
+    tagged: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,9 @@ from pop_selfplay.method.parsing import (
 )
 from pop_selfplay.models.base import ChatModel, Notice
 from pop_selfplay.records import Candidate, Failure, Problem, Rating, Role
-from pop_selfplay.results.evaluation import (
-    DuelResult,
-)
+from pop_selfplay.results.evaluation import DuelResult
 from pop_selfplay.stages.calls import NO_STOP, Cast, Question, ask
+from pop_selfplay.stages.refusals import BROKEN, REFUSED
 from pop_selfplay.tasks import run_to_end, together
 
 Way = Literal["compare", "rate"]
@@ -143,10 +142,6 @@ def _general() -> Prompt:
     return load_prompt(Path(__file__).with_name("compare.md"), _PLACES)
 
 
-REFUSED = "refused"
-"""The reason of a request that a server did not take: not the model's fault, and no forfeit."""
-
-
 async def play_duel(duel: Duel, journal: Journal, notice: Notice) -> list[Fight]:
     """Play every fight of the duel, in the order of the prompts. Models are opened here and closed; `notice`: as they say.
 
@@ -178,8 +173,9 @@ async def _fight(duel: Duel, casts: dict[str, Cast], prompt: DuelPrompt, sample:
     missing = {side: answer.reason for side, answer in (("a", a), ("b", b)) if isinstance(answer, Failure)}
     text_a, text_b = ("" if isinstance(answer, Failure) else answer for answer in (a, b))
     fought = partial(Fight, prompt, sample, text_a, text_b)
-    if REFUSED in missing.values():
-        return fought(None, lost=REFUSED)
+    for reason in (REFUSED, BROKEN):  # the server's doing, and no forfeit
+        if reason in missing.values():
+            return fought(None, lost=reason)
     if len(missing) == 2:
         return fought(None, lost="no_answer")
     if missing:
@@ -192,10 +188,12 @@ async def _fight(duel: Duel, casts: dict[str, Cast], prompt: DuelPrompt, sample:
 
 
 async def _answer(cast: Cast, prompt: DuelPrompt, item: str) -> str | Failure:
+    boxed, asked = cast.domain.boxed, Question(ROUND, prompt.id, Role.SOLVER, item, prompt.messages, stop=NO_STOP)
+    if prompt.tagged is None:
+        return await ask(cast, asked, _plain)
     if prompt.tagged:
-        form, parse = answer_form(boxed=cast.domain.boxed), partial(parse_answer, boxed=cast.domain.boxed)
-        return await ask(cast, Question(ROUND, prompt.id, Role.SOLVER, item, prompt.messages, form=form), parse)
-    return await ask(cast, Question(ROUND, prompt.id, Role.SOLVER, item, prompt.messages, stop=NO_STOP), _plain)
+        asked = asked._replace(form=answer_form(boxed=boxed), stop="")
+    return await ask(cast, asked, partial(parse_answer, tagged=prompt.tagged, boxed=boxed))
 
 
 def _plain(completion: str) -> Parsed[str] | Rejection:

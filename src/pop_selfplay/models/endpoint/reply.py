@@ -28,7 +28,8 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One answer. `cut`: the tokens ran out; `whole`: it may have ended at the stop tag, which servers cut off.
+    """One answer. `cut`: tokens ran out, or the server broke it off; `whole`: it may have ended at the stop tag, which servers
+    cut off.
 
     `tokens` is None where the server gave no probabilities.
     """
@@ -139,8 +140,8 @@ def _choice(raw: dict[str, Any], stop: str) -> Choice:
     text = _text(message) if isinstance(message, dict) else valid_unicode(str(raw.get("text") or ""))
     reason = raw.get("finish_reason")
     reason = reason.lower() if isinstance(reason, str) else ""
-    cut = reason in _CUT_BY_TOKENS
-    whole = not cut and reason not in _HALF_AN_ANSWER and not _ended_by_itself(raw, reason, stop)
+    cut = reason in _CUT_BY_TOKENS | _HALF_AN_ANSWER
+    whole = not cut and not _ended_by_itself(raw, reason, stop)
     return Choice(text, cut, whole, _tokens(raw.get("logprobs")))
 
 

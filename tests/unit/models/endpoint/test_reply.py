@@ -61,7 +61,8 @@ def test_the_end_of_the_tokens_has_more_than_one_name(reason: str) -> None:
 
 
 def test_an_answer_that_a_filter_cut_off_is_not_closed() -> None:
-    assert read(body(choice("<answer>moss", finish_reason="content_filter")))[0].text == "<answer>moss"
+    (cut,) = read(body(choice("<answer>moss", finish_reason="content_filter")))
+    assert (cut.text, cut.finish_reason) == ("<answer>moss", "length"), "it did not end by itself"
 
 
 @pytest.mark.parametrize(
