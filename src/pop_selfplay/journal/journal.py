@@ -30,7 +30,7 @@ from pop_selfplay.journal.schema import (
 )
 from pop_selfplay.journal.tally import Spent, Tally
 from pop_selfplay.method.parsing import Rejection, parse_answer
-from pop_selfplay.records import Candidate, Completion, Document, Episode
+from pop_selfplay.records import Candidate, Completion, Document, Episode, Role
 
 INHERITED: Final = "inherited"
 """The reason of a call that a forked run found in its inheritance: it has to be parsed, and recorded, by this run."""
@@ -260,6 +260,14 @@ class Journal(Database):
         if row is None:
             raise damaged(self._path, f"the proposer's completion of episode {id_} is missing")
         return str(row[0])
+
+    def accepted(self, id_: str, role: Role) -> Iterator[str]:
+        """Yield the completions of episode `id_` in which `role` was understood."""
+        understood = (
+            "SELECT text FROM calls WHERE episode = ? AND role = ? AND reason IN ('', 'repaired') ORDER BY item, attempt"
+        )
+        for (text,) in self._rows(understood, id_, role.value):
+            yield str(text)
 
     # --- from one journal to another ------------------------------------------------------------------------------------
 

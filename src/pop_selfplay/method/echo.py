@@ -32,6 +32,7 @@ ECHO: Final = "echoes_prompt"
 _LEAST, _LEAST_OF_THOUGHTS, _LEAST_MIXED = 5, 8, 8
 _RUN: Final = 4
 _CARRIED: Final = 10
+_LONGEST_AGAIN: Final = 200
 _MOSTLY, _MOSTLY_OF_THOUGHTS, _REPEATED, _ALIKE = 0.5, 0.75, 0.9, 0.8
 _PLACE: Final = re.compile(r"\{\{\s*\w+\s*\}\}")
 _SHOWN: Final = re.compile(r"<([\w-]+)>[^<>{]*</\1>|^\{[^{].*\}$", re.MULTILINE)
@@ -182,11 +183,30 @@ def repeats_problem(answer: str, problem: str) -> bool:
     An answer may hold much of a problem, a sentence that was to be corrected, say: so each must nearly be the other.
     """
     words, asked = normalised_words(answer), normalised_words(problem)
+    if words == asked or _said_again(words, asked):
+        return True
     if len(words) < _LEAST:
         return False
     if any(words == normalised_words(question) for question in _QUESTION.findall(problem)):
         return True
     if answer.rstrip().endswith("?") and f" {' '.join(words)} " in f" {' '.join(asked)} ":
         return True
+    if words[: len(asked)] == asked:  # what follows may be an answer to it, however short
+        return words[len(asked) :] == asked
     own, other = _runs(words), _runs(asked)
     return _share(own, other) >= _REPEATED and _share(other, own) >= _REPEATED
+
+
+def _said_again(words: Sequence[str], asked: Sequence[str]) -> bool:
+    """Whether `words` begin a problem and end as it does, with hardly a word in between or before: "The question is: …".
+
+    What leaves a problem's beginning out may be a sentence that was to be corrected.
+    """
+    if not _LEAST <= len(asked) <= len(words) + 3 <= _LONGEST_AGAIN or words[-2:] != asked[-2:]:
+        return False
+    if f" {' '.join(asked[:3])} " not in f" {' '.join(words)} ":
+        return False
+    before = len(words) - len(asked)
+    if words[-len(asked) :] == asked and before <= max(_LEAST, len(asked) // 4):
+        return True
+    return SequenceMatcher(None, words, asked, autojunk=False).ratio() >= _REPEATED

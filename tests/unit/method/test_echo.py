@@ -149,6 +149,13 @@ def test_an_answer_that_is_the_problem_again_is_found() -> None:
     assert repeats_problem(problem, problem)
     assert repeats_problem(f"**{problem.upper()}**", problem)
     assert repeats_problem("How long does it take at 180 degrees?", problem)
+    question = "How many drops of valerian calm the heart, and at which time of day are they taken?"
+    for again in (f"The question is: {question}", question.replace("calm", "will calm"), f"You ask: {question}", "Why?"):
+        assert repeats_problem(again, "Why?" if again == "Why?" else question)
+    assert repeats_problem(f"{question} {question}", question)
+    assert not repeats_problem("Which is larger, a cat or a dog? A dog.", "Which is larger, a cat or a dog?")
+    for answer in (f"{question} Two.", f"{question} Two drops, at night.", "You ask how many drops of valerian. Two."):
+        assert not repeats_problem(answer, question)
     assert repeats_problem("How long does it take?", "How long does it take, and at how many degrees?")
     assert not repeats_problem("in a bowl of salted water", "Should I soak them in a bowl of salted water or in milk?")
 
@@ -157,4 +164,6 @@ def test_an_answer_that_works_on_the_problem_s_own_text_is_none() -> None:
     text = "Yesterday we goes to the market, and there we buyed apples, pears and a lot of cheese for the whole week."
     problem = f"Correct the mistakes in this sentence: {text}"
     assert not repeats_problem(text.replace("goes", "went").replace("buyed", "bought"), problem)
+    typo = "Correct this: the members of the club meets every Monday at seven in the old hall behind the church of the village."
+    assert not repeats_problem(typo.removeprefix("Correct this: ").replace("meets", "meet"), typo)
     assert not repeats_problem("Apples, pears and a lot of cheese", problem)

@@ -15,8 +15,9 @@ from pop_selfplay.evaluation.audit.probes import Played
 from pop_selfplay.evaluation.audit.sample import AuditedRound, ComparisonScores, Scored, over_problems, per_problem, share_of
 from pop_selfplay.journal import Journal, Spent
 from pop_selfplay.judging import DEFAULT
+from pop_selfplay.judging.comparing import ComparingMode
 from pop_selfplay.method.echo import echo_in, repeats_problem
-from pop_selfplay.method.parsing import Proposal
+from pop_selfplay.method.parsing import Proposal, Rejection
 from pop_selfplay.pairing import paired
 from pop_selfplay.records import Candidate, PreferencePair, Role
 from pop_selfplay.stats.comparisons import best_worst, spearman
@@ -161,9 +162,21 @@ def _echoed(audited: AuditedRound, scored: Scored, role: Role) -> Iterator[float
             said = (scored.rubric,) if scored.rubric is not None else ()
         case Role.JUDGE:
             said = tuple(one.ratings for one in scored.episode.evaluations if any(r.thoughts for r in one.ratings))
+            yield from _echoed_verdicts(audited, scored.id)
     for value in said:
         repeated = isinstance(value, Candidate) and repeats_problem(value.answer, problem.text)
         yield float(repeated or echo_in(value, "", fixed) is not None)
+
+
+def _echoed_verdicts(audited: AuditedRound, id_: str) -> Iterator[float]:
+    """Yield the same for each comparison: of these a score is all that an episode keeps, so they are read from their calls."""
+    mode = audited.config.synthesis.mode
+    if isinstance(mode, ComparingMode):
+        fixed = audited.session.domain.fixed_text(Role.JUDGE)
+        for text in audited.session.journal.accepted(id_, Role.JUDGE):
+            verdict = mode.parse(text)
+            if not isinstance(verdict, Rejection):
+                yield float(echo_in(verdict.value, text, fixed) is not None)
 
 
 def _audit_cost(family: Family, journal: Journal) -> None:

@@ -369,3 +369,15 @@ def test_what_was_accepted_though_it_echoes_a_prompt_is_counted_and_warns(audite
     found = figure(family, "echoes").estimate
     assert found is not None and found.mean == pytest.approx(1 / found.n) and "echoes" in warned(family)
     assert ("proposer", "10", "1") in next(d.rows for d in family.details if "echoes" in d.title)
+
+
+def test_comparisons_that_echo_a_prompt_are_counted_from_their_calls(audited: MakeRound) -> None:
+    looked_at, journal = stored(audited, scored(fair, problems=3), 0, synthesis={"scoring": "anchor"})
+    last = looked_at.session.domain.prompts["anchor"].user.split("\n")[-1].split(".")[0]
+    marks = "<rating_A>5</rating_A> <rating_B>6</rating_B>"
+    for number, said in enumerate((f"{last}. {marks}", f"A gives the dose and B leaves it out. {marks}", "unreadable")):
+        key = CallKey(1, looked_at.scored[0].id, "judge", f"{number}:9", 0)
+        reason = "bad_rating" if said == "unreadable" else ""
+        journal.record_call(key, StoredCall("d", reason, Completion(said, "stop", 10, 5)))
+    family = yields(looked_at, journal)
+    assert ("judge", "2", "1") in next(d.rows for d in family.details if "echoes" in d.title)
