@@ -64,9 +64,9 @@ def table() -> Iterator[None]:
     domain_named.cache_clear()
 
 
-def sentences(request: ChatRequest) -> list[str]:
-    """Return the passages of the prompt that a parrot can put in the place of a text: at least eight words long."""
-    whole = re.sub(r"<[^>]*>", "\n", request.messages[0].content)
+def sentences(whole: str) -> list[str]:
+    """Return the passages of a prompt that a parrot can put in the place of a text: at least eight words long."""
+    whole = re.sub(r"<[^>]*>", "\n", whole)
     return [
         line for line in re.split(r"(?<=[.:?])\s|\n", whole) if len(line.split()) >= 8 and '"' not in line and "\\" not in line
     ]
@@ -84,9 +84,20 @@ def line_of_json(request: ChatRequest) -> str:
     return str(found[-1]) if found else as_shown(request)
 
 
-def by_sentences(request: ChatRequest) -> str:
-    """Fill the form of the role with passages of the prompt, all that must be a number with one that parses."""
-    one, two = (sentences(request) * 2)[:2]
+def by_first_words(request: ChatRequest) -> str:
+    """Fill the form of the role with passages of what the prompt begins with."""
+    one, two = (sentences(request.messages[0].content) * 2)[:2]
+    return filled(request, one, two)
+
+
+def by_last_words(request: ChatRequest) -> str:
+    """Fill the form with what the prompt ends with, as a model does that takes the order for the text."""
+    last = re.sub(r"</?\w+>", "", request.messages[-1].content.strip().splitlines()[-1])
+    return filled(request, last, last) if len(last.split()) >= 8 else by_first_words(request)
+
+
+def filled(request: ChatRequest, one: str, two: str) -> str:
+    """Return the form of the role with these texts, all that must be a number with one that parses."""
     if request.role is Role.PROPOSER:
         return f"<problem>{one}</problem>\n<answer>{two} \\boxed{{1}}</answer>"
     if request.role is Role.SOLVER:
@@ -106,7 +117,7 @@ def by_sentences(request: ChatRequest) -> str:
     return f"<evaluation>{json.dumps(ratings)}</evaluation>" if not request.top_logprobs else one
 
 
-PARROTS: Final = (as_shown, line_of_json, by_sentences)
+PARROTS: Final = (as_shown, line_of_json, by_first_words, by_last_words)
 Parrot = Callable[[ChatRequest], str]
 
 
