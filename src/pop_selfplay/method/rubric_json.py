@@ -68,7 +68,7 @@ def parse_rubric(completion: str, *, bare: bool = False) -> Parsed[Rubric] | Rej
         if isinstance(criterion, Rejection):
             return criterion
         criteria.append(criterion)
-        repaired = repaired or isinstance(_field(entry, "weight"), str)
+        repaired = repaired or isinstance(_field(entry, "weight"), str) or not isinstance(_field(entry, "description"), str)
     names = [_key(criterion.name) for criterion in criteria]
     if len(set(names)) < len(names):
         return Rejection("duplicate_name", f"criterion names are not unique: {names}")
@@ -242,6 +242,7 @@ def _criterion(entry: Any) -> Criterion | Rejection:
             return Rejection("missing_key", f"a criterion has no {key!r}: {dict(entry)!r:.200}")
     if _finite(gold) is not None and not isinstance(gold, str):
         gold = str(gold)  # a numeric fact loses nothing as text
+    description = _in_levels(description)
     if not all(isinstance(text, str) for text in (name, description, gold)) or not visible(name).strip():
         return Rejection("wrong_type", f"name, description and gold must be texts: {dict(entry)!r:.200}")
     if is_placeholder(name):
@@ -257,6 +258,14 @@ def _criterion(entry: Any) -> Criterion | Rejection:
         weight=number,
         gold=valid_unicode(gold).strip() if visible(gold).strip() else "",
     )
+
+
+def _in_levels(description: Any) -> Any:
+    """Return one text where the levels of a criterion are an object of texts: {"full": …, "partial": …, "zero": …}."""
+    levels = description if isinstance(description, dict) else {}
+    if not levels or not all(isinstance(text, str) for text in levels.values()):
+        return description
+    return "\n".join(f"{level}: {text.strip()}" for level, text in levels.items())
 
 
 def _rating(name: str, entry: Mapping[str, Any]) -> Rating | Rejection:

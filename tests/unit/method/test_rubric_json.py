@@ -125,3 +125,13 @@ def test_a_rubric_in_a_form_that_leaves_no_doubt_is_read_and_told_as_repaired(ru
     parsed = parse_rubric(f"<rubric>{json.dumps(rubric)}</rubric>")
     assert isinstance(parsed, Parsed) and parsed.repaired
     assert [(c.name, c.weight) for c in parsed.value.criteria] == [("Dose", 1), ("Risk", 1)]
+
+
+def test_levels_as_an_object_of_texts_are_a_description() -> None:
+    levels = {"full": "names both elements", "partial": "names one", "zero": " names none"}
+    parsed = parse_rubric(f"<rubric>{json.dumps([criterion('Dose') | {'description': levels}])}</rubric>")
+    assert isinstance(parsed, Parsed) and parsed.repaired
+    assert parsed.value.criteria[0].description == "full: names both elements\npartial: names one\nzero: names none"
+    for other in ({}, {"full": {"text": "both"}}, ["both"], 7):
+        refused = parse_rubric(f"<rubric>{json.dumps([criterion('Dose') | {'description': other}])}</rubric>")
+        assert isinstance(refused, Rejection) and refused.reason == "wrong_type"
