@@ -31,9 +31,9 @@ def test_two_judges_share_one_budget(tmp_path: Path) -> None:
 
         before = tokens(session)
         with judge_of(session, 1, training) as score:
-            score(asked, answers("first"))
+            score(asked, answers("first"), [True] * 8)
         budget = tokens(session) + (tokens(session) - before) * 3 // 4  # more than one judge spends, less than both
         session.directory.config = config.model_copy(update={"budget": Budget(tokens=budget)})
         with judge_of(session, 1, training) as score, pytest.raises(BudgetSpent):
-            score(asked, answers("second"))
+            score(asked, answers("second"), [True] * 8)
         assert tokens(session) >= budget
