@@ -255,11 +255,10 @@ class Journal(Database):
 
     def proposal(self, id_: str) -> str:
         """Return the whole completion in which the proposer wrote the problem of episode `id_`."""
-        parsed = "SELECT text FROM calls WHERE episode = ? AND role = 'proposer' AND reason IN ('', 'repaired')"
-        row = self._one(f"{parsed} ORDER BY attempt LIMIT 1", id_)
-        if row is None:
+        accepted = list(self.accepted(id_, Role.PROPOSER))
+        if not accepted:
             raise damaged(self._path, f"the proposer's completion of episode {id_} is missing")
-        return str(row[0])
+        return accepted[0]
 
     def accepted(self, id_: str, role: Role) -> Iterator[str]:
         """Yield the completions of episode `id_` in which `role` was understood."""

@@ -26,7 +26,9 @@ from pop_selfplay.text.overlap import normalised_words
 
 
 def final_answer(text: str) -> str | None:
-    r"""Return what stands in the last `\boxed{…}` or `\fbox{…}`, braces balanced; None where there is none, or no end."""
+    r"""Return what stands in the last `\boxed{…}` or `\fbox{…}`, braces balanced; None where there is none,
+    or it has no end, or says nothing.
+    """
     box = last_box(text)
     return None if box is None else box[0]
 

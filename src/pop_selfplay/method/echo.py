@@ -183,7 +183,7 @@ def repeats_problem(answer: str, problem: str) -> bool:
     An answer may hold much of a problem, a sentence that was to be corrected, say: so each must nearly be the other.
     """
     words, asked = normalised_words(answer), normalised_words(problem)
-    if words == asked or _said_again(words, asked):
+    if words and (words == asked or _said_again(words, asked)):
         return True
     if len(words) < _LEAST:
         return False

@@ -120,18 +120,22 @@ def inside(text: str, opening: int) -> str | None:
 
 
 def last_box(text: str) -> tuple[str, str] | None:
-    r"""Return what stands in the last `\boxed{…}` or `\fbox{…}`, braces balanced, and what follows it; None where none ends."""
+    r"""Return what stands in the last `\boxed{…}` or `\fbox{…}`, braces balanced, and what follows it; None where there is none,
+    or it has no end, or says nothing.
+    """
     boxes = list(_BOX.finditer(text))
     found = inside(text, boxes[-1].end()) if boxes else None
-    return None if found is None else (found.strip(), text[boxes[-1].end() + len(found) + 2 :])
+    if found is None or not found.strip() or is_placeholder(found):
+        return None
+    return found.strip(), text[boxes[-1].end() + len(found) + 2 :]
 
 
 def ends_with_box(text: str) -> bool:
-    r"""Whether `text` ends with a box that says something: behind it come only marks, a unit in `\text{…}`, what closes a
+    r"""Whether `text` ends with its last box: behind it come only marks, a unit in `\text{…}`, what closes a
     formula or a tag, and the sentence "I hope it is correct", which models learn with their boxes.
     """
     box = last_box(text)
-    return box is not None and _BEHIND_BOX.fullmatch(box[1]) is not None and bool(box[0]) and not is_placeholder(box[0])
+    return box is not None and _BEHIND_BOX.fullmatch(box[1]) is not None
 
 
 def tokens_of(answer: str) -> tuple[Token, ...]:

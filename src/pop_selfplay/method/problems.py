@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from pop_selfplay.method.notation import last_box
-from pop_selfplay.method.tags import Parsed, Rejection, is_placeholder
+from pop_selfplay.method.tags import Parsed, Rejection
 from pop_selfplay.records import Criterion, Evaluation, Rubric
 from pop_selfplay.stats.comparisons import pearson
 from pop_selfplay.text.overlap import Bands, Hashes, normalised_words, shingle_set, similarity, tfidf
@@ -71,14 +71,14 @@ def boxed_reference(answer: str) -> Parsed[str] | Rejection:
     write these where a box was asked for.
     """
     boxes = answer.count("\\boxed{")
-    if boxes == 1 and (box := last_box(answer)) is not None and box[0] and not is_placeholder(box[0]):
+    if boxes == 1 and last_box(answer) is not None:
         return Parsed(answer)
     text = answer.strip()
     called = _FINAL.search(text)
     value = (called["value"] if called else text).rstrip(" .*_$")
     clear = bool(value) and "answer" not in value.lower() and value.count("{") == value.count("}")
     if boxes or not clear or len(value.split()) > (_FINAL_WORDS if called else _BARE_WORDS):
-        return Rejection("no_final_answer", f"the reference answer must hold exactly one \\boxed{{}}, it has {boxes}")
+        return Rejection("no_final_answer", f"the reference answer must hold exactly one whole \\boxed{{…}}: {answer!r:.200}")
     before = text[: called.start("value")] if called else ""
     return Parsed(f"{before}\\boxed{{{value}}}", repaired=True)
 

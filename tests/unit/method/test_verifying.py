@@ -70,6 +70,8 @@ def test_the_table_holds_at_least_500_pairs_of_either_kind() -> None:
         (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
         (r"\boxed{1}, or \fbox {3}", "3"),
         (r"\boxed{\frac{1}{2}", None),
+        (r"\boxed{}", None),
+        (r"\boxed{...}", None),
         ("four", None),
     ],
 )
