@@ -120,8 +120,8 @@ def inside(text: str, opening: int) -> str | None:
 
 
 def last_box(text: str) -> tuple[str, str] | None:
-    r"""Return what stands in the last `\boxed{…}` or `\fbox{…}`, braces balanced, and what follows it; None where there is none,
-    or it has no end, or says nothing.
+    r"""Return what stands in the last `\boxed{…}` or `\fbox{…}`, braces balanced, and what follows it; None where there is
+    none, or it has no end, or says nothing.
     """
     boxes = list(_BOX.finditer(text))
     found = inside(text, boxes[-1].end()) if boxes else None
