@@ -134,8 +134,8 @@ def read_foreign(path: Path, author: str) -> list[Label]:
     """Return the labels in a CSV, JSON or JSON lines file; `author` stands in where it names nobody.
 
     Columns are those of `Label`; a record of Argilla has its columns in `metadata` and its answers in `responses`, a task of
-    Label Studio in `data` and `annotations`, with questions named `rating`, `better`, `mark` or `note`. Raises UsageError with
-    the row that is no label.
+    Label Studio in `data` and `annotations`, with questions named `rating`, `better`, `mark` or `note`; tasks that somebody
+    skipped give none. Raises UsageError with the row that is no label.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -155,7 +155,11 @@ def read_foreign(path: Path, author: str) -> list[Label]:
 
 def _rows(text: str, path: Path) -> Iterator[Mapping[str, object]]:
     if path.suffix.lower() == ".csv":
-        yield from csv.DictReader(io.StringIO(text))
+        csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # tools put whole documents beside a label
+        try:
+            yield from csv.DictReader(io.StringIO(text, newline=""))
+        except csv.Error as error:
+            raise UsageError(f"{path} is no CSV: {error}") from error
         return
     try:
         whole = (
@@ -189,6 +193,8 @@ def _of_label_studio(task: Mapping[str, object]) -> Iterator[dict[str, object]]:
     base = _dict(task.get("data"))
     for annotation in map(_dict, _list(task.get("annotations"))):
         answers: dict[str, object] = {}
+        if annotation.get("was_cancelled") or not annotation.get("result"):
+            continue  # a task that somebody skipped
         for result in map(_dict, _list(annotation.get("result"))):
             value = _dict(result.get("value"))
             chosen = value.get("choices") or value.get("text") or value.get("rating")

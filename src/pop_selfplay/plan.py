@@ -260,7 +260,7 @@ def count_ratings(config: RunConfig, domain: Domain, episodes: Iterable[Episode]
         with Journal.open(Path(":memory:")) as journal:
             cast = Cast(dict.fromkeys(Role, counting), domain, config.synthesis.changed(once), journal, config.seed)
             for episode in episodes:
-                judged = await rate_again(cast, episode)
+                judged = await rate_again(cast, episode, stopped_early=True)
                 if judged.rubric is not None and judged.problem is not None and cast.synthesis.score_reference:
                     await rate_reference(cast, judged.problem, judged.rubric, judged.candidates, judged.round)
 

@@ -150,6 +150,18 @@ def test_another_mode_scores_by_its_own_prompts(old: Path, tmp_path: Path, asked
     assert all(evaluation.comparisons for episode in episodes(tmp_path / "new").values() for evaluation in episode.evaluations)
 
 
+def test_episodes_that_stopped_early_are_compared_as_they_are(tmp_path: Path) -> None:
+    """A quarter of the candidates is enough where best and worst stood apart, also for a mode that takes all at once."""
+    early = {"candidates": 8, "early_stop": {"first_share": 0.25, "gap": 0.01}, "min_valid_share": 0.5}
+    config = simulated_config(write_texts(tmp_path / "texts", 12), **early)
+    pop.run(config, tmp_path / "run")
+    few = {id_ for id_, episode in episodes(tmp_path / "run").items() if episode.evaluations and len(episode.candidates) < 4}
+    assert len(few) > 2
+    pop.rejudge(tmp_path / "run", tmp_path / "new", mode="pairwise")
+    lost = {id_ for id_, episode in episodes(tmp_path / "new").items() if episode.failure is not None}
+    assert not few & lost
+
+
 def test_another_prompt_is_what_the_judge_reads_and_stays_with_the_new_run(
     old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

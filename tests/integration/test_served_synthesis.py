@@ -16,6 +16,7 @@ from pop_selfplay.models.simulated.prose import quality
 from pop_selfplay.models.simulated.server import Grammars, serving, simulated_app
 from pop_selfplay.models.simulated.timed import TimedChatModel
 from pop_selfplay.models.simulated.timing import Machine
+from pop_selfplay.viewer.reading import Run, filled, show
 from tests.integration.runs import simulated_config, write_texts
 
 SPEEDUP = 1000.0
@@ -85,6 +86,11 @@ def test_with_a_constraint_a_model_that_gets_every_form_wrong_gets_them_all_righ
         pop.run(served_config(base_url, texts, scoring=scoring, constrain="auto", documents=2), tmp_path / "run")
     with Journal.open_to_read(tmp_path / "run" / "run.db") as journal:
         assert {reason for (_, _, reason) in journal.tally.calls} == {""}
+    with Run(tmp_path / "run").look() as session:  # and the viewer fills every prompt again as it was sent
+        for id_ in session.journal.finished_episodes(1):
+            shown = show(session, id_)
+            assert shown is not None and shown.calls
+            assert all((again := filled(shown, called)) is not None and again.exact for called in shown.calls[::4])
 
 
 @pytest.mark.parametrize("grammars", ["ignored", "refused"])

@@ -105,6 +105,20 @@ def test_labels_of_other_tools_are_read(tmp_path: Path, name: str) -> None:
     assert label.author == "ann"
 
 
+def test_a_document_beside_a_label_may_be_long(tmp_path: Path) -> None:
+    text = f"episode,candidate,criterion,rating,document\n1/a/0,2,dose,1,{'long ' * 50_000}\n"
+    (tmp_path / "x.csv").write_text(text, encoding="utf-8")
+    (label,) = read_foreign(tmp_path / "x.csv", "me")
+    assert (label.candidate, label.rating) == (2, 1)
+
+
+def test_a_task_that_somebody_skipped_is_no_label_and_costs_no_other_one(tmp_path: Path) -> None:
+    tasks = json.loads(FOREIGN["label_studio.json"])
+    tasks[0]["annotations"] += [{"was_cancelled": True, "result": []}, {"result": []}]
+    (tmp_path / "x.json").write_text(json.dumps(tasks), encoding="utf-8")
+    assert len(read_foreign(tmp_path / "x.json", "me")) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     (("not json", "neither CSV"), ("[1]", "holds 1 where"), ('{"episode": "1/a/0", "rating": 1}', "row 1 of .* is no label")),

@@ -196,10 +196,11 @@ def export(
 ) -> None:
     """Write the preference pairs of a run, or its problems and rubrics, for another trainer."""
     from pop_selfplay.api import export as export_run
-    from pop_selfplay.exports import card_path
+    from pop_selfplay.exports import LABELS, card_path
 
     rows = export_run(directory, writable(out), format_, push_to_hub=push_to_hub)
-    typer.echo(f"{rows:,} rows in {out}, its dataset card in {card_path(out)}")
+    card = f", its dataset card in {card_path(out)}" if format_ != LABELS else ""
+    typer.echo(f"{rows:,} rows in {out}{card}")
     if push_to_hub is not None:
         typer.echo(f"uploaded to {push_to_hub}")
 

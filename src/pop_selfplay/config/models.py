@@ -73,7 +73,7 @@ class EndpointModel(Config):
     model: Name = Field(description="the name the server knows the model by")
     api_key_env: Name | None = Field(None, description="environment variable that holds the key")
     weights: Place | None = Field(None, description="the same model as a directory or hub name, to train it")
-    n: Literal["auto", "never"] = Field("auto", description="ask for all candidates in one call where the server can")
+    n: Literal["auto", "never"] = Field("auto", description="ask for up to eight candidates in one call where the server can")
     max_in_flight: int = Field(512, ge=1, le=100_000, description="completions requested at once, for each server")
     requests_per_minute: int | None = Field(None, ge=1, le=100_000_000, description="the provider's limit, for each server")
     tokens_per_minute: int | None = Field(None, ge=1, le=100_000_000_000, description="the provider's limit, for each server")
@@ -134,7 +134,7 @@ class VllmModel(Config):
     data_parallel: int = Field(1, ge=1, le=1024, description="copies of the model")
     thinking: Thinking = Thinking()
     startup_s: float = Field(1800, gt=0, le=LONGEST_S, description="longest wait for the server to be ready")
-    n: Literal["auto", "never"] = Field("auto", description="ask for all candidates in one call")
+    n: Literal["auto", "never"] = Field("auto", description="ask for up to eight candidates in one call")
     max_in_flight: int = Field(512, ge=1, le=100_000, description="completions requested at once")
     timeout_s: float = Field(1800, gt=0, le=LONGEST_S, description="longest wait for one answer")
     patience_s: float = Field(

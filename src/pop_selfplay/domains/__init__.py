@@ -95,7 +95,8 @@ class Domain(Record):
     spread: Spread = Spread()
     boxed: bool = Field(default=False, description="the reference answer must end in exactly one \\boxed{} value")
     problem_checks: bool = Field(
-        default=True, description="refuse problems that point at a text, repeat the reference answer or nearly each other"
+        default=True,
+        description="refuse problems that point at a text, repeat the reference answer, the document or nearly each other",
     )
     logprob_stop: str = Field(default="}", min_length=1, description="text that ends a judgement by rate_logprob.md")
     values: dict[str, str] = Field(default_factory=dict)

@@ -18,7 +18,6 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -175,11 +174,13 @@ BENCHMARK: Final[Note[BenchmarkOutcome]] = Note("benchmark/{}/{}", BenchmarkOutc
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A benchmark ready to run: its code, its local rows, and the answers that `versus` ones compare with, if from a file."""
+    """A benchmark ready to run: its code, its local rows, its worked examples where any are asked for, and the answers that
+    `versus` ones compare with, if from a file."""
 
     choice: SuiteEntry
     tasks: Tasks
     rows: list[Row] | None
+    examples: list[Row] | None
     baseline: dict[str, str] | None
 
 
@@ -227,19 +228,20 @@ def _prepare(plan: EvalSpec, choice: SuiteEntry) -> _Prepared:
     benchmark = choice.benchmark
     if benchmark.judged and plan.judge is None:
         raise UsageError(f"benchmark {benchmark.name} needs a judge: name one with --judge")
-    rows = baseline = None
+    rows = examples = baseline = None
     if plan.data_dir is not None:
         rows = read_rows(plan.data_dir, benchmark.name)
         if rows is None and not benchmark.shipped:
             expected = " or ".join(f"{benchmark.name}{suffix}" for suffix in SUFFIXES)
             raise ConfigError(f"{plan.data_dir} has no data for benchmark {benchmark.name}: expected {expected}")
+        examples = read_rows(plan.data_dir, benchmark.examples) if choice.all_options.get("fewshot") else None
         baseline = baseline_answers(plan.data_dir, benchmark.name) if benchmark.versus else None
     if benchmark.versus == "needed" and baseline is None and plan.against is None:
         raise UsageError(
             f"benchmark {benchmark.name} compares answers: name another model with --against, or put its answers into "
             f"{benchmark.name}_baseline.jsonl in the data directory"
         )
-    return _Prepared(choice, load_tasks(benchmark), rows, baseline)
+    return _Prepared(choice, load_tasks(benchmark), rows, examples, baseline)
 
 
 async def _measure_all(
@@ -275,8 +277,7 @@ async def _measure(work: _Work, ready: _Prepared, model: CachedModel, baseline: 
     if work.judge is not None and choice.benchmark.judged:
         work.judge.begin(f"{choice.name} {model.spec.identity}")
         judging = inspect_model(work.judge)
-    file = partial(read_rows, plan.data_dir) if plan.data_dir is not None else lambda name: None
-    setup = Setup(choice.benchmark, ready.rows, file, judging, baseline, choice.all_options)
+    setup = Setup(choice.benchmark, ready.rows, ready.examples, judging, baseline, choice.all_options)
     task = build_task(ready.tasks, setup)
     async with reporting(lambda: work.tell(f"  {choice.name}: {_progress(model, work.judge if judging else None)}")):
         ran = await run_task(
@@ -317,6 +318,7 @@ def _settings_of(plan: EvalSpec, ready: _Prepared, spec: ModelSpec, baseline: di
     settings = [
         *(choice.name, list(choice.decoding), choice.all_options, plan.limit_of(choice), plan.seed),
         *(ready.rows, baseline, spec.identity, _identity(plan.judge) if choice.benchmark.judged else ""),
+        *([] if ready.examples is None else [ready.examples]),
     ]
     return derive_seed(json.dumps(settings, sort_keys=True, default=str))
 

@@ -221,11 +221,11 @@ def export_run(directory: Path, out: Path, name: str, push_to_hub: str | None = 
     `push_to_hub`, owner/name, both are uploaded, and the cards of the run's models name that dataset. Raises UsageError for no
     finished episode, a suffix that the format does not know, a folder that cannot be made, and a hub that refuses.
     """
-    if name == LABELS:
-        return _export_labels(directory, out)
-    format_ = named(name)
-    if out.suffix.lower() not in format_.suffixes:
-        raise UsageError(f"{out.name!r} has the wrong suffix for this format: use one of {', '.join(format_.suffixes)}")
+    if name == LABELS and push_to_hub is not None:
+        raise UsageError("labels are no training data and are not uploaded: leave out --push-to-hub")
+    suffixes = FORMATS["trl"].suffixes if name == LABELS else named(name).suffixes
+    if out.suffix.lower() not in suffixes:
+        raise UsageError(f"{out.name!r} has the wrong suffix for this format: use one of {', '.join(suffixes)}")
     if push_to_hub is not None:
         need("hub", "--push-to-hub")
     run = RunDirectory.open(directory)
@@ -233,6 +233,9 @@ def export_run(directory: Path, out: Path, name: str, push_to_hub: str | None = 
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot make the folder {out.parent} ({error.strerror}): name another one") from error
+    if name == LABELS:
+        return _export_labels(run.path, out)
+    format_ = named(name)
     counted = Counted()
     if isinstance(format_, PairFormat) and run.pairs_path.is_file():  # not a look at the journal, which may be damaged
         write_rows(_pair_rows(read_pairs(run.pairs_path), format_, counted), out, format_.schema)
@@ -247,12 +250,11 @@ def export_run(directory: Path, out: Path, name: str, push_to_hub: str | None = 
     return counted.rows
 
 
-def _export_labels(directory: Path, out: Path) -> int:
+def _export_labels(run: Path, out: Path) -> int:
     """Write what people said of the run, one row for each label that counts. There is no card: it is no training data."""
-    run = RunDirectory.open(directory)
     kinds = {"candidate": pa.int64(), "other": pa.int64(), "rating": pa.int64()}
     schema = pa.schema([(field, kinds.get(field, pa.string())) for field in Label.model_fields])
-    rows = ({k: storable(v) if isinstance(v, str) else v for k, v in label.model_dump().items()} for label in read(run.path))
+    rows = ({k: storable(v) if isinstance(v, str) else v for k, v in label.model_dump().items()} for label in read(run))
     return write_rows(rows, out, schema)
 
 

@@ -38,7 +38,7 @@ from pop_selfplay.method.rubric_json import (
     tagged_evaluation_schema,
     tagged_rubric_schema,
 )
-from pop_selfplay.method.tags import Parsed, Rejection, cut_reasoning, extract_tag, find_tag, is_placeholder
+from pop_selfplay.method.tags import Parsed, Rejection, cut_reasoning, extract_tag, find_tag, is_placeholder, tag_last_lines
 from pop_selfplay.records import Criterion
 from pop_selfplay.text.fencing import visible
 
@@ -141,8 +141,7 @@ def parse_better(completion: str) -> Parsed[Side] | Rejection:
     verdict = text if isinstance(text, Rejection) else find_tag(text, "better_answer")
     if isinstance(verdict, Rejection):
         return verdict
-    side = read_side(verdict.value)
-    if side is None:
+    if (side := read_side(verdict.value)) is None:
         return Rejection("bad_verdict", f"{verdict.value!r:.80} is neither A nor B")
     return Parsed(side, verdict.repaired or verdict.value != side)
 
@@ -158,10 +157,11 @@ def parse_marks(completion: str) -> Parsed[Marks] | Rejection:
     text = cut_reasoning(completion, "rating_B")
     if isinstance(text, Rejection):
         return text
-    a, b = _mark(text, "rating_A"), _mark(text, "rating_B")
-    if isinstance(a, Rejection):
-        return a
-    return b if isinstance(b, Rejection) else Parsed(Marks(a.value, b.value), a.repaired or b.repaired)
+    tagged = tag_last_lines(text, ("rating_A", "rating_B"))  # models of 1.5B write "Rating_A: 8" more often than a tag
+    a, b = _mark(tagged, "rating_A"), _mark(tagged, "rating_B")
+    if isinstance(a, Rejection) or isinstance(b, Rejection):
+        return a if isinstance(a, Rejection) else b
+    return Parsed(Marks(a.value, b.value), a.repaired or b.repaired or tagged != text, open_ended=tagged != text)
 
 
 def _mark(text: str, tag: str) -> Parsed[float] | Rejection:

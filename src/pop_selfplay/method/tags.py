@@ -6,6 +6,7 @@ into `_REASONING`, another way to name a tag without using it into `_MENTIONED`.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from pop_selfplay.text.fencing import visible
@@ -113,6 +114,26 @@ def find_tag(text: str, tag: str) -> Parsed[str] | Rejection:
         return Rejection("placeholder", f"<{tag}> holds only {content:.40}")
     plainly = text[begin.start : begin.end] == f"<{tag}>" and text[end.start : end.end] == f"</{tag}>" and len(marks) == 2
     return Parsed(content, not plainly)
+
+
+def tag_last_lines(text: str, tags: Sequence[str]) -> str:
+    """Return the last lines of `text`, "rating_A: 8" and so on, one for each of `tags` in their order, as blocks.
+
+    All of `text` as it is where any of the tags, or another such line, stands in it. Nothing shows that the last line is whole.
+    """
+    lines = [line for line in text.splitlines() if visible(line).strip()]
+    named = [(tag, found) for line in lines for tag in tags if (found := _labelled(line, tag))]
+    last = [(tag, _labelled(line, tag)) for line, tag in zip(lines[-len(tags) :], tags, strict=False)]
+    if any(_marks(text, tag) for tag in tags) or named != last:
+        return text
+    return "".join(f"<{tag}>{value}</{tag}>" for tag, value in last)
+
+
+def _labelled(line: str, tag: str) -> str | None:
+    """Return what a line says of `tag`: `8` of "**Rating A:** 8"."""
+    name = re.escape(tag).replace("_", r"[_\s]?")
+    found = re.fullmatch(rf"[\W_]*{name}[\W_]*?(?:[:=]|\bis\b)[\s*_]*(.+)", visible(line).strip(), re.IGNORECASE)
+    return found and found[1]
 
 
 def _marks(text: str, tag: str) -> list[_Mark]:

@@ -165,7 +165,8 @@ def _shown_as(label: str, found: ReportedEstimate, scale: float) -> Iterator[cha
 def duel_items(path: Path) -> list[Mapping[str, object]]:
     """Return the lines of a duel's items.jsonl in the directory `path`, in their order; none where there is no such file."""
     file = path / "items.jsonl"
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+    lines = file.read_text(encoding="utf-8").split("\n") if file.is_file() else []  # a text may hold other ends of lines
+    return [json.loads(line) for line in lines if line]
 
 
 def write_outcome(path: Path, result: EvalResult | DuelResult) -> None:
@@ -259,7 +260,7 @@ def _of_training(path: Path) -> dict[str, Markup]:
     file = path / "models" / "round-1" / "metrics.jsonl"
     if not file.is_file():
         return {}
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
     logged = [row for row in rows if "loss" in row and "step" in row]
     if len(logged) < 2:
         return {}

@@ -42,6 +42,8 @@ CLOSING_TAG: Final = {
     Role.JUDGE: "</evaluation>",
 }
 NO_STOP: Final = "\0"
+CONSTRAINED: Final = "constrained/"
+"""Notes of whether a role's model heeds the forms begin so."""
 """As a question's `stop`: the answer has no closing tag and ends by itself."""
 
 
@@ -199,7 +201,7 @@ async def _constrained(cast: Cast, question: Question) -> bool:
     if cast.synthesis.constrain == "none" or question.form is None or question.schema is not None:
         return False
     model = cast.models[question.role]
-    note = f"constrained/{question.role.value}/{model.name}"
+    note = f"{CONSTRAINED}{question.role.value}/{model.name}"
     if note not in cast.constrained:
         noted = cast.journal.noted(note)
         cast.constrained[note] = await constrains(model, question.role) if noted is None else noted == "yes"

@@ -191,9 +191,10 @@ class Viewer:
 
     def _place(self, number: object) -> Place:
         """Return the run of this number. Raises HTTPException 404 where there is none."""
-        if not str(number).isdecimal() or int(str(number)[:6]) >= len(self.places):
+        place = pages.whole_number(str(number))
+        if not 0 <= place < len(self.places):
             raise HTTPException(HTTPStatus.NOT_FOUND)
-        return self.places[int(str(number))]
+        return self.places[place]
 
     def _run(self, request: Request) -> Place:
         return self._place(request.path_params["run"])
@@ -215,6 +216,7 @@ class Viewer:
         with place.run.look() as session:
             shown = _shown(session, asked.get("id", ""))
             values = pages.episode_page(place, shown, asked.get("cell", ""), asked.get("from", "")[:2000])
+            values["author"] = asked.get("author", "")[:200]
             return self._page("episode.jinja", values)
 
     def _call(self, request: Request) -> Response:
@@ -247,6 +249,9 @@ class Viewer:
                 given = pages.labels_of(form, shown, author)
             except ValueError:
                 return self._page("error.jinja", {"said": "an answer of the form is none of those offered"}, 400)
+            if not given and form.get("note", "").strip():
+                said = "a note alone is no label: go back, and answer one of the questions beside it"
+                return self._page("error.jinja", {"said": said}, 400)
             labels.add(place.run.path, given)
         after = {"id": shown.episode.id, "author": author}
         return RedirectResponse(
@@ -259,7 +264,8 @@ class Viewer:
     def _compare(self, request: Request) -> Response:
         asked = request.query_params
         one, other = self._place(asked.get("a", "0")), self._place(asked.get("b", "1" if len(self.places) > 1 else "0"))
-        first, second, page = (int(asked[name]) if asked.get(name, "").isdecimal() else 1 for name in ("ra", "rb", "page"))
+        given = (pages.whole_number(asked.get(name, "")) for name in ("ra", "rb", "page"))
+        first, second, page = (1 if number < 0 else number for number in given)
         by = "problem" if asked.get("by") == "problem" else "document"
         wanted = compare.Asked(one.number, other.number, (first % 10**6, second % 10**6), by)
         return self._page("compare.jinja", compare.compare_page(self._comparisons, one, other, wanted, min(page, 10**6)))

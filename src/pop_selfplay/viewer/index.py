@@ -297,6 +297,13 @@ def put(db: sqlite3.Connection, row: int, entry: Entry, words: Sequence[str]) ->
     db.execute("INSERT INTO words (rowid, problem, reference, rubric, chosen, rejected) VALUES (?,?,?,?,?,?)", [row, *words])
 
 
+def clear(db: sqlite3.Connection) -> None:
+    """Forget all episodes, and what was worked out over them."""
+    db.execute("DELETE FROM episodes")
+    db.execute("DELETE FROM words")
+    db.execute("DELETE FROM meta WHERE key IN ('repeats', 'labels')")
+
+
 def mark_repeats(db: sqlite3.Connection, session: Session) -> None:
     """Mark the pairs that are not to be because their problem nearly repeats another, once for each number of episodes."""
     if not _changed(db, "repeats", _count(db)):
@@ -319,7 +326,8 @@ def count_labels(db: sqlite3.Connection, run: Path) -> None:
 
 
 def _count(db: sqlite3.Connection) -> str:
-    return str(db.execute("SELECT count(*) FROM episodes").fetchone()[0])
+    """Return what changes with every episode that comes, also instead of another."""
+    return "{} up to {}".format(*db.execute("SELECT count(*), max(row) FROM episodes").fetchone())
 
 
 def _changed(db: sqlite3.Connection, key: str, now: str) -> bool:

@@ -4,6 +4,7 @@ import math
 import sqlite3
 import statistics
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -14,9 +15,10 @@ from pop_selfplay.pairing import pair_of
 from pop_selfplay.records import Episode, Evaluation, Failure, PreferencePair
 from pop_selfplay.runs.session import Session, watch_again
 from pop_selfplay.text.words import count_words
-from pop_selfplay.viewer.index import Entry, Index, count_labels, mark_repeats, put
+from pop_selfplay.viewer.index import Entry, Index, clear, count_labels, mark_repeats, put
 
 _AT_ONCE: Final = 100
+_BY_LOSS: Final = "SELECT round, lost, count(*) FROM episodes GROUP BY round, lost"
 _SECONDS_BETWEEN: Final = 1.0
 
 
@@ -49,11 +51,9 @@ class Indexer(threading.Thread):
     def step(self) -> bool:
         """Take in some more episodes, and tell whether there may be others."""
         with watch_again(self._session) as session, self._index.connect() as db:
-            kept, stored = db.execute("SELECT coalesce(max(row), 0), count(*) FROM episodes").fetchone()
-            if stored > session.journal.tally.episodes.total():
-                db.execute("DELETE FROM episodes")  # the run forgot some, to play them again
-                db.execute("DELETE FROM words")
-                kept = 0
+            if _outdated(db, session.journal):
+                clear(db)
+            kept = db.execute("SELECT coalesce(max(row), 0) FROM episodes").fetchone()[0]
             new = session.journal.finished_since(kept, _AT_ONCE)
             for row, round_, id_ in new:
                 _take_in(db, row, session, session.journal.episode(round_, id_))
@@ -61,6 +61,14 @@ class Indexer(threading.Thread):
                 mark_repeats(db, session)
             count_labels(db, session.directory.path)
         return bool(new)
+
+
+def _outdated(db: sqlite3.Connection, journal: Journal) -> bool:
+    """Whether the run has forgotten episodes that are in the index, to play them again: then fewer, or others, failed there."""
+    told = Counter({(round_, f"{s}.{reason}"): count for (round_, s, reason), count in journal.tally.episodes.items()})
+    stored = Counter({(round_, lost): count for round_, lost, count in db.execute(_BY_LOSS)})
+    failed = Counter({key: count for key, count in stored.items() if key[1] and not key[1].startswith("pair.")})
+    return stored.total() > told.total() or bool(failed - told)
 
 
 def _take_in(db: sqlite3.Connection, row: int, session: Session, episode: Episode) -> None:

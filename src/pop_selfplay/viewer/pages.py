@@ -53,6 +53,11 @@ class Place:
         return is_locked(self.run.path / "run.lock")
 
 
+def whole_number(text: str) -> int:
+    """Return the number that an address gives, one too large for anything to have it where it has too many digits; else −1."""
+    return -1 if not text.isdecimal() else int(text) if len(text) < 10 else 10**9
+
+
 def query_of(asked: Mapping[str, str]) -> Query:
     """Return what a list's address asks for; what makes no sense in it is left out."""
 
@@ -66,7 +71,7 @@ def query_of(asked: Mapping[str, str]) -> Query:
     known = {name: asked.get(name, "")[:500] for name in ("text", "lost", "kept", "document", "labelled", "queue", "sort")}
     return Query(
         **known,
-        round=None if round_ is None or abs(round_) > 1e9 else int(round_),
+        round=int(round_) if round_ is not None and abs(round_) < 1e9 else None,
         min_spread=spread if spread is not None and abs(spread) < 1e9 else None,
         page=int(min(max(page or 1, 1), 1e6)) if page == page else 1,
     )
@@ -198,7 +203,7 @@ class Cell:
 
 
 def _cell(shown: Shown, name: str) -> Cell | None:
-    index, _, number = name.partition(".")
+    index, _, number = name[:20].partition(".")
     rubric = shown.episode.rubric
     if not index.removeprefix("-").isdecimal() or not number.isdecimal() or int(index) not in shown.evaluations:
         return None
@@ -264,7 +269,7 @@ class Fight(NamedTuple):
 
 def outcome_page(number: int, items: list[Mapping[str, object]], page: str) -> Values:
     """A directory of `pop eval` or `pop duel`: its figures, and some prompts of a duel."""
-    place = min(int(page), 10**6) if page.isdecimal() and int(page) else 1
+    place = max(1, min(whole_number(page), 10**6))
     shown = items[PAGE * (place - 1) : PAGE * place]
     fights = [Fight(item, *word_difference(str(item["a"]), str(item["b"]))) for item in shown]
     return {"number": number, "fights": fights, "page": place, "pages": max(1, -(-len(items) // PAGE))}
@@ -307,10 +312,21 @@ def next_to_label(place: Place, author: str) -> str:
     return place.index.drawn(done)
 
 
+def _choice_in(form: Mapping[str, str], shown: Shown) -> Choice | None:
+    """Return the two answers in the order that the form showed them, whoever its author came to be."""
+    if shown.extremes is None:
+        return None
+    first, second = shown.extremes
+    orders = {str(first): Choice(first, second), str(second): Choice(second, first)}
+    if form.get("first") not in orders:
+        raise ValueError(f"{form.get('first')!r:.80} is none of the two answers")
+    return orders[form["first"]]
+
+
 def labels_of(form: Mapping[str, str], shown: Shown, author: str) -> list[Label]:
     """Return the labels that a filled form gives. Raises ValueError for an answer that is none of those offered."""
     base = {"episode": shown.episode.id, "author": author, "time": labels.now(), "note": form.get("note", "").strip()}
-    found, choice = [], choice_of(shown, author)
+    found, choice = [], _choice_in(form, shown)
     if choice is not None and form.get("better"):
         found.append(
             Label.model_validate(

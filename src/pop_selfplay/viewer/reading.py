@@ -22,7 +22,7 @@ from pop_selfplay.pairing import pair_of, pick_extremes
 from pop_selfplay.records import Completion, Criterion, Document, Episode, Evaluation, Failure, Message, PreferencePair, Role
 from pop_selfplay.runs.session import Session, watch_again, watch_session
 from pop_selfplay.seeds import derive_seed
-from pop_selfplay.stages.calls import Cast
+from pop_selfplay.stages.calls import CONSTRAINED, Cast
 from pop_selfplay.stages.propose import propose
 from pop_selfplay.stages.solve import solve
 from pop_selfplay.stages.write_rubric import write_rubric
@@ -188,6 +188,8 @@ def _asked(shown: Shown, role: Role) -> Asked:
     with Journal.open(Path(":memory:")) as journal:
         players = session.casting.players(session.casting.policies(max(1, episode.round)))
         models = {each: _Mute(player.name, heard) for each, player in players.items()}
+        for key, heeded in session.journal.noted_under(CONSTRAINED).items():  # what was decoded by a form is asked for with it
+            journal.note(f"{CONSTRAINED}{key}", heeded)
         cast = Cast(models, session.domain, session.config.synthesis, journal, session.config.seed)
         try:
             asyncio.run(_stage(cast, shown, role))

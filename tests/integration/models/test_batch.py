@@ -1,7 +1,7 @@
 """Batches, against a stand-in for the providers' batch APIs: sent once, taken up after a kill, and without them one by one."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from tests.unit.models.makers import make_request
 from pop_selfplay.config import EndpointModel
 from pop_selfplay.errors import ModelRefused
 from pop_selfplay.models import open_model
-from pop_selfplay.models.base import ChatModel, Completion
+from pop_selfplay.models.base import ChatModel, ChatRequest, Completion
 from pop_selfplay.models.simulated.server import listening
 
 REQUESTS = [make_request(f"Question {n}", system="Be brief.", stop="</answer>", seed=n) for n in range(5)]
@@ -49,8 +49,8 @@ class Told:
     def __init__(self, model: ChatModel, notices: list[str]) -> None:
         self.model, self.notices = model, notices
 
-    async def ask(self) -> list[Completion]:
-        return await asyncio.gather(*(self.model.complete(request) for request in REQUESTS))
+    async def ask(self, requests: Sequence[ChatRequest] = REQUESTS) -> list[Completion]:
+        return await asyncio.gather(*(self.model.complete(request) for request in requests))
 
 
 @asynccontextmanager
@@ -95,6 +95,89 @@ def test_a_run_that_is_killed_takes_up_its_batch_and_pays_for_nothing_twice(tmp_
                 assert told.notices == ["batch batch_0 of 5 calls is resumed"]
         assert len(found) == 5 and len(server.batches) == 1 and server.single == 0
         assert list(tmp_path.glob("batch-*")) == []
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("settings", [{"dialect": "anthropic"}, {"omit": ["seed"]}])
+def test_answers_to_the_same_problem_are_calls_of_their_own_where_the_server_takes_no_seed(settings: dict[str, Any]) -> None:
+    numbers = iter(range(100))
+
+    def counting(body: dict[str, Any]) -> tuple[int, Any]:
+        status, reply = (anthropic if "dialect" in settings else openai)(body)
+        text = f"<answer>{next(numbers)}"
+        reply["choices" if "choices" in reply else "content"] = (
+            [{"message": {"content": text}, "finish_reason": "stop"}]
+            if "choices" in reply
+            else [{"type": "text", "text": text}]
+        )
+        return status, reply
+
+    async def run() -> None:
+        server = BatchServer(counting)
+        server.released.set()
+        requests = [make_request("One question", system="Be brief.", stop="</answer>", seed=seed) for seed in range(4)]
+        async with listening(server.app()) as base_url, opened(base_url, **settings) as told:
+            found = await told.ask(requests)
+            again = await told.ask([make_request("One question", system="Be brief.", stop="</answer>", seed=4)])
+        assert len({completion.text for completion in [*found, *again]}) == 5
+        assert [len(batch) for batch in server.batches.values()] == [4, 1]
+
+    asyncio.run(run())
+
+
+def test_what_was_learned_about_parameters_loses_no_batch(tmp_path: Path) -> None:
+    def picky(body: dict[str, Any]) -> tuple[int, Any]:
+        return (400, {"error": {"message": "'seed' is not supported"}}) if "seed" in body else openai(body)
+
+    async def run() -> None:
+        server = BatchServer(picky)
+        another = [make_request(f"Another {n}", stop="</answer>", seed=n) for n in range(3)]
+        async with listening(server.app()) as base_url:
+            async with opened(base_url, tmp_path) as told:
+                server.released.set()
+                await told.ask()  # from now on without a seed
+                server.released.clear()
+                asking = asyncio.create_task(told.ask(another))
+                while not list(tmp_path.glob("batch-*.json"))[1:]:
+                    await asyncio.sleep(0.01)
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
+            sent, single = len(server.batches), server.single
+            server.released.set()
+            async with opened(base_url, tmp_path) as told:
+                assert [completion.text for completion in await told.ask(another)] == [
+                    f"<answer>Another {n}</answer>" for n in range(3)
+                ]
+        assert (len(server.batches), server.single) == (sent, single)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("breaks", ["submit", "results"])
+def test_nobody_waits_for_a_batch_that_failed_in_a_way_nobody_expected(breaks: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: Any) -> Any:
+        raise ZeroDivisionError("whatever")
+
+    monkeypatch.setattr(f"pop_selfplay.models.endpoint.batch._OpenAi.{breaks}", broken)
+
+    async def run() -> None:
+        async with listening(BatchServer(openai).app()) as base_url, opened(base_url) as told:
+            with pytest.raises(ZeroDivisionError):
+                await asyncio.wait_for(told.ask(), 10)
+
+    asyncio.run(run())
+
+
+def test_a_batch_that_cannot_be_written_down_is_answered_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    async def run() -> None:
+        server = BatchServer(openai)
+        server.released.set()
+        async with listening(server.app()) as base_url, opened(base_url, tmp_path / "file" / "servers") as told:
+            assert len(await told.ask()) == 5 and server.single == 0
+            assert any("cannot be written down" in notice for notice in told.notices)
 
     asyncio.run(run())
 

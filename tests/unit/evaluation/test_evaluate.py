@@ -80,6 +80,9 @@ def test_few_shot_examples_come_before_the_question(tmp_path: Path) -> None:
     player = Player(adds)
     run(tmp_path / "out", data, SuiteEntry(name="gsm8k", options={"fewshot": 3}), model=playing("a", player))
     assert all(r.messages[0].role == "system" and "What is 3 and 3?" in r.messages[0].content for r in player.requests)
+    write_rows(data, "gsm8k_train", SUMS[3:])
+    run(tmp_path / "out", data, SuiteEntry(name="gsm8k", options={"fewshot": 3}), model=playing("a", player))
+    assert "What is 3 and 3?" not in player.requests[-1].messages[0].content  # other examples are another measurement
     with pytest.raises(ConfigError, match="gsm8k_train"):
         run(tmp_path / "out", data, SuiteEntry(name="gsm8k", options={"fewshot": 7}), model=playing("a", player))
 

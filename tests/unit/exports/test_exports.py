@@ -12,12 +12,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from tests.integration.runs import simulated_config, small_run, write_texts
 from tests.unit.journal.test_pairs import make_pair
 from tests.unit.stages.scripted import RUBRIC
+from typer.testing import CliRunner
 
 import pop_selfplay as pop
+from pop_selfplay.cli import app
 from pop_selfplay.errors import UsageError
-from pop_selfplay.exports import FORMATS, ExportedProblem, PairFormat, ProblemFormat, grpo_row, verifiers_row
+from pop_selfplay.exports import FORMATS, ExportedProblem, PairFormat, ProblemFormat, card_path, grpo_row, verifiers_row
 from pop_selfplay.journal import RunDirectory
 from pop_selfplay.journal.pairs import row_of, write_rows
+from pop_selfplay.labels import Label, add, now
 from pop_selfplay.records import Message, Problem, Rubric
 
 STRANGE = 'lone \ud800, NUL \0, quote ", line \u2028 and 😀'
@@ -161,6 +164,25 @@ def test_rows_are_written_as_they_come(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         write_rows(failing(), out, FORMATS["trl"].schema)
     assert out.read_text(encoding="utf-8") == "before" and list(tmp_path.iterdir()) == [out]
+
+
+def test_labels_are_a_table_without_a_card_that_is_not_uploaded(run: Path, tmp_path: Path) -> None:
+    labelled = tmp_path / "run"
+    shutil.copytree(run, labelled)
+    given = [Label(episode="1/a/0", kind="mark", author=author, time=now(), mark="bad_criterion") for author in ("ann", "bob")]
+    add(labelled, given)
+    for suffix in (".jsonl", ".parquet"):
+        out = tmp_path / "new" / f"labels{suffix}"
+        shown = CliRunner().invoke(app, ["export", str(labelled), "--out", str(out), "--format", "labels"])
+        assert shown.exit_code == 0 and "2 rows" in shown.output and "card" not in shown.output
+        assert not card_path(out).exists()
+    rows = [json.loads(line) for line in (tmp_path / "new" / "labels.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["author"] for row in rows] == ["ann", "bob"]
+    assert pq.read_table(tmp_path / "new" / "labels.parquet").to_pylist() == rows
+    with pytest.raises(UsageError, match="not uploaded: leave out --push-to-hub"):
+        pop.export(labelled, tmp_path / "labels.jsonl", "labels", push_to_hub="me/labels")
+    with pytest.raises(UsageError, match="wrong suffix"):
+        pop.export(labelled, tmp_path / "labels.csv", "labels")
 
 
 def test_an_unknown_format_is_refused_with_those_that_are_known(run: Path, tmp_path: Path) -> None:

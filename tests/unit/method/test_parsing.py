@@ -247,6 +247,45 @@ def test_marks_are_plain_numbers_from_0_to_10() -> None:
     assert reason_of(parse_marks("<rating_A>3</rating_A>")) == "no_tag"
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Rating_A: 8\nRating_B: 6",
+        "A names the dose, B does not.\n\n**Rating_A:** 8\n\n**Rating_B:** 6\n",
+        "A names it.\n- rating A = 8/10\n- rating B = 6 out of 10",
+        "Rating_A is 8.\nRating_B is 6.",
+        "<think>Rating_A: 1\nRating_B: 9</think>\nRATING_A: 8\nRATING_B: 6",
+    ],
+)
+def test_marks_in_two_last_lines_are_read_where_the_judge_ended_by_itself(said: str) -> None:
+    assert parse_marks(said) == Parsed(Marks(8, 6), repaired=True, open_ended=True)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Rating_A: 8",
+        "Rating_B: 6\nRating_A: 8",  # in another order than asked for
+        "Rating_A: 8\nRating_B: 6\nThat is what they earn.",
+        "Rating_A: 8\nRating_B: 6\nRating_A: 5\nRating_B: 6",
+        "Rating_A: 8\nThey differ.\nRating_B: 6",
+        "Rating_AB: 8\nRating_B: 6",
+        "A's rating_A: 8\nB's rating_B: 6",
+        "between <rating_A> and </rating_A>\nRating_A: 8\nRating_B: 6",
+    ],
+)
+def test_marks_in_lines_that_leave_doubt_are_none(said: str) -> None:
+    assert reason_of(parse_marks(said)) in ("no_tag", "repeated_tag", "bad_rating")
+
+
+def test_marks_in_lines_are_plain_numbers_too() -> None:
+    assert reason_of(parse_marks("Rating_A: 8\nRating_B: 11")) == "bad_rating"
+    assert reason_of(parse_marks("Rating_A: 8 or 9\nRating_B: 6")) == "bad_rating"
+    assert reason_of(parse_marks("Rating_A: 8\nRating_B: ...")) == "placeholder"
+    long = "Rating_A: " * 30_000
+    assert reason_of(parse_marks(f"{long}\nRating_B: 6")) in ("no_tag", "bad_rating")
+
+
 def test_bare_json_parses_where_it_is_asked_for() -> None:
     body = json.dumps({"thoughts": "t", "criteria": [criterion()]})
     assert isinstance(parse_rubric(body, bare=True), Parsed)

@@ -76,8 +76,9 @@ def test_an_episode_on_the_page_is_escaped_in_all_its_parts() -> None:
 
 
 def test_the_page_of_a_duel_and_of_an_evaluation_shows_all_and_interprets_nothing(tmp_path: Path) -> None:
-    row = {"prompt": EVIL, "a": EVIL, "b": EVIL, "preference": 0.75, "flipped": False, "lost": "", "forfeit": ""}
-    (tmp_path / "items.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    strange = f"{EVIL} \u2028 \u0085 \u2029"  # ends of lines for Python, and none of JSON lines
+    row = {"prompt": strange, "a": strange, "b": EVIL, "preference": 0.75, "flipped": False, "lost": "", "forfeit": ""}
+    (tmp_path / "items.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
     for result, said in ((eval_result(EVIL), "accuracy"), (duel_result(EVIL), "wins / ties / losses")):
         write_outcome(tmp_path, result)
         page = (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 from starlette.testclient import TestClient
@@ -16,7 +16,9 @@ from tests.integration.runs import copy_run, small_run
 from tests.unit.report.makers import duel_result, eval_result
 
 from pop_selfplay import cli, labels
+from pop_selfplay.journal import Journal
 from pop_selfplay.labels import Label
+from pop_selfplay.records import Failure
 from pop_selfplay.runs.session import watch_session
 from pop_selfplay.viewer.app import Viewer, is_loopback, serve
 from pop_selfplay.viewer.index import FILE, QUEUES, SORTS, Index, Query
@@ -93,6 +95,34 @@ def test_a_list_is_asked_for_by_its_address_and_back(viewer: Viewer) -> None:
     assert query == Query(text="sun", round=1, kept="kept", min_spread=0.5, page=2, sort="best")
     assert query_of({"round": "x", "page": "-3", "min_spread": "nan"}) == Query()
     assert address(query, 1) == "text=sun&round=1&kept=kept&min_spread=0.5&sort=best"
+
+
+def test_episodes_that_were_played_again_are_shown_as_they_are_now(run: Path, tmp_path: Path) -> None:
+    """They come to lie in the rows that they had, and there are as many as before."""
+    again, refused = copy_run(run, tmp_path / "again"), Failure(stage="solver", reason="refused", detail="")
+    (again / FILE).unlink(missing_ok=True)
+    with Journal.open(again / "run.db") as journal:
+        were = list(journal.episodes(1))
+        for reason in {episode.failure.reason if episode.failure else "" for episode in were}:
+            journal.forget_episodes(reason)
+        for episode in were:
+            journal.record_episode(episode.model_copy(update={"failure": refused, "evaluations": ()}))
+    labels.add(again, [Label(episode=were[0].id, kind="mark", author="cy", time=labels.now(), mark="bad_criterion")])
+
+    def looked_at() -> dict[str, tuple[str, int]]:
+        viewer = Viewer([again])
+        while viewer.places[0].indexer.step():
+            pass
+        return {entry.id: (entry.lost, entry.labels) for entry in viewer.places[0].index.find(Query()).entries}
+
+    assert {lost for lost, _ in looked_at().values()} == {"solver.refused"}
+    with Journal.open(again / "run.db") as journal:
+        journal.forget_episodes("refused")
+        for episode in were:
+            journal.record_episode(episode)
+    now = looked_at()
+    assert "" in {lost for lost, _ in now.values()} and "solver.refused" not in {lost for lost, _ in now.values()}
+    assert now[were[0].id][1] == 1
 
 
 def test_search_finds_the_words_of_problem_and_answers(viewer: Viewer) -> None:
@@ -232,6 +262,12 @@ def test_runs_are_compared_by_the_words_of_their_problems_too(viewer: Viewer, cl
     assert f"{len(texts)} problems, word by word, are in both" in client.get("/compare?a=0&b=1&by=problem").text
 
 
+def shown_first(page: str) -> str:
+    found = re.search(r'name="first" value="(\d+)"', page)
+    assert found is not None
+    return found[1]
+
+
 def secret_of(page: str) -> str:
     found = re.search(r'name="secret" value="([^"]+)"', page)
     assert found is not None
@@ -252,10 +288,12 @@ def test_labelling_is_blind(client: TestClient, kept: str, viewer: Viewer) -> No
 
 
 def test_a_filled_form_becomes_labels_and_the_episode_is_shown(client: TestClient, kept: str, run: Path) -> None:
-    secret = secret_of(client.get("/run/0/label", params={"id": kept}).text)
+    page = client.get("/run/0/label", params={"id": kept}).text
+    first = int(shown_first(page))
     form = {
-        "secret": secret,
+        "secret": secret_of(page),
         "id": kept,
+        "first": str(first),
         "better": "first",
         "rating-first-0": "2",
         "mark-wrong_gold": "1",
@@ -270,14 +308,65 @@ def test_a_filled_form_becomes_labels_and_the_episode_is_shown(client: TestClien
         ("rating", None, 2, None, "ü"),
         ("mark", None, None, "wrong_gold", "ü"),
     }
-    assert "<b>bob</b>" in client.get(saved.headers["location"]).text
+    assert {label.candidate for label in given if label.kind != "mark"} == {first}
+    shown = client.get(saved.headers["location"]).text
+    assert "<b>bob</b>" in shown
+
+
+@pytest.mark.parametrize("author", [f"person {n}" for n in range(6)])
+def test_a_label_is_of_the_answers_that_the_form_showed_whoever_signs_it(
+    client: TestClient, kept: str, run: Path, author: str
+) -> None:
+    """The form is drawn for the viewer's own name, and signed with another one: half of those would have the other order."""
+    page = client.get("/run/0/label", params={"id": kept}).text
+    first = int(shown_first(page))
+    form = {"secret": secret_of(page), "id": kept, "first": str(first), "better": "first", "author": author}
+    assert client.post("/run/0/label", data=form).status_code == 303
+    (label,) = [label for label in labels.read(run) if label.author == author]
+    assert (label.candidate, label.better) == (first, "first")
+
+
+def test_the_next_one_is_labelled_under_the_same_name(run: Path, kept: str) -> None:
+    viewer = Viewer([run], author="ann", label_first=True)
+    while viewer.places[0].indexer.step():
+        pass
+    labels.add(run, [Label(episode=kept, kind="mark", author="Zoë", time=labels.now(), mark="bad_criterion")])
+    with TestClient(viewer.app(["testserver"]), follow_redirects=False) as client:
+        page = client.get("/run/0/episode", params={"id": kept, "author": "Zoë"}).text
+    assert 'href="/run/0/label?author=Zo%C3%AB"' in page
+
+
+def test_a_note_alone_is_told_and_not_thrown_away_in_silence(client: TestClient, kept: str, run: Path) -> None:
+    before, page = labels.read(run), client.get("/run/0/label", params={"id": kept}).text
+    given = {"secret": secret_of(page), "id": kept, "first": shown_first(page), "note": "hm"}
+    refused = client.post("/run/0/label", data=given)
+    assert refused.status_code == 400 and "a note alone is no label" in refused.text and labels.read(run) == before
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/run/0?round=nan",
+        "/run/0?page=nan",
+        f"/run/0/episode?cell={'9' * 5000}.1",
+        f"/compare?ra={'9' * 5000}&rb=x&page={'9' * 5000}",
+        "/compare?a=0000009",
+        f"/compare?a={'9' * 5000}",
+        "/compare?ra=0&rb=0",
+    ],
+)
+def test_an_address_that_makes_no_sense_is_no_error_of_the_viewer(client: TestClient, kept: str, address: str) -> None:
+    address = address.replace("episode?", f"episode?id={quote(kept)}&")
+    assert client.get(address).status_code in (200, 404)
 
 
 def test_a_form_from_elsewhere_or_with_other_answers_is_refused(client: TestClient, kept: str, run: Path) -> None:
     before = labels.read(run)
     secret = secret_of(client.get("/run/0/label", params={"id": kept}).text)
     assert client.post("/run/0/label", data={"id": kept, "better": "first"}).status_code == 403
-    assert client.post("/run/0/label", data={"secret": secret, "id": kept, "better": "both"}).status_code == 400
+    assert client.post("/run/0/label", data={"secret": secret, "id": kept, "first": "0", "better": "both"}).status_code == 400
+    assert client.post("/run/0/label", data={"secret": secret, "id": kept, "first": "99", "better": "first"}).status_code == 400
+    assert client.post("/run/0/label", data={"secret": secret, "id": kept, "better": "first"}).status_code == 400
     assert client.post("/run/0/label", data={"secret": secret, "id": "1/x/0", "better": "first"}).status_code == 404
     assert labels.read(run) == before
 

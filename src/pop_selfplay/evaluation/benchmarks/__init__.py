@@ -31,11 +31,11 @@ def _arena(name: str, title: str) -> Benchmark:
 
 
 _ROWS: Final = (
-    Benchmark("gsm8k", "GSM8K", "mathematics", figures=("accuracy",), options={"fewshot": 0}),
+    Benchmark("gsm8k", "GSM8K", "mathematics", figures=("accuracy",), options={"fewshot": 0}, examples="gsm8k_train"),
     Benchmark("math_500", "MATH-500", "mathematics", figures=("accuracy",), decoding=_SEVERAL),
     Benchmark("aime2024", "AIME 2024", "mathematics", figures=("accuracy",), decoding=_SEVERAL._replace(epochs=32)),
     Benchmark("aime2025", "AIME 2025", "mathematics", figures=("accuracy",), decoding=_SEVERAL._replace(epochs=32)),
-    Benchmark("mmlu_pro", "MMLU-Pro", "choices", figures=_NAMED, options={"fewshot": 0}),
+    Benchmark("mmlu_pro", "MMLU-Pro", "choices", figures=_NAMED, options={"fewshot": 0}, examples="mmlu_pro_validation"),
     Benchmark("medqa", "MedQA", "choices", figures=_NAMED),
     Benchmark("gpqa_diamond", "GPQA-Diamond", "choices", figures=_NAMED, decoding=_SEVERAL),
     Benchmark(

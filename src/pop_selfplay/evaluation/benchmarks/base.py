@@ -40,8 +40,8 @@ class Benchmark:
 
     `figures` are what it measures, the first one decides. `scale` is their largest possible value (where it is 1 they are shown
     in percent), `lowest` their smallest. `judged` ones need a judge. `versus` says whether answers of a baseline are needed,
-    or used where there are any. `options` are the benchmark's own settings with their defaults. `shipped` ones have their items
-    with inspect_evals.
+    or used where there are any. `options` are the benchmark's own settings with their defaults; where `fewshot` is one,
+    `examples` is the name of the file with worked examples. `shipped` ones have their items with inspect_evals.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Benchmark:
     decoding: Decoding = GREEDY
     shipped: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    examples: str = ""
 
 
 class Value(NamedTuple):
@@ -97,14 +98,14 @@ class Item:
 class Setup:
     """What a task is built from.
 
-    `rows` are the items from a local data file, None where the hub's are to be used; `file(name)` reads another local file.
-    `judge` is an inspect Model. `baseline` maps item ids to the answers that `versus` benchmarks compare with; None where this
-    model's own answers are the baseline.
+    `rows` are the items from a local data file, None where the hub's are to be used, and `examples` those of the file with
+    worked examples, None where there is none or none is asked for. `judge` is an inspect Model. `baseline` maps item ids to the
+    answers that `versus` benchmarks compare with; None where this model's own answers are the baseline.
     """
 
     benchmark: Benchmark
     rows: Sequence[Row] | None
-    file: Callable[[str], list[Row] | None]
+    examples: Sequence[Row] | None = None
     judge: Any = None
     baseline: Mapping[str, str] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -83,7 +83,7 @@ def _examples(setup: Setup) -> list[Solver]:
         return []
     if setup.rows is None:
         return list(mmlu_pro_solver(fewshot=wanted)[:-1])
-    rows = setup.file("mmlu_pro_validation")
+    rows = setup.examples
     if rows is None:
         raise ConfigError("mmlu_pro with fewshot needs mmlu_pro_validation.jsonl beside mmlu_pro.jsonl")
     by_subject: dict[str, list[Sample]] = {}

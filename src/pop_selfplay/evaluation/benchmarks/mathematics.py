@@ -56,7 +56,7 @@ def _examples(setup: Setup) -> list[Solver]:
     wanted = setup.options["fewshot"]
     if not wanted:
         return []
-    rows = setup.file("gsm8k_train")
+    rows = setup.examples
     if rows is None or len(rows) < wanted:
         raise ConfigError(f"gsm8k with fewshot {wanted} needs gsm8k_train.jsonl with as many rows beside gsm8k.jsonl")
     examples = read_items(rows[:wanted], record_to_sample, "gsm8k_train")

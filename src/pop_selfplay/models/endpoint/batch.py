@@ -186,9 +186,7 @@ class BatchChatModel:
         self._begin()
         if self._without:
             return await self._single.complete(request)
-        body = self._parameters.body([request])
-        id_ = hashlib.blake2b(json.dumps(body, sort_keys=True).encode(), digest_size=16).hexdigest()
-        reply = await asyncio.shield(self._reply(id_, body))
+        reply = await asyncio.shield(self._reply(self._id_of(request), self._parameters.body([request])))
         if reply is not None:
             try:
                 read = self._dialect.read(reply, request.stop)
@@ -197,6 +195,14 @@ class BatchChatModel:
             except Unreadable as error:
                 self._notice(f"an answer in a batch cannot be read and is asked for again by a single call: {error}")
         return await self._single.complete(request)
+
+    def _id_of(self, request: ChatRequest) -> str:
+        """Return the same id for the same request in every session.
+
+        Two that differ by their seeds are two, also where the server takes no seed, and what was learned about its parameters
+        changes no id.
+        """
+        return hashlib.blake2b(repr((self.name, request)).encode("utf-8", "replace"), digest_size=16).hexdigest()
 
     async def close(self) -> None:
         for task in [*self._tasks, *([self._collecting] if self._collecting else [])]:
@@ -248,14 +254,17 @@ class BatchChatModel:
     async def _send(self, calls: dict[str, Body]) -> None:
         try:
             batch = await self._api.submit(calls)
-        except (_NoBatches, Unreadable, KeyError, TypeError) as error:
+        except (_NoBatches, Unreadable, KeyError, TypeError, AttributeError) as error:
             self._without = True
             self._notice(f"no batches: {error}; from now on calls are sent one by one, at the full price")
             self._settle(calls, {})
-        except (ModelRefused, ModelUnavailable) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
             self._fail(calls, error)
         else:
-            self._kept.keep(batch, list(calls))
+            try:
+                self._kept.keep(batch, list(calls))
+            except OSError as error:
+                self._notice(f"batch {batch} cannot be written down ({error}): should the run be killed, it is paid for twice")
             self._notice(f"batch {batch} of {len(calls)} calls is sent")
             self._follow(batch, list(calls))
 
@@ -269,10 +278,10 @@ class BatchChatModel:
         try:
             while (found := await self._api.results(batch)) is None:
                 await asyncio.sleep(self._config.batch_poll_s)
-        except (_NoBatches, Unreadable, KeyError, TypeError) as error:
+        except (_NoBatches, Unreadable, KeyError, TypeError, AttributeError) as error:
             self._notice(f"batch {batch} is lost: {error}")
             found = {}
-        except (ModelRefused, ModelUnavailable) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
             self._fail(ids, error)
             return
         missing = sum(id_ not in found for id_ in ids)
@@ -329,8 +338,9 @@ class _Kept:
     def close(self) -> None:
         """Remove the files of the batches that are done."""
         if self._folder is not None:
-            for batch in self._done:
-                self._path(self._folder, batch).unlink(missing_ok=True)
+            for path in (self._path(self._folder, batch) for batch in self._done):
+                if path.is_file():  # it could not be written, else
+                    path.unlink()
 
     def _path(self, folder: Path, batch: str) -> Path:
         name = hashlib.blake2b(batch.encode(), digest_size=8).hexdigest()
