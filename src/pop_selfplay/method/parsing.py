@@ -18,9 +18,9 @@ What leaves no doubt is accepted, and told as repaired. Tags and reasoning are r
 `rubric_json.py`, broken JSON in `json_output.py`, the rest here. Difference from the paper: its reference code clips ratings
 into [0, 2], counts a left-out criterion as 0 and lets duplicate names overwrite each other; here each rejects the completion.
 
-`grammar` returns a form as a grammar, which allows what the form's parser reads and nothing else: each tag once, each rating in
-0, 1, 2 under its criterion's name, no empty block and no "...". What only the content can break stays with the parsers. Nor may
-a completion begin with `<think>` then: a model that shall think is not constrained. It is GBNF, as llama.cpp has it.
+`grammar` returns a form as a GBNF grammar, which allows what the form's parser reads and nothing else: each tag once, each
+rating in 0, 1, 2 under its criterion's name, no empty block and no "...". What only the content can break stays with the parsers.
+No completion may begin with `<think>` then: a model that shall think is not constrained.
 """
 
 import json
@@ -38,7 +38,7 @@ from pop_selfplay.method.rubric_json import (
     tagged_evaluation_schema,
     tagged_rubric_schema,
 )
-from pop_selfplay.method.tags import Parsed, Rejection, cut_reasoning, extract_tag, find_tag, is_placeholder, tag_last_lines
+from pop_selfplay.method.tags import Parsed, Rejection, cut_reasoning, extract_tag, find_tag, is_placeholder, judged_text
 from pop_selfplay.records import Criterion
 from pop_selfplay.text.fencing import visible
 
@@ -137,13 +137,15 @@ def parse_answer(completion: str, *, tagged: bool = True, boxed: bool = False) -
 
 def parse_better(completion: str) -> Parsed[Side] | Rejection:
     """Return which answer of a comparison the judge calls the better one."""
-    text = cut_reasoning(completion, "better_answer")
-    verdict = text if isinstance(text, Rejection) else find_tag(text, "better_answer")
+    text = judged_text(completion, "better_answer")
+    if isinstance(text, Rejection):
+        return text
+    verdict = find_tag(text.value, "better_answer")
     if isinstance(verdict, Rejection):
         return verdict
     if (side := read_side(verdict.value)) is None:
         return Rejection("bad_verdict", f"{verdict.value!r:.80} is neither A nor B")
-    return Parsed(side, verdict.repaired or verdict.value != side)
+    return Parsed(side, text.repaired or verdict.repaired or verdict.value != side, text.open_ended)
 
 
 def read_side(verdict: str) -> Side | None:
@@ -154,24 +156,23 @@ def read_side(verdict: str) -> Side | None:
 
 def parse_marks(completion: str) -> Parsed[Marks] | Rejection:
     """Return the ratings of both answers of a comparison, plain numbers from 0 to 10."""
-    text = cut_reasoning(completion, "rating_B")
+    text = judged_text(completion, "rating_A", "rating_B")
     if isinstance(text, Rejection):
         return text
-    tagged = tag_last_lines(text, ("rating_A", "rating_B"))  # models of 1.5B write "Rating_A: 8" more often than a tag
-    a, b = _mark(tagged, "rating_A"), _mark(tagged, "rating_B")
-    if isinstance(a, Rejection) or isinstance(b, Rejection):
-        return a if isinstance(a, Rejection) else b
-    return Parsed(Marks(a.value, b.value), a.repaired or b.repaired or tagged != text, open_ended=tagged != text)
+    a, b = _mark(text, "rating_A"), _mark(text, "rating_B")
+    if isinstance(a, Rejection):
+        return a
+    return b if isinstance(b, Rejection) else Parsed(Marks(a.value, b.value), a.repaired or b.repaired, text.open_ended)
 
 
-def _mark(text: str, tag: str) -> Parsed[float] | Rejection:
-    written = find_tag(text, tag)
+def _mark(text: Parsed[str], tag: str) -> Parsed[float] | Rejection:
+    written = find_tag(text.value, tag)
     if isinstance(written, Rejection):
         return written
     mark = _MARK.fullmatch(visible(written.value).strip(" *_`"))
     if mark is None or float(mark[1]) > 10:
         return Rejection("bad_rating", f"{written.value!r:.80} in <{tag}> is no number from 0 to 10")
-    return Parsed(float(mark[1]), written.repaired or mark[1] != written.value)
+    return Parsed(float(mark[1]), text.repaired or written.repaired or mark[1] != written.value)
 
 
 Content = Literal["text", "boxed"] | tuple[str, ...] | JsonSchema

@@ -6,7 +6,6 @@ into `_REASONING`, another way to name a tag without using it into `_MENTIONED`.
 """
 
 import re
-from collections.abc import Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from pop_selfplay.text.fencing import visible
@@ -29,6 +28,8 @@ _MENTIONED: Final = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+_LEADS: Final = r"[\W_]*(?:(?:therefore|thus|hence|so|overall|finally)\b[\s,]*)?(?:the )?(?:letter of the )?(?:final )?"
+"""What may stand in a line before the name of a tag."""
 _GOES_ON: Final = re.compile(r"[.,;:!?)]|[ \t]+[a-z]")
 ONLY_REASONING: Final = (
     "all the text is reasoning and no answer follows: if the answer is in it, the server's reasoning parser does not fit the "
@@ -116,23 +117,28 @@ def find_tag(text: str, tag: str) -> Parsed[str] | Rejection:
     return Parsed(content, not plainly)
 
 
-def tag_last_lines(text: str, tags: Sequence[str]) -> str:
-    """Return the last lines of `text`, "rating_A: 8" and so on, one for each of `tags` in their order, as blocks.
+def judged_text(completion: str, *tags: str) -> Parsed[str] | Rejection:
+    """Return what follows the reasoning of a judge who is to end with blocks of these `tags`.
 
-    All of `text` as it is where any of the tags, or another such line, stands in it. Nothing shows that the last line is whole.
+    Where last lines say the same, "Rating_A: 8" or "So the better answer is B.", one for each tag in their order, they are
+    returned as blocks, and nothing shows that the last one is whole. Models of 1.5B write them as often as a tag. None is read
+    where any of the tags, or another such line, stands in the text, too.
     """
+    text = cut_reasoning(completion, tags[-1])
+    if isinstance(text, Rejection):
+        return text
     lines = [line for line in text.splitlines() if visible(line).strip()]
-    named = [(tag, found) for line in lines for tag in tags if (found := _labelled(line, tag))]
+    named = [(tag, said) for line in lines for tag in tags if (said := _labelled(line, tag))]
     last = [(tag, _labelled(line, tag)) for line, tag in zip(lines[-len(tags) :], tags, strict=False)]
     if any(_marks(text, tag) for tag in tags) or named != last:
-        return text
-    return "".join(f"<{tag}>{value}</{tag}>" for tag, value in last)
+        return Parsed(text)
+    return Parsed("".join(f"<{tag}>{said}</{tag}>" for tag, said in last), repaired=True, open_ended=True)
 
 
 def _labelled(line: str, tag: str) -> str | None:
     """Return what a line says of `tag`: `8` of "**Rating A:** 8"."""
     name = re.escape(tag).replace("_", r"[_\s]?")
-    found = re.fullmatch(rf"[\W_]*{name}[\W_]*?(?:[:=]|\bis\b)[\s*_]*(.+)", visible(line).strip(), re.IGNORECASE)
+    found = re.fullmatch(rf"{_LEADS}{name}[\W_]*?(?:[:=]|\bis\b)[\s*_]*(.+)", visible(line).strip(), re.IGNORECASE)
     return found and found[1]
 
 

@@ -234,6 +234,35 @@ def test_a_verdict_that_leaves_no_doubt_is_read_and_told_as_repaired(verdict: st
     assert parse_better(f"<better_answer>{verdict}</better_answer>") == Parsed("A", repaired=True)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "A keeps the dose.\n\nTherefore, the better answer is A.",
+        "Letter of the better answer: A",
+        "B leaves it out.\n**Better answer:** Answer A\n\n",
+        "better_answer: A",
+    ],
+)
+def test_a_verdict_in_the_last_line_is_read_where_the_judge_ended_by_itself(said: str) -> None:
+    assert parse_better(said) == Parsed("A", repaired=True, open_ended=True)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Therefore, the better answer is A because it is longer.",
+        "The better answer is A.\nBut B is shorter.",
+        "The better answer is B.\nHm.\nThe better answer is A.",
+        "Which of them is the better answer is hard to say.",
+        "B is not the better answer: A",
+        "I put it in <better_answer> tags.\nThe better answer is A.",
+        "the better answer is",
+    ],
+)
+def test_a_verdict_in_a_line_that_leaves_doubt_is_none(said: str) -> None:
+    assert reason_of(parse_better(said)) in ("no_tag", "unclosed_tag", "bad_verdict")
+
+
 def test_a_problem_that_holds_the_tag_of_its_answer_gives_it_away() -> None:
     assert reason_of(parse_proposal("<problem>What? <answer>That.</answer></problem>")) == "nested_tag"
 
