@@ -313,15 +313,15 @@ def _vllm(model: VllmModel, gpus: list[Gpu]) -> Check:
     if found is None:
         advice = "install vLLM in an environment of its own and name its command in model.executable"
         return Check("model", "vllm", "problem", f"there is no command {model.executable!r}", advice)
-    there = len(model.gpus or gpus)
-    enough = wanted <= there
-    return Check(
-        "model",
-        "vllm",
-        "ok" if enough else "problem",
-        f"{found}, for {wanted} of {there} GPUs",
-        "" if enough else "lower model.tensor_parallel or data_parallel",
-    )
+    if not gpus:
+        return Check("model", "vllm", "note", f"{found}; nvidia-smi shows no GPU", "fits vLLM's builds for CPUs and other GPUs")
+    named = len(model.gpus or gpus)
+    if absent := sorted(set(model.gpus or ()) - set(range(len(gpus)))):
+        return Check(
+            "model", "vllm", "problem", f"there is no GPU {absent[0]}", f"name some of 0 to {len(gpus) - 1} in model.gpus"
+        )
+    advice = "" if wanted <= named else "lower model.tensor_parallel or data_parallel"
+    return Check("model", "vllm", "problem" if advice else "ok", f"{found}, for {wanted} of {named} GPUs", advice)
 
 
 # --- config -----------------------------------------------------------------------------------------------------------

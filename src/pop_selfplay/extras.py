@@ -45,6 +45,16 @@ def need(extra: str, what: str) -> None:
         raise MissingExtra(_said(what, modules, extra))
 
 
+def hub_errors() -> tuple[type[Exception], ...]:
+    """Return what the hub's client raises where the hub cannot be reached, refuses, or a name makes no sense.
+
+    Errors of the connection are those of its HTTP library, which `HfHubHTTPError` is one of, too, whichever that is.
+    """
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    return OSError, HFValidationError, *HfHubHTTPError.__bases__
+
+
 def missing_extra(error: ModuleNotFoundError, what: str = "this") -> MissingExtra | None:
     """Return what to say where an import failed because an extra is missing; None where it failed for another reason.
 

@@ -5,7 +5,7 @@ call is assumed to parse at the first try, and early stopping not to stop: a pla
 asked again. A scoring mode says itself how many calls it makes, and how long they are (judging/).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -109,8 +109,9 @@ def make_plan(config: RunConfig, like: EarlierRun | None = None, tokens_per_seco
     roles = _roles(config, domain, documents, written)
     known = tokens_per_second or (like.tokens_per_second if like else None)
     speed = known or TOKENS_PER_SECOND
-    hours = hours_of(roles, speed)
-    speeds = f"{speed:,.0f} generated and {_READ_PER_SECOND:,.0f} read tokens per second"
+    timed = like is not None and not tokens_per_second  # by the seconds of a run, in which it read, too
+    hours = hours_of(roles, speed, reads=not timed)
+    speeds = f"{speed:,.0f} generated" + ("" if timed else f" and {_READ_PER_SECOND:,.0f} read") + " tokens per second"
     speeds += "" if known else ", as of a 7B model on an A100 (--tokens-per-second sets yours)"
     return Plan(
         len(documents),
@@ -122,9 +123,13 @@ def make_plan(config: RunConfig, like: EarlierRun | None = None, tokens_per_seco
     )
 
 
-def hours_of(roles: Iterable[Planned], tokens_per_second: float = TOKENS_PER_SECOND) -> float:
-    """Return how long a server needs that generates so many tokens a second, and reads uncached ones at `_READ_PER_SECOND`."""
-    return sum(r.generated / tokens_per_second + (r.prompt - r.cached) / _READ_PER_SECOND for r in roles) / 3600
+def hours_of(roles: Sequence[Planned], tokens_per_second: float = TOKENS_PER_SECOND, *, reads: bool = True) -> float:
+    """Return how long a server needs that generates so many tokens a second.
+
+    Where it `reads` besides, it reads those that are not cached at `_READ_PER_SECOND`.
+    """
+    reading = sum(role.prompt - role.cached for role in roles) / _READ_PER_SECOND if reads else 0.0
+    return (sum(role.generated for role in roles) / tokens_per_second + reading) / 3600
 
 
 def _lengths(written: Mapping[str, float], like: EarlierRun | None) -> str:

@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from pop_selfplay.config import HuggingFaceCorpus, LocalModel, PocketModel, RayRunner, RunConfig
+from pop_selfplay.config import HuggingFaceCorpus, LocalModel, PocketModel, RayRunner, RunConfig, Training
 from pop_selfplay.corpus import split_documents
 from pop_selfplay.episode import ToPlay, play_all, unfinished
 from pop_selfplay.errors import JournalError, NothingMade, TrainingError, UsageError
@@ -182,6 +182,15 @@ def train(session: Session, round_: int) -> None:
     with session.account.timed(f"{round_}/training"):
         trained = trainer_of(training).train_round(session, round_, start, out)
     TRAINING.write(session.journal, trained, round_)
+    upload(training, out)
+
+
+def upload(training: Training, model: Path) -> None:
+    """Upload a finished model whose training is noted, where its settings want that. A hub that fails is a warning."""
+    if training.repository is not None:
+        from pop_selfplay.training.export import push  # torch, which not every installation has
+
+        push(model, training.repository)
 
 
 def _without_pairs(session: Session, round_: int) -> str:
@@ -257,12 +266,19 @@ def next_to_train(session: Session) -> int:
             f"the config of {path} has training.type {session.config.training.type}: there is nothing to train. A fork trains "
             f"and reuses its calls: {fork} (and, for a served model, --set model.weights=DIR)"
         )
-    if stop := stopped(session):
-        raise UsageError(f"{path} has stopped after round {stop.round} by stop.{stop.rule}: {stop.says}")
+    _refuse_stopped(session)
     rounds = range(1, session.config.rounds + 1)
     round_ = next((r for r in rounds if not session.directory.model_path(r).exists()), None)
     if round_ is None:
         raise UsageError(f"every round of {path} is trained: the models are under models/")
     if left_to_play(session, round_) or not session.journal.document_ids(round_):
         raise UsageError(f"synthesis of round {round_} is not finished: continue with `pop run {path}`")
+    if not worth_training(session, round_):
+        _refuse_stopped(session)
     return round_
+
+
+def _refuse_stopped(session: Session) -> None:
+    """Raise UsageError where a rule has ended the run."""
+    if stop := stopped(session):
+        raise UsageError(f"{session.directory.path} has stopped after round {stop.round} by stop.{stop.rule}: {stop.says}")

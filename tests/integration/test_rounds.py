@@ -17,7 +17,7 @@ from pop_selfplay.observer import Unwatched
 from pop_selfplay.pocket.quickstart import quickstart_config
 from pop_selfplay.report.tables import usage_rows
 from pop_selfplay.runs.session import open_session, watch_session
-from pop_selfplay.selfplay import next_to_train
+from pop_selfplay.selfplay import choose_documents, next_to_train, synthesise
 from tests.learning import Margins, shifted
 from tests.schemas import assert_valid
 
@@ -164,6 +164,14 @@ def test_a_stopped_run_stays_stopped(distrusted: Path) -> None:
     assert pop.run(blind(), distrusted).model_dump(mode="json") == before
     with watch_session(distrusted) as session, pytest.raises(UsageError, match=r"stopped after round 1 by stop\.min_agreement"):
         next_to_train(session)
+
+
+def test_training_alone_heeds_what_stops_before_training(distrusted: Path, tmp_path: Path) -> None:
+    with open_session(tmp_path / "run", blind()) as session:
+        choose_documents(session)
+        synthesise(session, 1)
+        with pytest.raises(UsageError, match=r"round 1 by stop\.min_agreement"):
+            next_to_train(session)
 
 
 def test_a_round_that_does_not_gain_enough_is_the_last(two_rounds: Path, tmp_path: Path) -> None:

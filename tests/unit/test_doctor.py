@@ -133,6 +133,10 @@ def test_vllm_must_be_there_and_have_its_gpus(tmp_path: Path, monkeypatch: pytes
     assert found(written(tmp_path, model=vllm), "vllm").found == "there is no command 'no-such-vllm'"
     assert found(written(tmp_path, model={**vllm, "executable": "sh", "tensor_parallel": 4}), "vllm").status == "problem"
     assert found(written(tmp_path, model={**vllm, "executable": "sh", "tensor_parallel": 2}), "vllm").status == "ok"
+    absent = found(written(tmp_path, model={**vllm, "executable": "sh", "gpus": [0, 7]}), "vllm")
+    assert (absent.status, absent.found) == ("problem", "there is no GPU 7")
+    monkeypatch.setattr(doctor, "find_gpus", list)  # vLLM's build for CPUs, and other makers' GPUs
+    assert found(written(tmp_path, model={**vllm, "executable": "sh"}), "vllm").status == "note"
 
 
 def test_the_pocket_model_is_warned_of_where_the_prompts_are_not_its_own(tmp_path: Path) -> None:

@@ -104,7 +104,8 @@ def test_hours_go_by_the_speed_given_else_by_the_one_measured(texts: Path) -> No
     like = EarlierRun("runs/small", {"solver": 1000.0}, 100.0)
     slow, fast = make_plan(config(texts), like), make_plan(config(texts), like, tokens_per_second=1e9)
     generated = sum(role.generated for role in slow.roles)
-    assert slow.hours > generated / 100 / 3600 > fast.hours
+    assert slow.hours == pytest.approx(generated / 100 / 3600)  # the run read in these seconds, too
+    assert slow.hours > fast.hours > generated / 1e9 / 3600
     assert next(role for role in slow.roles if role.role == "solver").generated == 4 * 8 * 1000
     assert "as in runs/small: solver 1,000; assumed tokens per call: proposer 200," in slow.assumed
 

@@ -146,10 +146,13 @@ def train(
 
 def train_another(directory: Path, out: Path, round_: int, overrides: list[str] | None, view: "LiveView") -> None:
     """Train outside of the run instead of in it."""
+    from pop_selfplay.config import load_config
+    from pop_selfplay.selfplay import upload
     from pop_selfplay.training import train_again
 
     view.phase(f"training {out}")
     train_again(directory, out, round_, overrides or (), view.training_step)
+    upload(load_config(directory / "config.yaml", overrides or ()).training, out)
     typer.echo(f"trained model in {out}")
 
 

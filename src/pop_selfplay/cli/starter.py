@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
+from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
@@ -127,7 +128,7 @@ def fit(places: list[str], text_field: str = "text") -> Fitted:
     from pop_selfplay.config import DocumentFilter, FilesCorpus
 
     corpus = FilesCorpus(paths=places, text_field=text_field)
-    if not any("://" in place or "*" in place or Path(place).expanduser().exists() for place in places):
+    if not any("://" in place or has_magic(place) or Path(place).expanduser().exists() for place in places):
         absent = f"{', '.join(places)} is not there yet, so the numbers are the method's"
         return Fitted(found=f"{absent}: with your text there, pop init finds some that fit it")
     try:
@@ -145,8 +146,9 @@ def _fitted(corpus: "FilesCorpus", filter: "DocumentFilter") -> Fitted:
     wanted = MOST_DOCUMENTS + MOST_HELD_OUT
     choice = choose(read_documents(corpus), seed=42, count=wanted, filter=filter)
     short = choice.dropped.get("too_short", 0)
-    if filter.min_words == LEAST_WORDS and short > choice.available and len(choice.documents) < wanted:
-        return _fitted(corpus, filter.changed({"min_words": _shorter(corpus)}))  # most of it is short: that is what it is like
+    mostly_short = filter.min_words == LEAST_WORDS and short > choice.available and len(choice.documents) < wanted
+    if mostly_short and (shorter := _shorter(corpus)) < LEAST_WORDS:
+        return _fitted(corpus, filter.changed({"min_words": shorter}))  # that is what it is like
     usable = len(choice.documents)
     held_out = min(MOST_HELD_OUT, max(1, usable // 8)) if usable > 1 else 0
     lost = ", ".join(f"{reason} {count}" for reason, count in sorted(choice.dropped.items()))

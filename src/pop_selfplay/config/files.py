@@ -123,7 +123,7 @@ def _replaced(node: Any, keys: list[str], value: Any) -> Any:
     if not keys:
         return value
     branch = dict(node) if isinstance(node, dict) else {}
-    if keys == ["type"] and branch.get("type") != value:
-        branch = {}  # the settings of one type mean nothing to another
+    if keys == ["type"] and branch.get("type", value) != value:
+        branch = {}  # the settings of one type mean nothing to another; where none is named they may be of this one
     branch[keys[0]] = _replaced(branch.get(keys[0]), keys[1:], value)
     return branch

@@ -191,9 +191,14 @@ _BATCHED: Final = 50_000
 """Calls of one batch: as many as may be, since every batch takes its time."""
 
 
+def all_thinking_of(model: ModelConfig) -> Thinking:
+    """Return what is said about the model's thinking in all roles: nothing for models that have no such setting."""
+    return model.thinking if isinstance(model, LocalModel | EndpointModel | VllmModel) else Thinking()
+
+
 def thinking_of(model: ModelConfig, role: Role) -> RoleThinking:
-    """Return what is said about the model's thinking in one role: nothing for models that have no such setting."""
-    return model.thinking.of(role) if isinstance(model, LocalModel | EndpointModel | VllmModel) else AS_IT_DOES
+    """Return what is said about the model's thinking in one role."""
+    return all_thinking_of(model).of(role)
 
 
 def capacity_of(model: ModelConfig) -> int:

@@ -118,8 +118,7 @@ class RunConfig(Config):
 
     def same_work(self, other: "RunConfig") -> bool:
         """Tell whether `other` asks for the very same results, and differs at most in where, how fast and for how much."""
-        mine, theirs = _without_operational(self.model_dump()), _without_operational(other.model_dump())
-        return bool(mine == theirs)
+        return _work(self) == _work(other)
 
     @property
     def applied_measure(self) -> MeasureConfig:
@@ -174,19 +173,22 @@ def register_training(kind: type[Training]) -> None:
     RunConfig.model_rebuild(force=True)
 
 
-_FREE: Final = (OPERATIONAL - {"weights"}) | {"budget", "episodes_in_flight", "runner"}
-"""Settings that may change in the middle of a run. `weights` may not: they are what is trained."""
+_FREE: Final = OPERATIONAL - {"weights"}
+"""Settings of a model that may change in the middle of a run. `weights` may not: they are what is trained."""
 
 
-def _without_operational(node: Any) -> Any:
-    if isinstance(node, dict):
-        return {key: _without_operational(value) for key, value in node.items() if key not in _FREE}
-    return node
+def _work(config: RunConfig) -> dict[str, Any]:
+    """Return the settings that may not change in the middle of a run."""
+    work = config.model_dump(mode="json", exclude={"budget": True, "runner": True, "synthesis": {"episodes_in_flight"}})
+    for model in (work["model"], *work["teachers"].values(), work["training"].get("second_judge") or {}):
+        for name in _FREE & model.keys():
+            del model[name]
+    return work
 
 
 def changed_settings(old: RunConfig, new: RunConfig) -> list[str]:
     """Return what `new` asks for that is not the work of `old`, as "synthesis.candidates was 4, is 6"; a few at most."""
-    before, now = (dict(_leaves(_without_operational(config.model_dump(mode="json")), "")) for config in (old, new))
+    before, now = (dict(_leaves(_work(config), "")) for config in (old, new))
     places = [place for place in (before | now) if before.get(place, _ABSENT) != now.get(place, _ABSENT)]
     told = [f"{place} was {_told(before, place)}, is {_told(now, place)}" for place in places[:_TOLD]]
     return told + ([f"{len(places) - _TOLD} more"] if len(places) > _TOLD else [])

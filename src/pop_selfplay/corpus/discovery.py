@@ -168,14 +168,19 @@ def _find_local(given: str, label: str, setting: str) -> Iterator[File]:
 def _match(pattern: Path, label: str, setting: str) -> Iterator[File]:
     fixed = next(index for index, part in enumerate(pattern.parts) if glob.has_magic(part))
     root = Path(*pattern.parts[:fixed])
-    matches = sorted(glob.iglob(str(pattern), recursive=True))
+    matches = sorted(set(glob.iglob(str(pattern), recursive=True)))
     if not matches:
         raise CorpusError(f"path {str(pattern)!r} matches no file: correct {setting} (now in {os.getcwd()})")
-    for path in map(Path, matches):
-        if not path.is_dir():
-            yield _local(path, join(label, path.relative_to(root).as_posix()), kind_of_named(path.name))
-        elif "**" not in pattern.parts:  # which matches the files inside, too
-            yield from _walk(path, root, label)
+    found = [path for path in map(Path, matches) if not path.is_dir()]
+    for path in found:
+        yield _local(path, join(label, path.relative_to(root).as_posix()), kind_of_named(path.name))
+    seen = set(map(str, found))  # a "**" may match files inside of folders that it matches
+    for folder in map(Path, matches):
+        if folder.is_dir() and pattern.parts[-1] != "**":  # which matches all files inside
+            for file in _walk(folder, root, label):
+                if file.place not in seen:
+                    seen.add(file.place)
+                    yield file
 
 
 def _walk(folder: Path, root: Path, label: str) -> Iterator[File]:
@@ -275,11 +280,15 @@ def _look_up(filesystem: Any, path: str, label: str) -> Iterator[_Found]:
     elif type_ == "glob":
         parts = path.split("/")
         root = "/".join(parts[: next(index for index, part in enumerate(parts) if glob.has_magic(part))])
-        for name, info in sorted(filesystem.glob(path, detail=True).items()):
-            if info["type"] != "directory":
-                yield _Found(name, join(label, _relative(name, root)), kind_of_named(name))
-            elif "**" not in parts:  # which matches the files inside, too
-                yield from _inside(filesystem, name, root, label)
+        matches = sorted(filesystem.glob(path, detail=True).items())
+        seen = {name for name, info in matches if info["type"] != "directory"}
+        yield from (_Found(name, join(label, _relative(name, root)), kind_of_named(name)) for name in sorted(seen))
+        for folder, info in matches:
+            if info["type"] == "directory" and parts[-1] != "**":  # which matches all files inside
+                for found in _inside(filesystem, folder, root, label):
+                    if found.name not in seen:
+                        seen.add(found.name)
+                        yield found
 
 
 def _inside(filesystem: Any, folder: str, root: str, label: str) -> Iterator[_Found]:

@@ -160,7 +160,7 @@ def _judge(
     resembles only kept ones: where a resembles b, and b resembles c, but a does not resemble c, a and c are kept.
     """
     kept: list[Document] = []
-    ids = {passed.hash for passed in passed_over.values()}
+    ids = {passed.hash for passed in passed_over.values() if passed.ground != "duplicate_id"}  # theirs are those of a kept one
     unlike = None if threshold is None else NearDuplicates(threshold)
     for hash, fingerprint, document in ranked:
         if len(kept) == wanted:

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from pop_selfplay.errors import UsageError
 from pop_selfplay.exports.card import Counted, render
-from pop_selfplay.extras import need
+from pop_selfplay.extras import hub_errors, need
 from pop_selfplay.journal import RunDirectory
 from pop_selfplay.journal.files import write_atomically
 from pop_selfplay.journal.pairs import MESSAGES, SCHEMA, SUFFIXES, read_pairs, row_of, write_rows
@@ -320,7 +320,6 @@ def push(out: Path, card: str, repository: str, hub: DatasetHub | None = None) -
     """
     need("hub", "--push-to-hub")
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     hub = hub or HfApi()
     with tempfile.TemporaryDirectory(prefix="pop-upload-", dir=out.parent) as folder:
@@ -330,7 +329,7 @@ def push(out: Path, card: str, repository: str, hub: DatasetHub | None = None) -
             hub.create_repo(repository, repo_type="dataset", private=True, exist_ok=True)
             said = f"{out.name}, made with pop"
             hub.upload_folder(repo_id=repository, repo_type="dataset", folder_path=Path(folder), commit_message=said)
-        except (OSError, HfHubHTTPError, HFValidationError) as error:
+        except hub_errors() as error:
             do = "check the name, `hf auth login` and the network, then run the same command again"
             raise UsageError(f"{out} is written, but could not be uploaded to {repository}: {error}; {do}") from error
 
@@ -338,13 +337,12 @@ def push(out: Path, card: str, repository: str, hub: DatasetHub | None = None) -
 def link_models(run: RunDirectory, repository: str, hub: DatasetHub | None = None) -> None:
     """Let the cards of the run's models name the dataset `repository`, on the hub too. Raises UsageError when that refuses."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     cards, model, said = run.note_uploaded(repository), run.config.training.repository, f"Trained on {repository}"
     if model is None or not cards:
         return
     try:
         (hub or HfApi()).upload_file(path_or_fileobj=cards[-1], path_in_repo="README.md", repo_id=model, commit_message=said)
-    except (OSError, HfHubHTTPError, HFValidationError) as error:
+    except hub_errors() as error:
         do = f"do it by hand: hf upload {model} {cards[-1]} README.md"
         raise UsageError(f"{repository} is uploaded, but the card of {model} could not be replaced: {error}; {do}") from error

@@ -17,6 +17,7 @@ from pop_selfplay.journal.files import damaged
 from pop_selfplay.journal.schema import (
     CALL_COLUMNS,
     INHERIT_CALL,
+    INHERITED_COLUMNS,
     STORE_CALL,
     CallKey,
     Database,
@@ -182,6 +183,11 @@ class Journal(Database):
             self._db.executemany(INHERIT_CALL, calls)
         self._inherits = True
 
+    def inherited(self, episode: str | None = None) -> list[tuple[Any, ...]]:
+        """Return the inherited calls that this run has not needed so far, of one episode or of all."""
+        of_one, ids = ("", ()) if episode is None else (" WHERE episode = ?", (episode,))
+        return self._rows(f"SELECT {INHERITED_COLUMNS} FROM inherited_calls{of_one}", *ids)
+
     # --- episodes -----------------------------------------------------------------------------------------------------
 
     def record_episode(self, episode: Episode) -> None:
@@ -208,6 +214,12 @@ class Journal(Database):
         """Return (row, round, id) of `most` episodes at most that were finished after the one in `row`, oldest first."""
         page = "SELECT rowid, round, id FROM episodes WHERE rowid > ? ORDER BY rowid LIMIT ?"
         return [(row, round_, id_) for row, round_, id_ in self._rows(page, row, most)]
+
+    def tokens_under(self, prefix: str) -> list[tuple[int, str, int, int, int]]:
+        """Return (round, role, prompt, cached, generated) tokens of the calls whose episode begins with `prefix`, in ASCII."""
+        sums = "sum(prompt_tokens), sum(cached_tokens), sum(generated_tokens)"
+        asked = f"SELECT round, role, {sums} FROM calls WHERE episode >= ? AND episode < ? GROUP BY round, role"
+        return [(int(r), str(role), *map(int, tokens)) for r, role, *tokens in self._rows(asked, prefix, f"{prefix}\x7f")]
 
     def round_of(self, id_: str) -> int | None:
         """Return the round of a finished episode, None where there is none of this id."""

@@ -19,8 +19,8 @@ What leaves no doubt is accepted, and told as repaired. Tags and reasoning are r
 into [0, 2], counts a left-out criterion as 0 and lets duplicate names overwrite each other; here each rejects the completion.
 
 `grammar` returns a form as a GBNF grammar, which allows what the form's parser reads and nothing else: each tag once, each
-rating in 0, 1, 2 under its criterion's name, no empty block and no "...". What only the content can break stays with the parsers.
-No completion may begin with `<think>` then: a model that shall think is not constrained.
+rating in 0, 1, 2 under its criterion's name, no empty block, no "..." and no `<think>`: a model that shall think is not
+constrained. What only the content can break stays with the parsers.
 """
 
 import json
@@ -38,7 +38,7 @@ from pop_selfplay.method.rubric_json import (
     tagged_evaluation_schema,
     tagged_rubric_schema,
 )
-from pop_selfplay.method.tags import Parsed, Rejection, cut_reasoning, extract_tag, find_tag, is_placeholder, judged_text
+from pop_selfplay.method.tags import Parsed, Rejection, cut_reasoning, extract_tag, find_ending, find_tag, is_placeholder
 from pop_selfplay.records import Criterion
 from pop_selfplay.text.fencing import visible
 
@@ -137,15 +137,13 @@ def parse_answer(completion: str, *, tagged: bool = True, boxed: bool = False) -
 
 def parse_better(completion: str) -> Parsed[Side] | Rejection:
     """Return which answer of a comparison the judge calls the better one."""
-    text = judged_text(completion, "better_answer")
-    if isinstance(text, Rejection):
-        return text
-    verdict = find_tag(text.value, "better_answer")
-    if isinstance(verdict, Rejection):
-        return verdict
+    found = find_ending(completion, "better_answer")
+    if isinstance(found, Rejection):
+        return found
+    (verdict,) = found
     if (side := read_side(verdict.value)) is None:
         return Rejection("bad_verdict", f"{verdict.value!r:.80} is neither A nor B")
-    return Parsed(side, text.repaired or verdict.repaired or verdict.value != side, text.open_ended)
+    return Parsed(side, verdict.repaired or verdict.value != side, verdict.open_ended)
 
 
 def read_side(verdict: str) -> Side | None:
@@ -156,23 +154,20 @@ def read_side(verdict: str) -> Side | None:
 
 def parse_marks(completion: str) -> Parsed[Marks] | Rejection:
     """Return the ratings of both answers of a comparison, plain numbers from 0 to 10."""
-    text = judged_text(completion, "rating_A", "rating_B")
-    if isinstance(text, Rejection):
-        return text
-    a, b = _mark(text, "rating_A"), _mark(text, "rating_B")
+    found = find_ending(completion, "rating_A", "rating_B")
+    if isinstance(found, Rejection):
+        return found
+    a, b = map(_mark, found)
     if isinstance(a, Rejection):
         return a
-    return b if isinstance(b, Rejection) else Parsed(Marks(a.value, b.value), a.repaired or b.repaired, text.open_ended)
+    return b if isinstance(b, Rejection) else Parsed(Marks(a.value, b.value), a.repaired or b.repaired, a.open_ended)
 
 
-def _mark(text: Parsed[str], tag: str) -> Parsed[float] | Rejection:
-    written = find_tag(text.value, tag)
-    if isinstance(written, Rejection):
-        return written
+def _mark(written: Parsed[str]) -> Parsed[float] | Rejection:
     mark = _MARK.fullmatch(visible(written.value).strip(" *_`"))
     if mark is None or float(mark[1]) > 10:
-        return Rejection("bad_rating", f"{written.value!r:.80} in <{tag}> is no number from 0 to 10")
-    return Parsed(float(mark[1]), text.repaired or written.repaired or mark[1] != written.value)
+        return Rejection("bad_rating", f"{written.value!r:.80} is no number from 0 to 10")
+    return Parsed(float(mark[1]), written.repaired or mark[1] != written.value, written.open_ended)
 
 
 Content = Literal["text", "boxed"] | tuple[str, ...] | JsonSchema

@@ -117,12 +117,12 @@ def find_tag(text: str, tag: str) -> Parsed[str] | Rejection:
     return Parsed(content, not plainly)
 
 
-def judged_text(completion: str, *tags: str) -> Parsed[str] | Rejection:
-    """Return what follows the reasoning of a judge who is to end with blocks of these `tags`.
+def find_ending(completion: str, *tags: str) -> list[Parsed[str]] | Rejection:
+    """Return the content of each of the `tags` that a judge is to end with.
 
-    Where last lines say the same, "Rating_A: 8" or "So the better answer is B.", one for each tag in their order, they are
-    returned as blocks, and nothing shows that the last one is whole. Models of 1.5B write them as often as a tag. None is read
-    where any of the tags, or another such line, stands in the text, too.
+    Last lines that say the same, "Rating_A: 8" or "So the better answer is B.", one for each tag in their order, are read, too;
+    nothing shows that the last one is whole. Models of 1.5B write them as often as a tag. They are not read where any of the
+    tags, or another such line, stands in the text besides.
     """
     text = cut_reasoning(completion, tags[-1])
     if isinstance(text, Rejection):
@@ -130,9 +130,16 @@ def judged_text(completion: str, *tags: str) -> Parsed[str] | Rejection:
     lines = [line for line in text.splitlines() if visible(line).strip()]
     named = [(tag, said) for line in lines for tag in tags if (said := _labelled(line, tag))]
     last = [(tag, _labelled(line, tag)) for line, tag in zip(lines[-len(tags) :], tags, strict=False)]
-    if any(_marks(text, tag) for tag in tags) or named != last:
-        return Parsed(text)
-    return Parsed("".join(f"<{tag}>{said}</{tag}>" for tag, said in last), repaired=True, open_ended=True)
+    in_lines = named == last and not any(_marks(text, tag) for tag in tags)
+    if in_lines:
+        text = "".join(f"<{tag}>{said}</{tag}>" for tag, said in last)
+    found = []
+    for tag in tags:
+        block = find_tag(text, tag)
+        if isinstance(block, Rejection):
+            return block
+        found.append(Parsed(block.value, block.repaired or in_lines, open_ended=in_lines))
+    return found
 
 
 def _labelled(line: str, tag: str) -> str | None:

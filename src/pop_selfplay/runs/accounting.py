@@ -4,8 +4,9 @@ Everything is computed from the journal, so nothing is counted twice or lost in 
 `Usage`; a new limit belongs to `Budget` in config/ and to `Meter` in models/metered.py.
 """
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
@@ -36,9 +37,14 @@ PriceOf = Callable[[int, Role], Prices | None]
 class Account:
     """What the run of `journal` has spent of `budget`, by the prices of the models that play."""
 
-    def __init__(self, journal: Journal, budget: Budget, price_of: PriceOf) -> None:
+    def __init__(
+        self, journal: Journal, budget: Budget, price_of: PriceOf, apart: Mapping[str, Prices | None] | None = None
+    ) -> None:
+        """`apart` has the prices of calls under a prefix of their episode, where another model answers them than its role's."""
         self._journal, self._budget, self._price_of = journal, budget, price_of
+        self._apart = apart or {}
         self._note_seconds: Callable[[], None] | None = None
+        self._noted = -math.inf
 
     def usage(self, tally: Tally) -> list[Usage]:
         """Return what each role used in each round, and what it cost. 0 where the model that played has no prices.
@@ -46,12 +52,22 @@ class Account:
         The tally does not tell a trained model's answers to held-out problems from the starting model's, so that both count at
         the starting model's prices.
         """
-        used = []
-        for round_, role, prompt, cached, generated in tally.tokens_by_role():
-            prices = self._price_of(round_, Role(role))
-            money = 0.0 if prices is None else prices.money(prompt, cached, generated)
-            used.append(Usage(round_, role, prompt, cached, generated, money))
+        used, others = [], self._others()
+        for round_, role, *tokens in tally.tokens_by_role():
+            of_others, money = others.get((round_, role), ((0, 0, 0), 0.0))
+            if (prices := self._price_of(round_, Role(role))) is not None:
+                money += prices.money(*(max(0, all_ - their) for all_, their in zip(tokens, of_others, strict=True)))
+            used.append(Usage(round_, role, *tokens, money))
         return used
+
+    def _others(self) -> dict[tuple[int, str], tuple[tuple[int, int, int], float]]:
+        """Return (round, role) → tokens of the models that have prices of their own, and what they cost."""
+        found: dict[tuple[int, str], tuple[tuple[int, int, int], float]] = {}
+        for prefix, prices in self._apart.items():
+            for round_, role, *tokens in self._journal.tokens_under(prefix):
+                prompt, cached, generated = tokens
+                found[round_, role] = (prompt, cached, generated), prices.money(*tokens) if prices else 0.0
+        return found
 
     def money(self, tally: Tally) -> float:
         """Return what the calls of `tally` cost by the config's prices."""
@@ -86,6 +102,7 @@ class Account:
         Raises BudgetSpent, before it begins, when a limit of the budget is reached.
         """
         self.meter().check()
+        self._noted = -math.inf
         start, before = time.monotonic(), SECONDS.read(self._journal, what) or 0.0
 
         def note() -> None:
@@ -99,6 +116,7 @@ class Account:
             note()
 
     def note_seconds(self) -> None:
-        """Note the seconds of what is timed so far. To be called now and then while it goes on."""
-        if self._note_seconds is not None:
+        """Note the seconds of what is timed so far, at most once a second. To be called now and then while it goes on."""
+        if self._note_seconds is not None and time.monotonic() - self._noted >= 1:
             self._note_seconds()
+            self._noted = time.monotonic()

@@ -68,7 +68,9 @@ class Casting:
     @cached_property
     def account(self) -> Account:
         """What the calls in the journal cost by the prices of who plays."""
-        return Account(self.journal, self.config.budget, self.prices)
+        second = getattr(self.config.training, "second_judge", None)
+        apart = {} if second is None else {"train/second_judge/": prices_of(second)}  # where its verdicts in online RL lie
+        return Account(self.journal, self.config.budget, self.prices, apart)
 
     @cached_property
     def benchmarks(self) -> BenchmarkIndex:

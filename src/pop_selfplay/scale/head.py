@@ -25,12 +25,11 @@ from pop_selfplay.config import Budget, RayRunner
 from pop_selfplay.episode import ToPlay
 from pop_selfplay.errors import PopError, Stopped
 from pop_selfplay.journal import Tally
-from pop_selfplay.journal.schema import Played
 from pop_selfplay.records import Shard
 from pop_selfplay.runs.session import Session
 from pop_selfplay.scale import cluster
 from pop_selfplay.scale.shards import Storage, note_of, patiently
-from pop_selfplay.scale.worker import STOPPED, Ended, Job, Lease, Progress, Worker
+from pop_selfplay.scale.worker import STOPPED, Ended, Job, Lease, Progress, Worker, known_of
 from pop_selfplay.stages.refusals import forget_broken
 from pop_selfplay.tasks import run_to_end
 
@@ -200,18 +199,11 @@ class _Head:
             self._watch(f"lease {lease.number}", worker, worker.actor.play.remote(lease))
 
     def _lease(self, shard: Shard, budget: Budget) -> Lease:
-        journal, todo = self._journal, self._todo[shard]
         self._count += 1
-        calls = [Played(one.id, self._round, "", "", "", journal.calls_of(one.id)) for one in todo]
+        todo, segments = self._todo[shard], self._segments.get(shard.number, 0)
+        refused_before = self._refused_before & {one.id for one in todo}
         return Lease(
-            number=self._count,
-            shard=shard,
-            documents=tuple(journal.document(self._round, id_) for id_ in dict.fromkeys(one.document_id for one in todo)),
-            episodes=tuple(todo),
-            refused_before=self._refused_before & {one.id for one in todo},
-            known=tuple(one for one in calls if one.calls),
-            budget=budget,
-            segments=self._segments.get(shard.number, 0),
+            self._count, shard, tuple(todo), refused_before, known_of(self._journal, self._round, todo), budget, segments
         )
 
     def _budget(self) -> Budget | None:

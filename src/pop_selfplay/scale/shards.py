@@ -23,6 +23,7 @@ finished when a worker was told to stop.
 
 import asyncio
 import errno
+import glob
 import hashlib
 import io
 import secrets
@@ -140,7 +141,7 @@ def _refuse_other_run(first: Session, part: PartOfRun, other: Session, of_other:
 
 
 def _merge(shards: Sequence[Session], out: Path) -> None:
-    with open_session(out, shards[0].config) as session:
+    with open_session(out, shards[0].config, domain=shards[0].domain) as session:  # the prompts that were played with
         journal = session.journal
         for number, shard in enumerate(shards):
             part = SHARD.read(shard.journal)
@@ -150,13 +151,12 @@ def _merge(shards: Sequence[Session], out: Path) -> None:
             journal.store_documents(rounds, {} if number else shard.journal.corpus_drops(1), starts)
             for episodes in _batches(shard.journal):
                 journal.take_in(episodes)
+            journal.inherit(shard.journal.inherited())
             for prefix in _KEPT_NOTES:
                 for rest, note in shard.journal.noted_under(prefix).items():
                     journal.note(prefix + rest, note)
         spent = sum(sum(SECONDS.values(shard.journal)) for shard in shards)
         SECONDS.write(journal, spent, "1/synthesis")
-        # The prompts that were played with, should the installed ones have changed since.
-        session.directory.domain_path.write_bytes(shards[0].directory.domain_path.read_bytes())
 
 
 def _batches(journal: Journal) -> Iterator[list[Played]]:
@@ -244,7 +244,7 @@ class Storage:
         """Return the names of all segments of finished episodes of a round, or of one shard of it, in their order."""
         folder = f"round-{round_}" if shard is None else _folder(round_, shard)
         with self._reaching("list the segments in"):
-            found = self._files.glob(self._at(f"{folder}/*.parquet" if shard else f"{folder}/*/*.parquet"))
+            found = self._files.glob(glob.escape(self._at(folder)) + ("/*.parquet" if shard else "/*/*.parquet"))
         names = [str(path)[len(self._root) :].lstrip("/") for path in found]
         return sorted(name for name in names if not name.endswith(f"{_BEGUN}.parquet"))
 

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple, TypeVar
@@ -29,12 +29,14 @@ from pop_selfplay.records import Document, Role, Shard
 from pop_selfplay.runs.casting import Casting, Player
 from pop_selfplay.scale.shards import Storage, counted, patiently
 from pop_selfplay.stages.calls import Cast
+from pop_selfplay.stages.refusals import ANSWERED
 
 T = TypeVar("T")
 
 STOPPED: Final = "stopped"
 _LOCK: Final = "lock"
-NOTES: Final = ("refusal/", "broken/")
+_BROKEN: Final = "broken/"
+NOTES: Final = ("refusal/", _BROKEN)
 """Notes of a worker's journal that belong to the run."""
 
 
@@ -51,18 +53,40 @@ class Job(NamedTuple):
     number: int
 
 
+class Known(NamedTuple):
+    """What the run knows about the episodes of a lease: their documents, the calls that were already made for them, and those
+    that it inherited; the notes of calls that no server can answer; and which roles' models have ever answered."""
+
+    documents: tuple[Document, ...]
+    calls: tuple[Played, ...]
+    inherited: tuple[tuple[Any, ...], ...]
+    broken: Mapping[str, str]
+    answered: frozenset[Role]
+
+
+def known_of(journal: Journal, round_: int, episodes: Sequence[ToPlay]) -> Known:
+    """Return what the journal of the run knows about these episodes."""
+    made = (Played(one.id, round_, "", "", "", journal.calls_of(one.id)) for one in episodes)
+    return Known(
+        tuple(journal.document(round_, id_) for id_ in dict.fromkeys(one.document_id for one in episodes)),
+        tuple(one for one in made if one.calls),
+        tuple(row for one in episodes for row in journal.inherited(one.id)),
+        journal.noted_under(_BROKEN),
+        frozenset(Role(role) for (_, role, _), count in journal.tally.calls.items() if count),
+    )
+
+
 class Lease(NamedTuple):
-    """A shard to be played: its unfinished episodes with their documents and the calls that were already made for them.
+    """A shard to be played: its unfinished episodes, those of them that were refused before, and what is known about them.
 
     `budget` is what it may spend, `segments` how many were published about the shard before.
     """
 
     number: int
     shard: Shard
-    documents: tuple[Document, ...]
     episodes: tuple[ToPlay, ...]
     refused_before: frozenset[str]
-    known: tuple[Played, ...]
+    known: Known
     budget: Budget
     segments: int
 
@@ -182,8 +206,13 @@ class _Leased:
         self._playing: asyncio.Task[None] | None = None
         self._stopped = False
         SHARD.write(journal, PartOfRun(lease.shard, (), ""))
-        journal.store_documents([*[()] * round_, lease.documents], {})
-        journal.take_in(lease.known)
+        journal.store_documents([*[()] * round_, lease.known.documents], {})
+        journal.take_in(lease.known.calls)
+        journal.inherit(lease.known.inherited)
+        for digest, words in lease.known.broken.items():
+            journal.note(_BROKEN + digest, words)
+        for role in lease.known.answered:
+            journal.note(ANSWERED + role.value, "by the run")
         self.published = journal.tally
         """Counts of what the head knows: the calls of before, and all segments."""
 

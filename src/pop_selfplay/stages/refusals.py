@@ -24,6 +24,7 @@ from pop_selfplay.records import Failure, Role
 REFUSED: Final = "refused"
 BROKEN: Final = "broken"
 _WORDS: Final = "refusal/"
+ANSWERED: Final = "answered/"  # notes of roles whose models have answered the run, in the journal of a part of it
 _NEVER_ANSWERED: Final = 16
 _LAST: Final = 20
 _MOST_OF_THE_LAST: Final = 10
@@ -82,13 +83,11 @@ class Refusals:
             last.popitem(last=False)
 
     def _judge(self, journal: Journal, role: Role, *, ended: bool) -> None:
-        last, words = self._last[role], self._words[role]
+        last, words, who = self._last[role], self._words[role], role.value.replace("_", " ")
         if role not in self._answered and not _ever_answered(journal, role):
             if ended or len(self._refused[role]) >= _NEVER_ANSWERED:
                 forget_broken(journal)
-                raise ModelRefused(
-                    f"no call of the {role.value.replace('_', ' ')} was ever answered. The last refusal: {words}"
-                )
+                raise ModelRefused(f"no call of the {who} was ever answered. The last refusal: {words}")
             return
         refused = sum(last.values())
         running_on = refused >= (_FEW_AT_THE_END if ended else _MOST_OF_THE_LAST) and 2 * refused > len(last)
@@ -97,7 +96,7 @@ class Refusals:
             return
         forget_broken(journal)
         raise ModelUnavailable(
-            f"calls of the {role.value.replace('_', ' ')} were refused, {refused} of its last {len(last)} episodes. The last "
+            f"calls of the {who} were refused, {refused} of its last {len(last)} episodes. The last "
             f"refusal: {words}. Refused episodes are retried when the run is resumed"
         )
 
@@ -127,4 +126,5 @@ def forget_broken(journal: Journal) -> None:
 
 
 def _ever_answered(journal: Journal, role: Role) -> bool:
-    return any(of == role.value and count for (_, of, _), count in journal.tally.calls.items())
+    told = journal.noted(ANSWERED + role.value) is not None
+    return told or any(of == role.value and count for (_, of, _), count in journal.tally.calls.items())

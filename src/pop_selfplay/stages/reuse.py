@@ -1,8 +1,8 @@
 """Reuse: calls of another run stand in for a model, so that two runs differ in one role alone.
 
 Taken over are whole calls, refused attempts included, of the roles asked for, in the episodes of documents that both runs chose
-for the same round with the same text. They are parsed anew and written into this run's journal, with 0 tokens. What the other
-run does not hold is asked of the model.
+for the same round with the same text; but for answers to held-out problems, by which the policy is measured. They are parsed
+anew and written into this run's journal, with 0 tokens. What the other run does not hold is asked of the model.
 """
 
 from collections.abc import Iterator
@@ -30,6 +30,8 @@ class Earlier:
         episode, _, _ = key.episode.rpartition("/")
         if key.role not in self.roles or episode not in self.shared:
             return None
+        if key.role is Role.SOLVER and episode.startswith("0/"):
+            return None  # the policy is measured by these answers, and the other run may have another one
         call = self.journal.find_call(key)
         return None if call is None else Completion(call.completion.text, call.completion.finish_reason, 0, 0)
 

@@ -28,21 +28,20 @@ from pkgutil import resolve_name
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from pop_selfplay.config import (
-    AS_IT_DOES,
     HuggingFaceCorpus,
     ModelConfig,
-    RoleThinking,
+    Thinking,
     Training,
+    all_thinking_of,
     load_config,
     register_training,
-    thinking_of,
 )
 from pop_selfplay.errors import UsageError
 from pop_selfplay.extras import need
 from pop_selfplay.journal import RunDirectory
 from pop_selfplay.journal.pairs import read_pairs
 from pop_selfplay.models.identity import weights_of
-from pop_selfplay.records import PreferencePair, Role, Step
+from pop_selfplay.records import PreferencePair, Step
 from pop_selfplay.results.run import TrainingFigures
 from pop_selfplay.runs.session import Session, read_session
 
@@ -82,10 +81,11 @@ class Origin(NamedTuple):
 class TrainerOnPairs(ABC):
     """A trainer that needs nothing but pairs, so that other models can also be trained on the pairs of a finished run.
 
-    `thinking` is what the chat template was told when the answers were asked for: prompts are rendered the same way.
+    `thinking` is what the chat template was told in each role when its answers were asked for: prompts are rendered the same
+    way.
     """
 
-    thinking: RoleThinking = AS_IT_DOES
+    thinking: Thinking = Thinking()
 
     @abstractmethod
     def train(
@@ -106,10 +106,19 @@ class TrainerOnPairs(ABC):
     def train_round(self, session: Session, round_: int, start: str, out: Path) -> TrainingFigures:
         """Train on the pairs of the round."""
         pairs = pairs_of_round(session, round_)
-        self.thinking = thinking_of(session.casting.policy(round_), Role.SOLVER)
+        self.thinking = all_thinking_of(session.casting.policy(round_))
         session.observer.phase(f"round {round_}: training on {len(pairs)} pairs")
-        observe, origin = session.observer.training_step, origin_of(session, round_)
-        return self.train(pairs, start, out, session.config.seed, observe, origin=origin)
+        return self.train(pairs, start, out, session.config.seed, told_to(session), origin=origin_of(session, round_))
+
+
+def told_to(session: Session) -> Observe:
+    """Return what tells the run of a step of its training, and notes how long that has taken so far."""
+
+    def observe(step: Step) -> None:
+        session.account.note_seconds()
+        session.observer.training_step(step)
+
+    return observe
 
 
 TRAINERS: Final = {
@@ -196,5 +205,5 @@ def train_again(
             f"training.type {config.training.type} cannot be trained again on the pairs of a run: it needs more than pairs; "
             "dpo and sft can"
         )
-    trainer.thinking = thinking_of(policy, Role.SOLVER)
+    trainer.thinking = all_thinking_of(policy)
     return trainer.train(pairs, start, out, config.seed, observe, origin=origin)

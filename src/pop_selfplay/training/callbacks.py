@@ -11,6 +11,7 @@ less than once in ten thousand looks. A new figure to watch goes into `figures`,
 
 import json
 import math
+import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -105,7 +106,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped t
         if "loss" in entry:
             self.losses.append(float(entry["loss"]))
             self.margins.append(float(entry.get("rewards/margins", 0.0)))
-            self.tokens = int(entry.get("num_tokens", 0))
+            self.tokens = int(entry.get("num_tokens", self.tokens))
 
 
 def diverged_advice(change: str, metrics: Path) -> str:
@@ -171,8 +172,7 @@ class OnlineWatch(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         self.samples = 0
         self.judge_failures: Counter[str] = Counter()
         self.invalid: Counter[str] = Counter()
-        self.tokens = 0
-        self.generated_tokens = 0
+        self.done = self.tokens = self.generated_tokens = 0
 
     def sampled(self, made: Sampled) -> dict[str, float]:
         """Write down a generation's answers and return what they show. Raises TrainingError when the judge scored none."""
@@ -200,6 +200,7 @@ class OnlineWatch(TrainerCallback):  # type: ignore[misc]  # transformers is unt
     ) -> None:
         entry = {"step": state.global_step, "steps": state.max_steps} | {name: finite(value) for name, value in logs.items()}
         _append(self.directory / METRICS, [entry])
+        self.done = state.global_step
         if "loss" not in logs:
             return  # the summary at the end
         step = self._remember(entry)
@@ -213,6 +214,7 @@ class OnlineWatch(TrainerCallback):  # type: ignore[misc]  # transformers is unt
 
     def resume_after(self, step: int) -> None:
         """Take up what an interrupted training left, and forget what it did after `step`; 0 for all of it."""
+        self.done = step
         for line in lines_until(self.directory / METRICS, step):
             if "loss" in line:
                 self._remember(line)
@@ -221,16 +223,17 @@ class OnlineWatch(TrainerCallback):  # type: ignore[misc]  # transformers is unt
 
     def result(self, problems: int, dropped: dict[str, int], seconds: float) -> OnlineResult:
         """Return the figures of a finished training on so many problems."""
-        tenth = max(1, len(self.steps) // 10)
+        rewards = [step.reward for step in self.steps if step.reward is not None]  # a step on earlier answers has none
+        tenth = max(1, len(rewards) // 10)
         return OnlineResult(
             problems=problems,
             dropped=dropped,
-            steps=self.steps[-1].step,
+            steps=self.done,
             samples=self.samples,
             judge_failures=dict(sorted((+self.judge_failures).items())),
             invalid=dict(sorted((+self.invalid).items())),
-            first_reward=_mean_reward(self.steps[:tenth]),
-            last_reward=_mean_reward(self.steps[-tenth:]),
+            first_reward=statistics.fmean(rewards[:tenth]) if rewards else None,
+            last_reward=statistics.fmean(rewards[-tenth:]) if rewards else None,
             kl=self.steps[-1].kl,
             seconds=seconds,
             tokens=self.tokens,
@@ -242,7 +245,7 @@ class OnlineWatch(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         rate, reward, spread, kl = (entry.get(name) for name in names)
         step = OnlineStep(entry["step"], entry["steps"], float(entry["loss"]), float(rate or 0.0), reward, spread, kl)
         self.steps.append(step)
-        self.tokens = int(entry.get("num_tokens", 0))
+        self.tokens = int(entry.get("num_tokens", self.tokens))  # a step on answers of an earlier one tells none
         return step
 
     def _count(self, row: Mapping[str, Any]) -> None:
@@ -274,12 +277,6 @@ def figures(made: Sampled, failed: Mapping[str, int], invalid: Mapping[str, int]
             if related is not None:
                 found[f"{name}/agreement"] = related
     return found
-
-
-def _mean_reward(steps: Sequence[OnlineStep]) -> float | None:
-    """Return the mean of the rewards of `steps`, None where there is none."""
-    rewards = [step.reward for step in steps if step.reward is not None]
-    return sum(rewards) / len(rewards) if rewards else None
 
 
 def _append(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:

@@ -19,13 +19,13 @@ from typing import Any, Final, NamedTuple, Protocol
 import torch
 import yaml
 from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from peft import LoraConfig, PeftModel
 from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM
 
 from pop_selfplay.config import LoRA
 from pop_selfplay.errors import TrainingError
+from pop_selfplay.extras import hub_errors
 from pop_selfplay.journal.directory import FRONT_MATTER, PAIRS, pairs_place
 from pop_selfplay.training import Origin
 from pop_selfplay.training.checkpoints import MERGED
@@ -90,7 +90,7 @@ def licence_of(start: str, revision: str | None = None) -> dict[str, str]:
         path = Path(start) / CARD if Path(start).is_dir() else Path(hf_hub_download(start, CARD, revision=revision))
         match = FRONT_MATTER.match(path.read_text(encoding="utf-8"))
         front = yaml.safe_load(match[1]) if match else {}
-    except (OSError, ValueError, HfHubHTTPError, yaml.YAMLError):
+    except (*hub_errors(), ValueError, yaml.YAMLError):
         return {}  # not a reason to lose a trained model: the card then says that it is unknown
     return {key: str(front[key]) for key in _LICENCE_KEYS if key in front} if isinstance(front, dict) else {}
 
@@ -152,7 +152,7 @@ def push(model: Path, repository: str, hub: Hub | None = None) -> bool:
     try:
         hub.create_repo(repository, private=True, exist_ok=True)
         hub.upload_folder(repo_id=repository, folder_path=model, commit_message=f"Upload {model.name}, trained with pop")
-    except (OSError, HfHubHTTPError, HFValidationError) as error:
+    except hub_errors() as error:
         _LOG.warning(
             "%s is finished, but could not be uploaded to %s: %s. Do it by hand: hf upload %s %s", model, repository, error,
             repository, model,

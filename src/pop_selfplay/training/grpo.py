@@ -38,7 +38,7 @@ from pop_selfplay.rewards.scoring import Graded, score_answers, sound
 from pop_selfplay.runs.session import Session
 from pop_selfplay.stages.calls import Cast
 from pop_selfplay.tasks import together
-from pop_selfplay.training import Origin, distributed, origin_of
+from pop_selfplay.training import Origin, distributed, origin_of, told_to
 from pop_selfplay.training.callbacks import OnlineWatch, Sampled, ScoredBatch
 from pop_selfplay.training.checkpoints import LAST, SealCheckpoints, last_checkpoint, publish, step_of, take_up
 from pop_selfplay.training.data import DropReason, encode_prompt
@@ -152,7 +152,7 @@ class GRPO:
         origin, thinking = origin_of(session, round_), thinking_of(session.casting.policy(round_), Role.SOLVER)
         job = OnlineJob(problems, session.domain, start, out, self.config, run.synthesis.solver, run.seed, origin, thinking)
         with judge_of(session, round_, self.config) as score:
-            return train_grpo(job, score, session.observer.training_step)
+            return train_grpo(job, score, told_to(session))
 
 
 def train_grpo(job: OnlineJob, score: Score, observe: Callable[[OnlineStep], None] | None = None) -> OnlineResult:
@@ -270,7 +270,7 @@ def _request(job: OnlineJob, asked: OnlineProblems) -> dict[str, object]:
     return {
         **({"thinking": told} if told else {}),
         "start": job.start,
-        "config": job.config.model_dump(mode="json"),
+        "config": job.config.model_dump(mode="json", exclude={"second_judge"}),  # it changes nothing
         "solver": job.solver.model_dump(mode="json"),
         "seed": job.seed,
         "problems": {

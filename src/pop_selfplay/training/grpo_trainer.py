@@ -37,7 +37,16 @@ from pop_selfplay.stages.calls import CLOSING_TAG
 from pop_selfplay.training import export
 from pop_selfplay.training.loading import has_bf16
 from pop_selfplay.training.optimizer import keep_remainders
-from pop_selfplay.training.trl_config import DECIDED_BY_RUN, build, hub_of, known_fields, per_pass, under_its_names
+from pop_selfplay.training.trl_config import (
+    DECIDED_BY_RUN,
+    build,
+    hub_of,
+    known_fields,
+    per_pass,
+    require_numbers,
+    require_reporters,
+    under_its_names,
+)
 
 ONLINE: Final[Fields] = {
     "num_generations": 8,  # TRL's; DeepSeekMath used 64, with a reward that costs nothing
@@ -56,7 +65,6 @@ ONLINE: Final[Fields] = {
 OURS: Final[Fields] = {
     # Nothing here changes what is learned: what is written where, and what can be seen.
     "logging_steps": 1,
-    "logging_first_step": True,
     "report_to": "none",
     "save_strategy": "steps",
     "save_steps": 0.2,  # below 1 it is a share of all steps
@@ -102,8 +110,11 @@ class OnlineSettings:
         """Lay the user's fields over ours. Raises ConfigError for one that is unknown, or not to be set."""
         sampling = {"temperature": solver.temperature, "top_p": solver.top_p, "max_completion_length": solver.max_tokens}
         given = known_fields(training.grpo, GRPOConfig, where="training.grpo", beside=ONLINE, owned=OWNED)
+        require_reporters(given.get("report_to") or [], "training.grpo")
         fields = {**sampling, **ONLINE, **OURS, **({"learning_rate": export.LEARNING_RATE} if training.lora else {}), **given}
         fields = under_its_names(fields, GRPOConfig)
+        require_numbers(fields, ("temperature", "num_generations", "max_completion_length"), "training.grpo")
+        require_numbers(fields, ("max_prompt_length", "per_device_train_batch_size"), "training.grpo", or_none=True)
         if fields["temperature"] <= 0:
             raise ConfigError(
                 f"online RL learns from answers that differ: temperature {fields['temperature']} must be above 0 "

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Final, Generic, NamedTuple
 import torch
 from transformers import BitsAndBytesConfig, PrinterCallback
 
-from pop_selfplay.config import AS_IT_DOES, Fields, OfflineTraining, RayRunner, RoleThinking, thinking_of
+from pop_selfplay.config import Fields, OfflineTraining, RayRunner, RoleThinking, Thinking, all_thinking_of
 from pop_selfplay.errors import ConfigError, ModelRefused, TrainingError, UsageError
 from pop_selfplay.records import PreferencePair, Role, Step
 from pop_selfplay.results.run import H, TrainingFigures
@@ -44,7 +44,7 @@ from pop_selfplay.training.checkpoints import (
     unfinished_directory,
 )
 from pop_selfplay.training.data import E, LengthLimits, PairSplit, choose_pairs, on_disk
-from pop_selfplay.training.export import Facts, finish, peft_config, push, save_weights
+from pop_selfplay.training.export import Facts, finish, peft_config, save_weights
 from pop_selfplay.training.loading import load_model_config, load_tokenizer, memory_given_back, threads_for
 from pop_selfplay.training.trl_config import Defaults, Settings, quiet_libraries
 
@@ -61,7 +61,7 @@ class Job(NamedTuple):
     config: OfflineTraining
     seed: int
     origin: Origin | None
-    thinking: RoleThinking = AS_IT_DOES
+    thinking: Thinking = Thinking()
 
 
 class Trained(NamedTuple, Generic[H]):
@@ -136,7 +136,7 @@ class Offline(TrainerOnPairs, Generic[E, H]):
         if not isinstance(runner, RayRunner) or not runner.training_workers:
             return super().train_round(session, round_, start, out)
         pairs = pairs_of_round(session, round_)
-        thinking = thinking_of(session.casting.policy(round_), Role.SOLVER)
+        thinking = all_thinking_of(session.casting.policy(round_))
         start = str(Path(start).absolute()) if Path(start).exists() else start  # Ray's processes work in a folder of their own
         job = Job(pairs, start, out.absolute(), self.config, session.config.seed, origin_of(session, round_), thinking)
         session.observer.phase(f"round {round_}: training on {len(pairs)} pairs in {runner.training_workers} processes")
@@ -171,15 +171,16 @@ class Offline(TrainerOnPairs, Generic[E, H]):
             if distributed.is_first():
                 facts = self._facts(job, chosen, trained, watch)
                 publish(directory, finish(trained.weights, self.config.lora, tokenizer, settings.hub, facts), job.out)
-                if self.config.push_to_hub is not None:
-                    push(job.out, self.config.push_to_hub)
         distributed.barrier()
         return result
 
     def choose(self, job: Job, tokenizer: Any, settings: Settings) -> PairSplit[E]:
         """Return the pairs that are trained on and held out, as token ids. Raises TrainingError when none is left."""
         limits = LengthLimits(settings.max_prompt_length, settings.max_length, settings.where)
-        encode = partial(self.encode, tokenizer=tokenizer, thinking=job.thinking)
+
+        def encode(pair: PreferencePair) -> E:
+            return self.encode(pair, tokenizer, job.thinking.of(Role(pair.role)))
+
         return choose_pairs(job.pairs, encode, limits, self.config.held_out_share, job.seed)
 
     def make_trainer(self, chosen: PairSplit[E], job: Job, tokenizer: Any, settings: Settings, directory: Path) -> Any:
@@ -233,6 +234,7 @@ class Offline(TrainerOnPairs, Generic[E, H]):
             as_good = partial(self.as_good, pairs=len(trainer.eval_dataset))
             trainer.add_callback(KeepBest(directory, self.figures, save, trainer.held_out, as_good))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        watch.tokens = trainer.tokens_trained
         if not watch.losses:
             raise TrainingError(f"no step was taken: raise {settings.where}.num_train_epochs or {settings.where}.max_steps")
         steps: int = trainer.state.global_step

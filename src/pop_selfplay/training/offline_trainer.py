@@ -149,6 +149,11 @@ class OwnPairs(Generic[L, H]):
         """Count on from `tokens`, those trained on before an interruption; TRL would begin at 0."""
         self._total_train_tokens = tokens
 
+    @property
+    def tokens_trained(self) -> int:
+        """All tokens trained on, those before an interruption included."""
+        return int(self._total_train_tokens)
+
     def look(self) -> list[list[float]] | None:
         """Return the columns of `measured` over all held-out pairs, None without any; the model is left as it was."""
         if self.eval_dataset is None:

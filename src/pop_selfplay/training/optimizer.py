@@ -82,7 +82,7 @@ class CompensatedAdamW(torch.optim.Optimizer):
 def keep_remainders(trainer: Any) -> None:
     """Let a trainer that is ready to train use CompensatedAdamW where it was to train weights in bf16 by AdamW."""
     args = trainer.args
-    plain = str(args.optim.value).startswith("adamw_torch") and not trainer.is_deepspeed_enabled
+    plain = str(args.optim.value) in ("adamw_torch", "adamw_torch_fused") and not trainer.is_deepspeed_enabled
     if plain and any(weight.requires_grad and weight.dtype == torch.bfloat16 for weight in trainer.model.parameters()):
         settings = {"lr": args.learning_rate, "betas": (args.adam_beta1, args.adam_beta2), "eps": args.adam_epsilon}
         trainer.optimizer_cls_and_kwargs = (CompensatedAdamW, settings)

@@ -13,7 +13,7 @@ import logging
 import os
 import typing
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -97,6 +97,7 @@ def build(config: Any, fields: Mapping[str, Any], *, where: str, output: Path, s
         "seed": seed,
         "data_seed": seed,
         "disable_tqdm": True,
+        "logging_first_step": True,  # so that there is a first loss, whatever logging_steps a user sets
         "logging_nan_inf_filter": False,  # on, it writes an average of earlier losses where there is no number
     }
     try:
@@ -116,6 +117,7 @@ DECIDED_BY_RUN: Final[dict[str, str]] = {
     "save_only_model": "a checkpoint must hold everything needed to resume",
     "disable_tqdm": "progress is drawn by pop",
     "logging_strategy": "the figures of a training come from its log: set logging_steps",
+    "logging_first_step": "the first loss is a figure of every training",
     "logging_nan_inf_filter": "a loss that is not a number must be seen, because it ends the training",
 }
 """Fields of every TRL config that are refused, and why."""
@@ -131,7 +133,6 @@ DECIDED_ON_PAIRS: Final = {
 EVALUATED: Final[Fields] = {
     # Nothing here changes what is learned: what is written where, and what can be seen.
     "logging_steps": 1,
-    "logging_first_step": True,  # so that there is a first loss, whatever logging_steps a user sets
     "report_to": "none",
     "project": "pop-selfplay",  # where a tracker files the run
     "save_strategy": "steps",
@@ -193,10 +194,11 @@ class Settings:
         where = f"training.{training.type}"
         config, values = defaults.config, dict(defaults.values)
         given = known_fields(training.fields, config, where=where, beside=values, owned=defaults.owned)
-        _require_reporters(given.get("report_to") or [], where)
+        require_reporters(given.get("report_to") or [], where)
         if training.lora:
             values["learning_rate"] = defaults.lora_learning_rate
         fields = under_its_names(values | given, config)
+        require_numbers(fields, ("max_length", "max_prompt_length", "per_device_train_batch_size"), where, or_none=True)
         use_cpu = bool(fields.get("use_cpu", False))
         fields.setdefault("bf16", not fields.get("fp16", False) and has_bf16(use_cpu))
         fields.setdefault("use_liger_kernel", has_liger(use_cpu))
@@ -240,7 +242,15 @@ def per_pass(share: int, tokens: int) -> int:
     return max(n for n in range(1, share + 1) if share % n == 0 and (n == 1 or n * tokens <= TOKENS_PER_PASS))
 
 
-def _require_reporters(names: str | list[str], where: str) -> None:
+def require_numbers(fields: Mapping[str, Any], names: Sequence[str], where: str, *, or_none: bool = False) -> None:
+    """Raise ConfigError unless the fields of these names, those that are there, are numbers (`or_none`: or null)."""
+    for name in names:
+        value = fields.get(name, 1)
+        if (isinstance(value, bool) or not isinstance(value, int | float)) and not (or_none and value is None):
+            raise ConfigError(f"{where}.{name} {value!r} must be a number{' or null' if or_none else ''}")
+
+
+def require_reporters(names: str | list[str], where: str) -> None:
     for name in [names] if isinstance(names, str) else names:
         if name in _REPORTERS and importlib.util.find_spec(name) is None:
             raise ConfigError(f"{where}.report_to {name} needs a package: `pip install {name}`, or leave it out")

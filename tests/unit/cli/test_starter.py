@@ -70,6 +70,18 @@ def test_a_corpus_of_short_texts_gets_a_limit_that_most_of_them_pass() -> None:
     assert sum(map(len, split_documents(config).rounds)) == 27
 
 
+def test_texts_too_short_for_any_limit_among_longer_ones_are_dropped_as_such() -> None:
+    texts(*[3] * 40, *[80] * 20)
+    config = init("--corpus", "texts/")
+    assert config.filter.min_words == 50 and sum(map(len, split_documents(config).rounds)) == 20
+
+
+def test_every_glob_is_looked_at() -> None:
+    texts(*[120] * 20)
+    (name,) = {path.suffix for path in Path("texts").iterdir()}
+    assert init("--corpus", f"texts/?{name}", "--corpus", f"texts/[0-9][0-9]{name}").synthesis.documents < 20
+
+
 def test_texts_that_cannot_be_used_are_refused_with_the_fields_they_have(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

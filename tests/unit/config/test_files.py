@@ -31,6 +31,15 @@ def test_an_override_of_one_setting_keeps_the_default_type(tmp_path: Path) -> No
     assert pop.load_config(path, ["measure.type=exam", "measure.samples=3"]).measure.type == "exam"
 
 
+def test_a_type_that_is_named_keeps_the_settings_that_were_given_without_one(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    text = "domain: math\ncorpus: {type: pocket}\nmodel: {type: pocket}\ntraining: {batch_size: 8, dpo: {beta: 0.3}}\n"
+    path.write_text(text, encoding="utf-8")
+    assert pop.load_config(path, ["training.type=dpo"]) == pop.load_config(path)
+    with pytest.raises(ConfigError, match="dpo"):  # and never drops any of another one in silence
+        pop.load_config(path, ["training.type=sft"])
+
+
 def nested(depth: int) -> str:
     return "[" * depth + "]" * depth
 

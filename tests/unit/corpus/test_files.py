@@ -172,6 +172,17 @@ def test_globs_take_files_of_any_name_and_search_the_folders_they_match(tmp_path
     assert read(tmp_path / "pkg-*") == ({"pkg-b/notes.txt": "notes"}, {"unknown_type": 1})
 
 
+def test_a_folder_that_two_stars_lead_to_is_searched_and_no_file_read_twice(tmp_path: Path) -> None:
+    for name in ("a/deep/texts/one.txt", "b/texts/two.txt", "b/texts/more/three.txt", "b/other.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"text of {name}")
+    inside = {"a/deep/texts/one.txt", "b/texts/two.txt", "b/texts/more/three.txt"}
+    assert read(tmp_path / "**" / "texts")[0].keys() == inside
+    for last in ("*", "**"):
+        found, dropped = read(tmp_path / "**" / last)
+        assert found.keys() == {*inside, "b/other.txt"} and not dropped
+
+
 ROWS = [{"text": "one"}, {"text": "two"}]
 
 

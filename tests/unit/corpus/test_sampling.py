@@ -28,6 +28,13 @@ def chosen(entries: Sequence[Entry], count: int, skip: int = 0, seed: int = 1) -
     return choose(entries, seed=seed, count=count, skip=skip, filter=ANY_LENGTH)
 
 
+@pytest.mark.parametrize("count", [10, 30, 60, 90, 100, 400])
+def test_documents_that_share_an_id_count_as_one_however_often_the_corpus_has_to_be_read(count: int) -> None:
+    entries = [Document(id=f"d{number // 10}", text=f"text {number}") for number in range(1000)]
+    few, many = chosen(entries, count).documents, chosen(entries, 100).documents
+    assert len(few) == min(count, 100) and few == many[:count] and len({one.id for one in many}) == 100
+
+
 distinct = st.lists(st.integers(0, 10_000), unique=True, min_size=1, max_size=60).map(
     lambda numbers: [document(number) for number in numbers]
 )

@@ -20,8 +20,9 @@ from pop_selfplay.errors import ModelRefused, ModelUnavailable, RequestRefused
 from pop_selfplay.method.parsing import Block, Form
 from pop_selfplay.models.base import ChatRequest, Completion
 from pop_selfplay.models.chat_template import DEFAULT_TEMPLATE
-from pop_selfplay.models.local import LocalChatModel
+from pop_selfplay.models.local import LocalChatModel, cut_into_batches
 from pop_selfplay.models.local.decoding import _through
+from pop_selfplay.models.local.sampling import Row
 from pop_selfplay.records import Role
 
 SPECIAL = ["<|pad|>", "<|begin|>", "<|end|>"]
@@ -91,6 +92,15 @@ def mixed_requests() -> list[ChatRequest]:
         )
         for _ in range(60)
     ]
+
+
+@pytest.mark.parametrize("lengths", [[(4096, 8000), *[(6144, 300)] * 20], [(64, 20_000), *[(128, 30)] * 500]])
+def test_no_batch_is_larger_than_its_limit_when_all_its_rows_are_padded(lengths: list[tuple[int, int]]) -> None:
+    rows = [Row(place, make_request(), [1] * prompt, new) for place, (new, prompt) in enumerate(lengths)]
+    batches = list(cut_into_batches(rows, 65_536, 256))
+    assert sorted(row.place for batch in batches for row in batch) == list(range(len(rows)))
+    sizes = [len(batch) * (max(len(row.prompt) for row in batch) + max(row.max_new for row in batch)) for batch in batches]
+    assert max(sizes) <= 65_536
 
 
 def test_the_same_requests_give_the_same_texts_in_any_order_and_at_any_pace(path: str) -> None:

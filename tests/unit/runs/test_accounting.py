@@ -5,10 +5,11 @@ from pathlib import Path
 
 from tests.unit.runs.makers import make_config
 
-from pop_selfplay.journal import Tally
-from pop_selfplay.records import Role
+from pop_selfplay.journal import CallKey, StoredCall, Tally
+from pop_selfplay.records import Completion, OnlineStep, Role
 from pop_selfplay.runs.session import open_session
 from pop_selfplay.stages.calls import Cast
+from pop_selfplay.training import told_to
 
 
 def test_time_is_noted_while_it_passes_so_that_a_kill_hides_little_of_it_from_the_budget(tmp_path: Path) -> None:
@@ -26,6 +27,28 @@ def test_time_is_noted_while_it_passes_so_that_a_kill_hides_little_of_it_from_th
         noted.append(session.journal.noted("seconds/1/synthesis"))
     before, meanwhile, after = (float(value or 0) for value in noted)
     assert before == 3600 < meanwhile < after
+
+
+def test_the_verdicts_of_a_second_judge_cost_what_the_second_judge_does(tmp_path: Path) -> None:
+    def priced(prompt: float) -> dict[str, object]:
+        served = {"type": "endpoint", "base_url": "http://server.test/v1", "model": "m", "weights": "w"}
+        return served | {"prices": {"prompt": prompt}}
+
+    training = {"type": "grpo", "second_judge": priced(50)}
+    with open_session(tmp_path / "run", make_config(model=priced(2), training=training)) as session:
+        for episode, tokens in (("1/a/0", 1_000_000), ("train/1/a/0", 1_000_000), ("train/second_judge/1/a/0", 100_000)):
+            call = StoredCall("digest", "", Completion("x", "stop", tokens, 0))
+            session.journal.record_calls([(CallKey(episode, Role.JUDGE, "0", 0), call)])
+        (used,) = session.account.usage(session.journal.tally)
+        assert (used.prompt, used.money) == (2_100_000, 2 * 2 + 50 * 0.1)
+
+
+def test_a_killed_training_has_noted_its_time(tmp_path: Path) -> None:
+    with open_session(tmp_path / "run", make_config()) as session:
+        with session.account.timed("1/training"):
+            told_to(session)(OnlineStep(1, 2, 0.5, 1e-6, None, None, None))
+            noted = float(session.journal.noted("seconds/1/training") or 0)
+        assert noted > 0
 
 
 def test_a_frozen_role_costs_in_every_round_what_the_starting_model_costs(tmp_path: Path) -> None:

@@ -12,10 +12,21 @@ import pytest
 import pop_selfplay as pop
 from pop_selfplay.config import RunConfig
 from pop_selfplay.domains import load_domain
-from pop_selfplay.errors import BudgetSpent, ConfigError, JournalStopped, ModelRefused, ModelUnavailable, Stopped
+from pop_selfplay.errors import (
+    BudgetSpent,
+    ConfigError,
+    JournalStopped,
+    ModelRefused,
+    ModelUnavailable,
+    RequestRefused,
+    Stopped,
+)
 from pop_selfplay.journal import Journal, Tally
 from pop_selfplay.journal.files import take_lock
+from pop_selfplay.models.base import ChatRequest, Completion
+from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.observer import Unwatched
+from pop_selfplay.records import Role
 from pop_selfplay.scale.shards import Storage
 from pop_selfplay.scale.worker import Ended, Job, Lease, Progress, Worker
 from tests.integration.runs import simulated_config, write_texts
@@ -210,7 +221,37 @@ def test_a_run_that_is_stopped_keeps_every_finished_call_also_of_unfinished_epis
     seen = watch_leases(monkeypatch)
     pop.run(whole.on_ray(), tmp_path / "run")
     assert_same(tmp_path / "run", whole, tmp_path)
-    assert any(lease.known for lease in seen), "the calls go to whoever plays on"
+    assert any(lease.known.calls for lease in seen), "the calls go to whoever plays on"
+
+
+def test_a_fork_pays_for_nothing_again_that_it_inherited(
+    nearby: Nearby, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def asked(self: SimulatedChatModel, request: ChatRequest) -> Completion:
+        raise AssertionError(f"{request.group} asks the {request.role}")
+
+    monkeypatch.setattr(SimulatedChatModel, "complete", asked)
+    pop.run(whole.on_ray().changed({"pairing": {"min_std": 0.2}}), tmp_path / "fork", fork_from=whole.path)
+    assert rows(tmp_path / "fork", "calls") == rows(whole.path, "calls")
+
+
+def test_a_document_that_the_server_refuses_ends_neither_the_run_nor_its_resume(
+    nearby: Nearby, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete, refused = SimulatedChatModel.complete, list[str]()
+
+    async def picky(self: SimulatedChatModel, request: ChatRequest) -> Completion:
+        if request.role is Role.PROPOSER and not refused:
+            refused.append(request.group)
+        if request.group in refused:
+            raise RequestRefused("too long")
+        return await complete(self, request)
+
+    monkeypatch.setattr(SimulatedChatModel, "complete", picky)
+    for _ in range(2):  # a resume asks for this one alone, by a worker who has never been answered
+        pop.run(whole.on_ray(workers=1), tmp_path / "run")
+        with Journal.open_to_read(tmp_path / "run" / "run.db") as journal:
+            assert journal.tally.episodes[1, "proposer", "refused"] == 1 and journal.tally.episodes.total() == 8
 
 
 def test_the_budget_ends_a_run_on_many_workers_near_its_limit_and_more_of_it_resumes_the_run(

@@ -43,6 +43,12 @@ def test_s3_holds_what_a_disk_does(store: ObjectStore, tmp_path: Path) -> None:
     assert folders(PurePath(key).relative_to("mine") for key in store.objects) == folders(disk)
 
 
+def test_a_path_is_a_path_and_no_pattern(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path / "run[1]*?"))
+    name = storage.publish(1, Shard(1, 2), 1, [EPISODE])
+    assert storage.published(1) == storage.published(1, Shard(1, 2)) == [name] and storage.read(name) == [EPISODE]
+
+
 def folders(files: Iterable[PurePath]) -> Counter[PurePath]:
     """Return how many files there are in each folder: the names of segments end with random letters."""
     return Counter(file.parent for file in files)

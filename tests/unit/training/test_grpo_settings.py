@@ -63,6 +63,19 @@ def test_a_batch_that_breaks_up_groups_is_refused(tmp_path: Path, grpo: dict[str
         settings(grpo, batch_size).grpo_config(tmp_path, 7, 50)
 
 
+@pytest.mark.parametrize("name", ["temperature", "num_generations", "max_completion_length"])
+@pytest.mark.parametrize("value", [None, "hot", True])
+def test_a_value_that_is_no_number_is_refused_before_anything_is_computed_with_it(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=rf"training\.grpo\.{name} .* must be a number"):
+        settings({name: value})
+
+
+def test_a_tracker_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"training\.grpo\.report_to wandb needs a package"):
+        settings({"report_to": ["wandb"]})
+
+
 def test_fewer_problems_than_one_step_needs_are_refused() -> None:
     settings().require_a_step(8)
     with pytest.raises(ConfigError, match="7 problems are fewer than the 8 of one step"):

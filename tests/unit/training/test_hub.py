@@ -44,9 +44,11 @@ def test_a_model_goes_as_one_commit_to_a_private_repository(tmp_path: Path) -> N
     "error",
     [
         OSError("no route to host"),
+        httpx2.ConnectError("[Errno 111] Connection refused"),
+        httpx2.ReadTimeout("timed out"),
         HfHubHTTPError("403 Forbidden", response=httpx2.Response(403, request=httpx2.Request("POST", "http://hub"))),
     ],
-    ids=["unreachable", "refused"],
+    ids=["no network", "unreachable", "slow", "refused"],
 )
 def test_a_hub_that_fails_loses_no_model_and_is_told(tmp_path: Path, logged: list[str], error: Exception) -> None:
     assert not push(tmp_path / "round-1", "me/health", FakeHub(error))

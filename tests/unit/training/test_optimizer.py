@@ -1,5 +1,6 @@
 """The optimiser: AdamW where weights are fp32, and nearly so where they are bf16."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,6 +30,20 @@ def train(kind: type[torch.optim.Optimizer], dtype: torch.dtype, steps: int = 20
 def test_in_fp32_it_is_adamw() -> None:
     ours, torchs = (train(kind, torch.float32, **SETTINGS) for kind in (CompensatedAdamW, torch.optim.AdamW))
     assert torch.allclose(ours, torchs, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("optim", "ours"),
+    [("adamw_torch", True), ("adamw_torch_fused", True), ("adamw_torch_8bit", False), ("adamw_torch_4bit", False)],
+)
+def test_only_adamw_itself_is_replaced(optim: str, ours: bool) -> None:
+    args = SimpleNamespace(
+        optim=SimpleNamespace(value=optim), learning_rate=1e-3, adam_beta1=0.9, adam_beta2=0.99, adam_epsilon=1e-8
+    )
+    model = torch.nn.Linear(2, 2).bfloat16()
+    trainer = SimpleNamespace(args=args, is_deepspeed_enabled=False, model=model, optimizer_cls_and_kwargs=None)
+    adamw.keep_remainders(trainer)
+    assert (trainer.optimizer_cls_and_kwargs is not None) == ours
 
 
 def test_steps_too_small_for_bf16_add_up() -> None:

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from pop_selfplay.training.callbacks import lines_until
+from pop_selfplay.training.callbacks import OnlineWatch, lines_until
 
 ROWS = [{"step": step, "answer": answer} for step, answer in [(1, "one\u2028line\u0085of\x0cthree"), (2, "é"), (3, "later")]]
 
@@ -29,6 +30,17 @@ def test_a_line_that_a_kill_cut_short_is_none(tmp_path: Path, cut: int) -> None:
     whole = written(path)
     path.write_bytes(whole[: whole.index(b'{"step": 3') - cut])
     assert lines_until(path, 3) == (ROWS[:2] if cut == 1 else ROWS[:1])
+
+
+def test_steps_on_answers_of_an_earlier_one_say_nothing_of_rewards_and_tokens(tmp_path: Path) -> None:
+    """TRL logs both only where it generates; and the last steps may not be logged at all."""
+    watch, control = OnlineWatch(tmp_path, None), TrainerControl()
+    for step, logs in enumerate([{"group/reward": 1.0, "num_tokens": 50}, {}, {"group/reward": 3.0, "num_tokens": 90}, {}], 1):
+        watch.on_log(TrainingArguments(), TrainerState(global_step=step, max_steps=5), control, {"loss": 0.1} | logs)
+    watch.on_log(TrainingArguments(), TrainerState(global_step=5, max_steps=5), control, {"train_runtime": 1.0})
+    watch.samples = 4
+    result = watch.result(1, {}, 1.0)
+    assert (result.steps, result.tokens, result.first_reward, result.last_reward) == (5, 90, 1.0, 3.0)
 
 
 def test_the_log_is_rewritten_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,7 @@ class EndpointChatModel:
             if needs and needed and needed not in self._given:
                 raise ModelRefused(f"{error.url} answered HTTP {error.error.status}: {error}; {needs}") from error
             raise as_error(error, self._config, has_answered=self._servers.have_answered, needs=needs) from None
-        if request.top_logprobs and not reply.gives_logprobs:
+        if request.top_logprobs and not reply.gives_logprobs and needed not in self._given:  # else it is this reply's fault
             raise ModelRefused(f"{self._name} answers without logprobs; {self._parameters.why_needed('logprobs')}")
         self._given.add(needed)
         self._learn(request, reply)

@@ -94,7 +94,8 @@ def thinking_fields(config: EndpointModel, dialect: str, wanted: RoleThinking) -
     if host.endswith(_OPENROUTER):
         return {"reasoning": {"enabled": enabled, **({"max_tokens": wanted.budget} if wanted.budget else {})}}
     if host.endswith(_BY_EFFORT) or _OLLAMA_PORT in config.urls[0]:
-        return {"reasoning_effort": _effort(enabled, wanted.budget)}
+        least = "none" if host.endswith("ollama.com") or _OLLAMA_PORT in config.urls[0] else "minimal"
+        return {"reasoning_effort": _effort(wanted.budget) if enabled else least}
     return _by_template(wanted)
 
 
@@ -109,9 +110,7 @@ def _anthropic(enabled: bool, budget: int | None) -> Body:
     return {"thinking": {"type": "enabled", "budget_tokens": max(_LEAST_OF_ANTHROPIC, budget or _MEDIUM)}}
 
 
-def _effort(enabled: bool, budget: int | None) -> str:
-    if not enabled:
-        return "minimal"
+def _effort(budget: int | None) -> str:
     return "medium" if budget is None else "low" if budget <= _LOW else "medium" if budget <= _MEDIUM else "high"
 
 

@@ -180,8 +180,10 @@ class Parameters:
         return self.sends("stop") and not self.thinks(role)
 
     def thinks(self, role: Role) -> bool:
-        """Tell whether the role is told to think, by a server that shows it."""
-        return self._config.thinking.of(role).enabled is True and not hides_reasoning(self._config, self._dialect.name)
+        """Tell whether the role is told to think, if only by a budget, by a server that shows it."""
+        wanted = self._config.thinking.of(role)
+        told = wanted.enabled or (wanted.enabled is None and wanted.budget is not None)
+        return told and not hides_reasoning(self._config, self._dialect.name)
 
     def leave_out(self, name: str) -> None:
         """Send the parameter `name` no more."""

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from pop_selfplay.config import EndpointModel
 from pop_selfplay.errors import ModelRefused, ModelUnavailable
 from pop_selfplay.models.endpoint.dialects import dialect_of
-from pop_selfplay.models.endpoint.wire import Body, url_of
+from pop_selfplay.models.endpoint.wire import Body, NoRedirects, url_of
 
 _TIMEOUT_S: Final = 30.0
 _MOST_BYTES: Final = 1 << 22
@@ -110,7 +110,7 @@ def _ask(url: str, headers: Mapping[str, str], body: Body | None = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"content-type": "application/json", **headers})
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as reply:
+        with urllib.request.build_opener(NoRedirects).open(request, timeout=_TIMEOUT_S) as reply:
             return json.loads(reply.read(_MOST_BYTES))
     except urllib.error.HTTPError as error:
         with error:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
+from urllib.request import HTTPRedirectHandler
 
 from pop_selfplay.errors import ModelRefused
 from pop_selfplay.models.base import ChatRequest
@@ -96,3 +97,10 @@ def read_key(variable: str | None) -> str | None:
             "that no key has: export the key alone"
         )
     return key
+
+
+class NoRedirects(HTTPRedirectHandler):
+    """For urllib: a key is for its server, and for none that this one points at, so a redirect is an HTTPError."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Follow none."""

@@ -180,11 +180,12 @@ def cut_into_batches(rows: Sequence[Row], batch_tokens: int, max_rows: int) -> I
     single row beyond `batch_tokens` is a batch of its own.
     """
     batch: list[Row] = []
-    for row in sorted(rows, key=_likeness):
-        longest = max((row.max_new, *(other.max_new for other in batch[-1:]))) + len(row.prompt)
-        if batch and (len(batch) == max_rows or (len(batch) + 1) * longest > batch_tokens):
+    prompt = 0  # the longest one of the batch, to which all others are padded
+    for row in sorted(rows, key=_likeness):  # so that no row before it has more new tokens
+        prompt = max(prompt, len(row.prompt))
+        if batch and (len(batch) == max_rows or (len(batch) + 1) * (prompt + row.max_new) > batch_tokens):
             yield batch
-            batch = []
+            batch, prompt = [], len(row.prompt)
         batch.append(row)
     if batch:
         yield batch

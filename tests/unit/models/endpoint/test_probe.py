@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from pop_selfplay.config import EndpointModel, SimulatedModel
-from pop_selfplay.errors import ModelUnavailable
+from pop_selfplay.errors import ModelRefused, ModelUnavailable
 from pop_selfplay.models.endpoint.probe import ServedModel, abilities, served_models
 from pop_selfplay.models.simulated import SimulatedChatModel
 from pop_selfplay.models.simulated.server import serving, simulated_app
@@ -81,6 +81,28 @@ def test_a_server_that_answers_nothing_is_asked_nothing_more() -> None:
 def test_an_api_of_another_kind_is_not_tried() -> None:
     model = EndpointModel(base_url="https://api.anthropic.com/v1", model="m")
     assert abilities(model) == {"answer": "not tried: only OpenAI's API is"}
+
+
+def test_the_key_goes_to_no_other_server_that_a_server_points_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[str]()
+
+    async def other(request: web.Request) -> web.Response:
+        asked.append(request.headers.get("authorization", ""))
+        return web.json_response({"data": [{"id": "m"}]})
+
+    elsewhere = web.Application()
+    elsewhere.add_routes([web.get("/v1/models", other)])
+    monkeypatch.setenv("KEY", "secret")
+    with serving(elsewhere) as target:
+
+        async def points(_: web.Request) -> web.Response:
+            raise web.HTTPFound(f"{target}/models")
+
+        app = web.Application()
+        app.add_routes([web.get("/v1/models", points)])
+        with serving(app) as address, pytest.raises(ModelRefused, match="302"):
+            served_models(address)
+    assert not asked
 
 
 def test_a_server_that_is_away_is_said_to_be() -> None:

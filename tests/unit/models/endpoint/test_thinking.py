@@ -83,6 +83,7 @@ def test_reasoning_that_a_parser_split_off_is_whole() -> None:
         ("https://api.openai.com/v1", {"enabled": True, "budget": 512}, {"reasoning_effort": "low"}),
         ("https://api.openai.com/v1", {"enabled": False}, {"reasoning_effort": "minimal"}),
         ("http://localhost:11434/v1", {"budget": 9000}, {"reasoning_effort": "high"}),
+        ("http://localhost:11434/v1", {"enabled": False}, {"reasoning_effort": "none"}),
         ("https://openrouter.ai/api/v1", {"enabled": True, "budget": 99}, {"reasoning": {"enabled": True, "max_tokens": 99}}),
         (
             "https://api.anthropic.com/v1",
@@ -94,6 +95,12 @@ def test_reasoning_that_a_parser_split_off_is_whole() -> None:
 def test_every_server_is_told_in_its_own_way(base_url: str, thinking: dict[str, Any], sent: dict[str, Any]) -> None:
     _, (body,) = ask("<think>\n</think>\n\n<answer>moss", base_url=base_url, thinking=thinking)
     assert sent.items() <= body.items()
+
+
+def test_a_budget_alone_makes_a_model_think_so_that_no_stop_ends_its_draft() -> None:
+    for thinking, stops in (({"budget": 64}, False), ({"enabled": False, "budget": 64}, True), ({"enabled": True}, False)):
+        _, (body,) = ask("<think>\n</think>\n\n<answer>moss", base_url="http://server.test/v1", thinking=thinking)
+        assert ("stop" in body) == stops
 
 
 def test_a_role_has_its_own_thinking_and_without_the_setting_nothing_is_sent() -> None:
