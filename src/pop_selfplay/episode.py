@@ -140,17 +140,16 @@ async def rate_reference(
     return outcome if isinstance(outcome, Evaluation) else None
 
 
-async def rate_again(cast: Cast, episode: Episode, *, stopped_early: bool) -> Episode:
+async def rate_again(cast: Cast, episode: Episode, *, asked: int | None = None) -> Episode:
     """Return a finished episode with its answers rated by this cast; one that never came to its judge stays as it is.
 
-    Nothing else of it changes, but that a rubric goes which the mode of the cast does not need. `stopped_early` tells that it
-    may have fewer candidates than `synthesis.candidates` because its best and worst stood apart.
+    Nothing else of it changes, but that a rubric goes which the mode of the cast does not need. `asked` is how many candidates
+    were asked for, fewer than `synthesis.candidates` where best and worst stood apart early.
     """
     needs_rubric = cast.synthesis.mode.needs_rubric
     problem, rubric = episode.problem, episode.rubric if needs_rubric else None
     if problem is None or not episode.candidates or (needs_rubric and rubric is None):
         return episode
-    asked = len(episode.candidates) if stopped_early else None
     rated = await rate(cast, problem, rubric, episode.candidates, episode.round, asked=asked)
     failed = isinstance(rated, Failure)
     reference = None

@@ -109,7 +109,7 @@ def make_plan(config: RunConfig, like: EarlierRun | None = None, tokens_per_seco
     roles = _roles(config, domain, documents, written)
     known = tokens_per_second or (like.tokens_per_second if like else None)
     speed = known or TOKENS_PER_SECOND
-    timed = like is not None and not tokens_per_second  # by the seconds of a run, in which it read, too
+    timed = bool(like and like.tokens_per_second) and not tokens_per_second  # by the seconds of a run, in which it read, too
     hours = hours_of(roles, speed, reads=not timed)
     speeds = f"{speed:,.0f} generated" + ("" if timed else f" and {_READ_PER_SECOND:,.0f} read") + " tokens per second"
     speeds += "" if known else ", as of a 7B model on an A100 (--tokens-per-second sets yours)"
@@ -265,7 +265,7 @@ def count_ratings(config: RunConfig, domain: Domain, episodes: Iterable[Episode]
         with Journal.open(Path(":memory:")) as journal:
             cast = Cast(dict.fromkeys(Role, counting), domain, config.synthesis.changed(once), journal, config.seed)
             for episode in episodes:
-                judged = await rate_again(cast, episode, stopped_early=True)
+                judged = await rate_again(cast, episode)
                 if judged.rubric is not None and judged.problem is not None and cast.synthesis.score_reference:
                     await rate_reference(cast, judged.problem, judged.rubric, judged.candidates, judged.round)
 

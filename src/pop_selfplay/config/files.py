@@ -119,11 +119,12 @@ def _refuse_bottomless(data: Any, source: str) -> None:
         raise ConfigError(f"{source} {error}: this is not a config") from error
 
 
-def _replaced(node: Any, keys: list[str], value: Any) -> Any:
+def _replaced(node: Any, keys: list[str], value: Any, usual_type: str | None = None) -> Any:
     if not keys:
         return value
     branch = dict(node) if isinstance(node, dict) else {}
-    if keys == ["type"] and branch.get("type", value) != value:
-        branch = {}  # the settings of one type mean nothing to another; where none is named they may be of this one
-    branch[keys[0]] = _replaced(branch.get(keys[0]), keys[1:], value)
+    if keys == ["type"] and branch.get("type", usual_type) != value:
+        branch = {}  # the settings of one type mean nothing to another
+    usual = getattr(RunConfig.model_fields.get(keys[0]), "default", None)
+    branch[keys[0]] = _replaced(branch.get(keys[0]), keys[1:], value, getattr(usual, "type", None))
     return branch

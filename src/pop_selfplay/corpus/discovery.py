@@ -18,7 +18,7 @@ import io
 import lzma
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -175,12 +175,17 @@ def _match(pattern: Path, label: str, setting: str) -> Iterator[File]:
     for path in found:
         yield _local(path, join(label, path.relative_to(root).as_posix()), kind_of_named(path.name))
     seen = set(map(str, found))  # a "**" may match files inside of folders that it matches
-    for folder in map(Path, matches):
-        if folder.is_dir() and pattern.parts[-1] != "**":  # which matches all files inside
-            for file in _walk(folder, root, label):
-                if file.place not in seen:
-                    seen.add(file.place)
-                    yield file
+    for folder in _outermost(path.parts for path in map(Path, matches) if path.is_dir()):
+        yield from (file for file in _walk(Path(*folder), root, label) if file.place not in seen)
+
+
+def _outermost(folders: Iterable[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """Yield the folders, by the parts of their paths, that lie in no other one of them."""
+    around: tuple[str, ...] | None = None
+    for folder in sorted(folders):
+        if around is None or folder[: len(around)] != around:
+            around = folder
+            yield folder
 
 
 def _walk(folder: Path, root: Path, label: str) -> Iterator[File]:
@@ -283,12 +288,9 @@ def _look_up(filesystem: Any, path: str, label: str) -> Iterator[_Found]:
         matches = sorted(filesystem.glob(path, detail=True).items())
         seen = {name for name, info in matches if info["type"] != "directory"}
         yield from (_Found(name, join(label, _relative(name, root)), kind_of_named(name)) for name in sorted(seen))
-        for folder, info in matches:
-            if info["type"] == "directory" and parts[-1] != "**":  # which matches all files inside
-                for found in _inside(filesystem, folder, root, label):
-                    if found.name not in seen:
-                        seen.add(found.name)
-                        yield found
+        for folder in _outermost(tuple(name.split("/")) for name, info in matches if info["type"] == "directory"):
+            inside = _inside(filesystem, "/".join(folder), root, label)
+            yield from (found for found in inside if found.name not in seen)
 
 
 def _inside(filesystem: Any, folder: str, root: str, label: str) -> Iterator[_Found]:

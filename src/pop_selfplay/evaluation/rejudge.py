@@ -139,7 +139,7 @@ def judge_again(source: Session, session: Session) -> None:
         _note_players(source, session, round_)
         casting, policies = _casting(source, session, round_)
         with casting.account.timed(f"{round_}/synthesis"):
-            casting.play(policies, partial(_judge_all, source=source, todo=todo, round_=round_, again=again))
+            casting.play(policies, partial(_judge_all, source=source.journal, todo=todo, round_=round_, again=again))
 
 
 def _casting(source: Session, session: Session, round_: int) -> tuple[Casting, dict[Role, int]]:
@@ -167,15 +167,16 @@ def _note_players(source: Session, session: Session, round_: int) -> None:
         note_lineage(session, str(round_), {Role.JUDGE: 1})
 
 
-async def _judge_all(cast: Cast, source: Session, todo: Sequence[str], round_: int, again: frozenset[str]) -> None:
+async def _judge_all(cast: Cast, source: Journal, todo: Sequence[str], round_: int, again: frozenset[str]) -> None:
     cast.refusals.expect(again)
     waiting = iter(sorted(todo, key=lambda id_: id_ in again))
-    stopped_early = source.config.synthesis.early_stop is not None  # the new run may not: modes that compare take all at once
 
     async def work() -> None:
         for id_ in waiting:
-            judged = await rate_again(cast, source.journal.episode(round_, id_), stopped_early=stopped_early)
-            cast.journal.record_calls(_taken_over(source.journal.calls(id_)))
+            calls = source.calls(id_)
+            asked = len({key.item for key, _ in calls if key.role == Role.SOLVER})  # fewer where it stopped early
+            judged = await rate_again(cast, source.episode(round_, id_), asked=asked or None)
+            cast.journal.record_calls(_taken_over(calls))
             cast.journal.record_episode(judged)
 
     await together(work() for _ in range(cast.episodes_at_once))

@@ -183,10 +183,10 @@ class Journal(Database):
             self._db.executemany(INHERIT_CALL, calls)
         self._inherits = True
 
-    def inherited(self, episode: str | None = None) -> list[tuple[Any, ...]]:
-        """Return the inherited calls that this run has not needed so far, of one episode or of all."""
+    def inherited(self, episode: str | None = None) -> Iterator[tuple[Any, ...]]:
+        """Yield the inherited calls that this run has not needed so far, of one episode or of all."""
         of_one, ids = ("", ()) if episode is None else (" WHERE episode = ?", (episode,))
-        return self._rows(f"SELECT {INHERITED_COLUMNS} FROM inherited_calls{of_one}", *ids)
+        yield from self._rows(f"SELECT {INHERITED_COLUMNS} FROM inherited_calls{of_one}", *ids)
 
     # --- episodes -----------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from pop_selfplay.models.metered import Meter
 from pop_selfplay.records import Role
 
 _LEAST: Final = 1e-9
+_Apart = dict[tuple[int, str], tuple[tuple[int, int, int], float]]
 
 
 class Usage(NamedTuple):
@@ -43,16 +44,18 @@ class Account:
         """`apart` has the prices of calls under a prefix of their episode, where another model answers them than its role's."""
         self._journal, self._budget, self._price_of = journal, budget, price_of
         self._apart = apart or {}
+        self._known, self._looked = _Apart(), -math.inf
         self._note_seconds: Callable[[], None] | None = None
         self._noted = -math.inf
 
-    def usage(self, tally: Tally) -> list[Usage]:
+    def usage(self, tally: Tally, *, within_s: float = 0) -> list[Usage]:
         """Return what each role used in each round, and what it cost. 0 where the model that played has no prices.
 
+        What models apart cost may be as old as `within_s` seconds: it is not in the tally, and takes a look at their calls.
         The tally does not tell a trained model's answers to held-out problems from the starting model's, so that both count at
         the starting model's prices.
         """
-        used, others = [], self._others()
+        used, others = [], self._others(within_s)
         for round_, role, *tokens in tally.tokens_by_role():
             of_others, money = others.get((round_, role), ((0, 0, 0), 0.0))
             if (prices := self._price_of(round_, Role(role))) is not None:
@@ -60,18 +63,21 @@ class Account:
             used.append(Usage(round_, role, *tokens, money))
         return used
 
-    def _others(self) -> dict[tuple[int, str], tuple[tuple[int, int, int], float]]:
+    def _others(self, within_s: float) -> _Apart:
         """Return (round, role) → tokens of the models that have prices of their own, and what they cost."""
-        found: dict[tuple[int, str], tuple[tuple[int, int, int], float]] = {}
+        if time.monotonic() - self._looked < within_s:
+            return self._known
+        found: _Apart = {}
         for prefix, prices in self._apart.items():
             for round_, role, *tokens in self._journal.tokens_under(prefix):
                 prompt, cached, generated = tokens
                 found[round_, role] = (prompt, cached, generated), prices.money(*tokens) if prices else 0.0
+        self._known, self._looked = found, time.monotonic()
         return found
 
-    def money(self, tally: Tally) -> float:
+    def money(self, tally: Tally, *, within_s: float = 0) -> float:
         """Return what the calls of `tally` cost by the config's prices."""
-        return sum(usage.money for usage in self.usage(tally))
+        return sum(usage.money for usage in self.usage(tally, within_s=within_s))
 
     def meter(self) -> Meter:
         """Return a meter that begins with what the run has spent so far, over all sessions."""

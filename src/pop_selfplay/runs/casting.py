@@ -207,4 +207,4 @@ class Casting:
     def refresh(self) -> None:
         """Show whoever watches what the journal counts now."""
         tally = self.journal.tally
-        self.observer.refresh(tally, self.account.money(tally))
+        self.observer.refresh(tally, self.account.money(tally, within_s=10))

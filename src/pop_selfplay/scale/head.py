@@ -242,7 +242,7 @@ class _Head:
                 worker.looking_since = self._now()
                 self._watch("progress", worker, self._progress(worker))
         tally = reduce(Tally.plus, (worker.unpublished for worker in self._hired), self._journal.tally)
-        self._session.observer.refresh(tally, self._session.account.money(tally))
+        self._session.observer.refresh(tally, self._session.account.money(tally, within_s=10))
         self._session.account.note_seconds()
 
     async def _progress(self, worker: _Hired) -> Progress:

@@ -143,6 +143,8 @@ def _refuse_other_run(first: Session, part: PartOfRun, other: Session, of_other:
 def _merge(shards: Sequence[Session], out: Path) -> None:
     with open_session(out, shards[0].config, domain=shards[0].domain) as session:  # the prompts that were played with
         journal = session.journal
+        for fork in {shard.journal.noted("forked_from"): shard.journal for shard in shards}.values():
+            journal.inherit(fork.inherited())  # before calls are taken in, each of which ends its inheritance
         for number, shard in enumerate(shards):
             part = SHARD.read(shard.journal)
             assert part is not None  # _all_of_one_run has seen to it
@@ -151,12 +153,10 @@ def _merge(shards: Sequence[Session], out: Path) -> None:
             journal.store_documents(rounds, {} if number else shard.journal.corpus_drops(1), starts)
             for episodes in _batches(shard.journal):
                 journal.take_in(episodes)
-            journal.inherit(shard.journal.inherited())
             for prefix in _KEPT_NOTES:
                 for rest, note in shard.journal.noted_under(prefix).items():
                     journal.note(prefix + rest, note)
-        spent = sum(sum(SECONDS.values(shard.journal)) for shard in shards)
-        SECONDS.write(journal, spent, "1/synthesis")
+        SECONDS.write(journal, sum(sum(SECONDS.values(shard.journal)) for shard in shards), "1/synthesis")
 
 
 def _batches(journal: Journal) -> Iterator[list[Played]]:

@@ -241,6 +241,8 @@ class _Leased:
         if why:
             await self._publish(((self._last, one) for one in list(self.journal.begun_episodes())), begun=True)
         notes = {prefix + rest: note for prefix in NOTES for rest, note in self.journal.noted_under(prefix).items()}
+        for digest in lease.known.broken:  # the run may have forgotten them since
+            notes.pop(_BROKEN + digest, None)
         return Ended(why, words, tuple(self.segments), notes)
 
     def stop(self) -> None:

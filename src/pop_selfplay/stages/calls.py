@@ -41,9 +41,9 @@ CLOSING_TAG: Final = {
     Role.RUBRIC_WRITER: "</rubric>",
     Role.JUDGE: "</evaluation>",
 }
-NO_STOP: Final = "\0"
 CONSTRAINED: Final = "constrained/"
 """Notes of whether a role's model heeds the forms begin so."""
+NO_STOP: Final = "\0"
 """As a question's `stop`: the answer has no closing tag and ends by itself."""
 
 

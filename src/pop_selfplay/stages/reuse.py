@@ -30,7 +30,7 @@ class Earlier:
         episode, _, _ = key.episode.rpartition("/")
         if key.role not in self.roles or episode not in self.shared:
             return None
-        if key.role is Role.SOLVER and episode.startswith("0/"):
+        if key.role == Role.SOLVER and episode.startswith("0/"):
             return None  # the policy is measured by these answers, and the other run may have another one
         call = self.journal.find_call(key)
         return None if call is None else Completion(call.completion.text, call.completion.finish_reason, 0, 0)

@@ -169,6 +169,7 @@ class OnlineWatch(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         self.observe = observe
         self.advice = diverged_advice("training.grpo.learning_rate or raise training.grpo.beta", directory / METRICS)
         self.steps: list[OnlineStep] = []
+        self.rewards: list[float] = []
         self.samples = 0
         self.judge_failures: Counter[str] = Counter()
         self.invalid: Counter[str] = Counter()
@@ -201,9 +202,9 @@ class OnlineWatch(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         entry = {"step": state.global_step, "steps": state.max_steps} | {name: finite(value) for name, value in logs.items()}
         _append(self.directory / METRICS, [entry])
         self.done = state.global_step
-        if "loss" not in logs:
-            return  # the summary at the end
         step = self._remember(entry)
+        if step is None:
+            return  # the summary at the end
         if not math.isfinite(step.loss):
             raise TrainingError(
                 f"the loss became {step.loss} at step {step.step} of {step.steps} (learning rate {step.learning_rate}): "
@@ -216,15 +217,13 @@ class OnlineWatch(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         """Take up what an interrupted training left, and forget what it did after `step`; 0 for all of it."""
         self.done = step
         for line in lines_until(self.directory / METRICS, step):
-            if "loss" in line:
-                self._remember(line)
+            self._remember(line)
         for row in lines_until(self.directory / SAMPLES, step):
             self._count(row)
 
     def result(self, problems: int, dropped: dict[str, int], seconds: float) -> OnlineResult:
         """Return the figures of a finished training on so many problems."""
-        rewards = [step.reward for step in self.steps if step.reward is not None]  # a step on earlier answers has none
-        tenth = max(1, len(rewards) // 10)
+        rewards, tenth = self.rewards, max(1, len(self.rewards) // 10)
         return OnlineResult(
             problems=problems,
             dropped=dropped,
@@ -240,12 +239,17 @@ class OnlineWatch(TrainerCallback):  # type: ignore[misc]  # transformers is unt
             generated_tokens=self.generated_tokens,
         )
 
-    def _remember(self, entry: Mapping[str, Any]) -> OnlineStep:
+    def _remember(self, entry: Mapping[str, Any]) -> OnlineStep | None:
+        """Keep what the result needs, and return the step; None for the summary at the end, which has figures, too."""
+        if entry.get("group/reward") is not None:  # a step on answers of an earlier one has none
+            self.rewards.append(float(entry["group/reward"]))
+        self.tokens = int(entry.get("num_tokens", self.tokens))
+        if "loss" not in entry:
+            return None
         names = ("learning_rate", "group/reward", "group/reward_std", "kl")
         rate, reward, spread, kl = (entry.get(name) for name in names)
         step = OnlineStep(entry["step"], entry["steps"], float(entry["loss"]), float(rate or 0.0), reward, spread, kl)
         self.steps.append(step)
-        self.tokens = int(entry.get("num_tokens", self.tokens))  # a step on answers of an earlier one tells none
         return step
 
     def _count(self, row: Mapping[str, Any]) -> None:

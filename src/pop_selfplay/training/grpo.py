@@ -270,7 +270,7 @@ def _request(job: OnlineJob, asked: OnlineProblems) -> dict[str, object]:
     return {
         **({"thinking": told} if told else {}),
         "start": job.start,
-        "config": job.config.model_dump(mode="json", exclude={"second_judge"}),  # it changes nothing
+        "config": job.config.model_dump(mode="json") | {"second_judge": None},  # it changes nothing
         "solver": job.solver.model_dump(mode="json"),
         "seed": job.seed,
         "problems": {

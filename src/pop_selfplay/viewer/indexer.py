@@ -18,7 +18,6 @@ from pop_selfplay.text.words import count_words
 from pop_selfplay.viewer.index import Entry, Index, clear, count_labels, mark_repeats, put
 
 _AT_ONCE: Final = 100
-_BY_LOSS: Final = "SELECT round, lost, count(*) FROM episodes GROUP BY round, lost"
 _SECONDS_BETWEEN: Final = 1.0
 
 
@@ -40,8 +39,7 @@ class Indexer(threading.Thread):
     def run(self) -> None:
         while not self._stopping.is_set():
             try:
-                busy = self.step()
-                self.trouble = ""
+                busy, self.trouble = self.step(), ""
             except (PopError, sqlite3.Error, OSError) as error:  # told on the page, and tried again
                 busy, self.trouble = False, str(error)
             if not busy:
@@ -66,9 +64,11 @@ class Indexer(threading.Thread):
 def _outdated(db: sqlite3.Connection, journal: Journal) -> bool:
     """Whether the run has forgotten episodes that are in the index, to play them again: then fewer, or others, failed there."""
     told = Counter({(round_, f"{s}.{reason}"): count for (round_, s, reason), count in journal.tally.episodes.items()})
-    stored = Counter({(round_, lost): count for round_, lost, count in db.execute(_BY_LOSS)})
+    stored = Counter({(r, lost): n for r, lost, n in db.execute("SELECT round, lost, count(*) FROM episodes GROUP BY 1, 2")})
     failed = Counter({key: count for key, count in stored.items() if key[1] and not key[1].startswith("pair.")})
-    return stored.total() > told.total() or bool(failed - told)
+    kept, last = db.execute("SELECT coalesce(max(row), 1), id FROM episodes").fetchone()
+    moved = last not in (None, *(id_ for _, _, id_ in journal.finished_since(kept - 1, 1)))  # rows at the end are used again
+    return stored.total() > told.total() or bool(failed - told) or moved
 
 
 def _take_in(db: sqlite3.Connection, row: int, session: Session, episode: Episode) -> None:

@@ -36,8 +36,9 @@ def test_a_type_that_is_named_keeps_the_settings_that_were_given_without_one(tmp
     text = "domain: math\ncorpus: {type: pocket}\nmodel: {type: pocket}\ntraining: {batch_size: 8, dpo: {beta: 0.3}}\n"
     path.write_text(text, encoding="utf-8")
     assert pop.load_config(path, ["training.type=dpo"]) == pop.load_config(path)
-    with pytest.raises(ConfigError, match="dpo"):  # and never drops any of another one in silence
-        pop.load_config(path, ["training.type=sft"])
+    other = pop.load_config(path, ["training.type=sft"]).training
+    assert (other.type, other.batch_size) == ("sft", pop.load_config(path, ["training={type: sft}"]).training.batch_size)
+    assert not pop.load_config(path, ["training.type=none"]).training.trains
 
 
 def nested(depth: int) -> str:

@@ -38,7 +38,7 @@ def test_the_verdicts_of_a_second_judge_cost_what_the_second_judge_does(tmp_path
     with open_session(tmp_path / "run", make_config(model=priced(2), training=training)) as session:
         for episode, tokens in (("1/a/0", 1_000_000), ("train/1/a/0", 1_000_000), ("train/second_judge/1/a/0", 100_000)):
             call = StoredCall("digest", "", Completion("x", "stop", tokens, 0))
-            session.journal.record_calls([(CallKey(episode, Role.JUDGE, "0", 0), call)])
+            session.journal.record_calls([(CallKey(1, episode, Role.JUDGE.value, "0", 0), call)])
         (used,) = session.account.usage(session.journal.tally)
         assert (used.prompt, used.money) == (2_100_000, 2 * 2 + 50 * 0.1)
 

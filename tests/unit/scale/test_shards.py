@@ -14,6 +14,7 @@ from pop_selfplay.cli import run as command
 from pop_selfplay.config import RunConfig, dump_config
 from pop_selfplay.journal import Journal
 from pop_selfplay.journal.notes import SHARD
+from pop_selfplay.journal.schema import INHERITED_COLUMNS
 from pop_selfplay.records import Shard
 from tests.integration.runs import simulated_config, write_texts
 from tests.unit.scale.rows import exports, rows
@@ -92,6 +93,22 @@ def test_what_a_shard_has_not_finished_is_played_by_the_merged_run_with_the_call
     assert command(["run", str(merged)]) == 0
     assert exports(merged, tmp_path / "a") == exports(runs.whole, tmp_path / "b")
     assert rows(merged, "call_counts") == rows(runs.whole, "call_counts"), "no call was made again"
+
+
+def test_the_merged_run_has_what_an_unfinished_shard_inherited(runs: Runs, tmp_path: Path) -> None:
+    cut, merged = tmp_path / "cut", tmp_path / "merged"
+    shutil.copytree(runs.shards[1], cut)
+    with closing(sqlite3.connect(cut / "run.db")) as db, db:
+        (lost,) = db.execute("SELECT id FROM episodes WHERE reason = '' LIMIT 1").fetchone()
+        made = db.execute(f"SELECT {INHERITED_COLUMNS} FROM calls WHERE episode = ?", (lost,)).fetchall()
+        db.execute("DELETE FROM episodes WHERE id = ?", (lost,))
+        db.execute("DELETE FROM calls WHERE episode = ?", (lost,))
+    with Journal.open(cut / "run.db") as journal:  # as in a fork that has not come to this episode
+        journal.note("forked_from", "another")
+        journal.inherit(made)
+    assert command(["merge", str(runs.shards[0]), str(cut), str(runs.shards[2]), "--out", str(merged)]) == 0
+    with Journal.open_to_read(merged / "run.db") as journal:
+        assert sorted(journal.inherited()) == sorted(made) != []
 
 
 def test_a_shard_is_resumed_shown_and_refused_as_what_it_is(runs: Runs, capfd: pytest.CaptureFixture[str]) -> None:

@@ -37,10 +37,15 @@ def test_steps_on_answers_of_an_earlier_one_say_nothing_of_rewards_and_tokens(tm
     watch, control = OnlineWatch(tmp_path, None), TrainerControl()
     for step, logs in enumerate([{"group/reward": 1.0, "num_tokens": 50}, {}, {"group/reward": 3.0, "num_tokens": 90}, {}], 1):
         watch.on_log(TrainingArguments(), TrainerState(global_step=step, max_steps=5), control, {"loss": 0.1} | logs)
-    watch.on_log(TrainingArguments(), TrainerState(global_step=5, max_steps=5), control, {"train_runtime": 1.0})
+    watch.on_log(
+        TrainingArguments(),
+        TrainerState(global_step=5, max_steps=5),
+        control,
+        {"train_runtime": 1.0, "num_tokens": 120, "group/reward": 5.0},
+    )
     watch.samples = 4
     result = watch.result(1, {}, 1.0)
-    assert (result.steps, result.tokens, result.first_reward, result.last_reward) == (5, 90, 1.0, 3.0)
+    assert (result.steps, result.tokens, result.first_reward, result.last_reward) == (5, 120, 1.0, 5.0)
 
 
 def test_the_log_is_rewritten_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

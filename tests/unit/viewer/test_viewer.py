@@ -125,6 +125,25 @@ def test_episodes_that_were_played_again_are_shown_as_they_are_now(run: Path, tm
     assert now[were[0].id][1] == 1
 
 
+def test_an_episode_in_the_row_of_one_that_was_refused_again_is_found(run: Path, tmp_path: Path) -> None:
+    again, refused = copy_run(run, tmp_path / "again"), Failure(stage="solver", reason="refused", detail="")
+    (again / FILE).unlink(missing_ok=True)
+    with Journal.open(again / "run.db") as journal:
+        *_, other, last = were = list(journal.episodes(1))
+        for episode in were:
+            journal.forget_episodes(episode.failure.reason if episode.failure else "")
+        journal.record_episode(last.model_copy(update={"failure": refused, "evaluations": ()}))
+    viewer = Viewer([again])
+    viewer.places[0].indexer.step()
+    with Journal.open(again / "run.db") as journal:  # as a resume does: those refused before come last
+        journal.forget_episodes("refused")
+        journal.record_episode(other)
+        journal.record_episode(last.model_copy(update={"failure": refused, "evaluations": ()}))
+    while viewer.places[0].indexer.step():
+        pass
+    assert {entry.id for entry in viewer.places[0].index.find(Query()).entries} == {other.id, last.id}
+
+
 def test_search_finds_the_words_of_problem_and_answers(viewer: Viewer) -> None:
     index = viewer.places[0].index
     entry = next(entry for entry in index.find(Query()).entries if entry.problem)
