@@ -171,7 +171,10 @@ def _mark(written: Parsed[str]) -> Parsed[float] | Rejection:
 
 
 Content = Literal["text", "boxed"] | tuple[str, ...] | JsonSchema
-"""Free text; free text with one `\\boxed{…}`; one of several texts; JSON by its schema."""
+"""Free text; free text with one `\\boxed{…}` at most; one of several texts; JSON by its schema.
+
+A box is not made sure of: models of 0.5B, which may not end an answer that they are done with, go round in circles.
+"""
 
 _SPACE: Final = "\u00a0\u00ad\u2000-\u200f\u2028-\u202f\u2060-\u206f\u3000\ufeff"
 _STAND_IN: Final = r".…⋯‥·•_–—*()\[\]{}<>"  # what a placeholder consists of (tags.py), `-` aside
@@ -272,9 +275,8 @@ class _Grammar:
                 return self._rule(block, f"[\\n]{{0,1}} {_LEAD} {_free([*self._tags, '<think'])} {closing}")
             case "boxed":
                 free = _free([*self._tags, "<think", "\\boxed"])
-                box = self._rule(block, f'[\\n]{{0,1}} ({_PLAIN_LEAD} {free})? "\\\\boxed{{"')
-                self._rules["boxed"] = f"{_BOXED} {free} {closing}"
-                return f"{box} boxed"
+                self._rules["boxed"] = f'"\\\\boxed{{" {_BOXED} {free} {closing}'
+                return self._rule(block, f"[\\n]{{0,1}} (boxed | {_PLAIN_LEAD} {free} (boxed | {closing}))")
             case tuple() as texts:
                 return f"({' | '.join(map(_literal, texts))}) {closing}"
             case schema:

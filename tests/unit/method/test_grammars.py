@@ -26,6 +26,7 @@ from pop_selfplay.method.parsing import (
     proposal_form,
     ratings_form,
 )
+from pop_selfplay.method.problems import boxed_reference
 from pop_selfplay.records import Criterion
 
 CRITERIA = (
@@ -119,7 +120,7 @@ def test_whatever_a_grammar_allows_is_read(name: str) -> None:
         # Names that are alike and a gold that is no word are content: a grammar cannot tell.
         assert isinstance(read, Parsed) or _content(read), (text, read)
         if name == "boxed proposal" and isinstance(read, Parsed):
-            assert read.value.reference_answer.count("\\boxed{") == 1
+            assert read.value.reference_answer.count("\\boxed{") <= 1
 
 
 def _content(read: object) -> bool:
@@ -135,7 +136,6 @@ def _content(read: object) -> bool:
         ("answer", "In <answer>: first.\n<answer>Moss.</answer>"),
         ("answer", "<think>Moss.</think><answer>Moss.</answer>"),
         ("proposal", "<problem>What?<answer>Moss.</answer>"),
-        ("boxed proposal", "<problem>What?</problem>\n<answer>Moss.</answer>"),
         ("boxed proposal", "<problem>What?</problem>\n<answer>\\boxed{1} or \\boxed{2}</answer>"),
         ("evaluation", GOOD["evaluation"].replace('"rating": 2', '"rating": 4')),
         ("evaluation", GOOD["evaluation"].replace("The", "A")),
@@ -145,6 +145,14 @@ def _content(read: object) -> bool:
 )
 def test_what_leaves_the_form_is_not_allowed(name: str, text: str) -> None:
     assert not accepts(FORMS[name][0], text)
+
+
+@pytest.mark.parametrize("answer", ["1869", "\n1869\n", "In 1869, by a French company."])
+def test_an_answer_may_end_without_its_box_which_is_read_where_it_leaves_no_doubt(answer: str) -> None:
+    """A model that has said what it had to say, and may not end, writes on until its tokens are used up."""
+    text = f"<problem>\nWhen?\n</problem>\n<answer>{answer}</answer>"
+    assert accepts(FORMS["boxed proposal"][0], text) and accepts(FORMS["boxed answer"][0], text[text.index("<answer>") :])
+    assert isinstance(boxed_reference(answer), Parsed) == (answer.strip() == "1869")
 
 
 @pytest.mark.parametrize(("name", "room"), [("answer", 1024), ("better", 100), ("marks", 100)])
