@@ -67,8 +67,8 @@ _REPEATED_SHARE: Final = 0.8
 def boxed_reference(answer: str) -> Parsed[str] | Rejection:
     r"""Return a reference answer with its one `\boxed{…}`; what leaves no doubt about its final answer gets the box here.
 
-    That is a last line that says "the final answer is …", and an answer of up to five words and nothing else. Small models
-    write these where a box was asked for.
+    That is a last line that says "the final answer is …", and an answer of one line, of up to five words. Small models write
+    these where a box was asked for.
     """
     boxes = answer.count("\\boxed{")
     if boxes == 1 and last_box(answer) is not None:
@@ -76,7 +76,7 @@ def boxed_reference(answer: str) -> Parsed[str] | Rejection:
     text = answer.strip()
     called = _FINAL.search(text)
     value = (called["value"] if called else text).rstrip(" .*_$")
-    clear = bool(value) and "answer" not in value.lower() and value.count("{") == value.count("}")
+    clear = bool(value) and "\n" not in value and "answer" not in value.lower() and value.count("{") == value.count("}")
     if boxes or not clear or len(value.split()) > (_FINAL_WORDS if called else _BARE_WORDS):
         return Rejection("no_final_answer", f"the reference answer must hold exactly one whole \\boxed{{…}}: {answer!r:.200}")
     before = text[: called.start("value")] if called else ""

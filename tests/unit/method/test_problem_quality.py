@@ -127,6 +127,7 @@ def test_a_final_answer_that_leaves_no_doubt_gets_its_box(answer: str, boxed: st
         "The final answers are 3 and 4.",
         "Answers: 3 and 4",
         "Answering this takes care.",
+        "1\n14",
         "",
     ],
 )
