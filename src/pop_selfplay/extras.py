@@ -7,6 +7,7 @@ a line in `EXTRAS` and one in pyproject.toml; a room that imports what it brings
 
 import importlib.util
 from collections.abc import Iterable
+from pkgutil import resolve_name
 from typing import Final
 
 from pop_selfplay.errors import MissingExtra
@@ -50,9 +51,8 @@ def hub_errors() -> tuple[type[Exception], ...]:
 
     Errors of the connection are those of its HTTP library, which `HfHubHTTPError` is one of, too, whichever that is.
     """
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    return OSError, HFValidationError, *HfHubHTTPError.__bases__
+    http, name = (resolve_name(f"huggingface_hub.errors:{error}") for error in ("HfHubHTTPError", "HFValidationError"))
+    return OSError, name, *http.__bases__
 
 
 def missing_extra(error: ModuleNotFoundError, what: str = "this") -> MissingExtra | None:

@@ -219,7 +219,7 @@ class Journal(Database):
         """Return (round, role, prompt, cached, generated) tokens of the calls whose episode begins with `prefix`, in ASCII."""
         sums = "sum(prompt_tokens), sum(cached_tokens), sum(generated_tokens)"
         asked = f"SELECT round, role, {sums} FROM calls WHERE episode >= ? AND episode < ? GROUP BY round, role"
-        return [(int(r), str(role), *map(int, tokens)) for r, role, *tokens in self._rows(asked, prefix, f"{prefix}\x7f")]
+        return [(r, role, p, c, g) for r, role, p, c, g in self._rows(asked, prefix, f"{prefix}\x7f")]
 
     def round_of(self, id_: str) -> int | None:
         """Return the round of a finished episode, None where there is none of this id."""

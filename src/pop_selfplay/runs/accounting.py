@@ -56,11 +56,12 @@ class Account:
         the starting model's prices.
         """
         used, others = [], self._others(within_s)
-        for round_, role, *tokens in tally.tokens_by_role():
-            of_others, money = others.get((round_, role), ((0, 0, 0), 0.0))
+        for round_, role, prompt, cached, generated in tally.tokens_by_role():
+            theirs, money = others.get((round_, role), ((0, 0, 0), 0.0))
             if (prices := self._price_of(round_, Role(role))) is not None:
-                money += prices.money(*(max(0, all_ - their) for all_, their in zip(tokens, of_others, strict=True)))
-            used.append(Usage(round_, role, *tokens, money))
+                mine = zip((prompt, cached, generated), theirs, strict=True)
+                money += prices.money(*(max(0, tokens - others_) for tokens, others_ in mine))
+            used.append(Usage(round_, role, prompt, cached, generated, money))
         return used
 
     def _others(self, within_s: float) -> _Apart:
@@ -69,9 +70,9 @@ class Account:
             return self._known
         found: _Apart = {}
         for prefix, prices in self._apart.items():
-            for round_, role, *tokens in self._journal.tokens_under(prefix):
-                prompt, cached, generated = tokens
-                found[round_, role] = (prompt, cached, generated), prices.money(*tokens) if prices else 0.0
+            for round_, role, prompt, cached, generated in self._journal.tokens_under(prefix):
+                money = prices.money(prompt, cached, generated) if prices else 0.0
+                found[round_, role] = (prompt, cached, generated), money
         self._known, self._looked = found, time.monotonic()
         return found
 

@@ -86,11 +86,12 @@ def licence_of(start: str, revision: str | None = None) -> dict[str, str]:
 
     A hub name is looked up on the hub, or in its cache when that cannot be reached.
     """
+    unreadable: tuple[type[Exception], ...] = (*hub_errors(), ValueError, yaml.YAMLError)
     try:
         path = Path(start) / CARD if Path(start).is_dir() else Path(hf_hub_download(start, CARD, revision=revision))
         match = FRONT_MATTER.match(path.read_text(encoding="utf-8"))
         front = yaml.safe_load(match[1]) if match else {}
-    except (*hub_errors(), ValueError, yaml.YAMLError):
+    except unreadable:
         return {}  # not a reason to lose a trained model: the card then says that it is unknown
     return {key: str(front[key]) for key in _LICENCE_KEYS if key in front} if isinstance(front, dict) else {}
 

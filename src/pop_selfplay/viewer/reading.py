@@ -188,8 +188,8 @@ def _asked(shown: Shown, role: Role) -> Asked:
     with Journal.open(Path(":memory:")) as journal:
         players = session.casting.players(session.casting.policies(max(1, episode.round)))
         models = {each: _Mute(player.name, heard) for each, player in players.items()}
-        for key, heeded in session.journal.noted_under(CONSTRAINED).items():  # what was decoded by a form is asked for with it
-            journal.note(f"{CONSTRAINED}{key}", heeded)
+        for who, heeded in session.journal.noted_under(CONSTRAINED).items():  # what was decoded by a form is asked for with it
+            journal.note(f"{CONSTRAINED}{who}", heeded)
         cast = Cast(models, session.domain, session.config.synthesis, journal, session.config.seed)
         try:
             asyncio.run(_stage(cast, shown, role))

@@ -13,9 +13,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from trl.trainer.dpo_trainer import DPOTrainer
 
-from pop_selfplay.config import DPOTraining, RoleThinking, SFTTraining
+from pop_selfplay.config import DPOTraining, RoleThinking, SFTTraining, Thinking
 from pop_selfplay.models.chat_template import ensure_template, render_prompt
-from pop_selfplay.records import PreferencePair
+from pop_selfplay.records import PreferencePair, Role
 from pop_selfplay.training.data import encode_pair
 from pop_selfplay.training.dpo import DPO, PairTrainer
 from pop_selfplay.training.offline import Job, Offline
@@ -111,15 +111,18 @@ def test_prompts_are_trained_with_the_thinking_that_synthesis_asked_for(
     tokenizer, pair = make_tokenizer(NEED_NOT_THINK), make_pair(1)
     settings = Settings.of(trainer.config, trainer.defaults)
 
-    def prompt(thinking: RoleThinking) -> str:
-        asked = Job([pair], "start", tmp_path / "out", trainer.config, 1, None, thinking)
+    def prompt(thinking: Thinking, role: str = "solver") -> str:
+        asked = Job([pair.model_copy(update={"role": role})], "start", tmp_path / "out", trainer.config, 1, None, thinking)
         text: str = tokenizer.decode(trainer.choose(asked, tokenizer, settings).train[0].prompt)
         return text
 
-    assert [prompt(thinking) for thinking in (RoleThinking(), RoleThinking(enabled=False))] == [
+    roles = {Role.SOLVER: RoleThinking(enabled=False)}
+    assert [prompt(thinking) for thinking in (Thinking(), Thinking(enabled=False), Thinking(roles=roles))] == [
         QUESTION,
         QUESTION + "<think></think>",
+        QUESTION + "<think></think>",
     ]
+    assert prompt(Thinking(roles=roles), "proposer") == QUESTION
 
 
 def test_an_ordinary_template_gives_the_tokens_that_trl_would_make(
