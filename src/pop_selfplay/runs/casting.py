@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, supp
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from pop_selfplay.config import (
     EndpointModel,
@@ -43,6 +43,9 @@ from pop_selfplay.text.overlap import BenchmarkIndex
 
 T = TypeVar("T")
 
+SECOND_JUDGE: Final = "train/second_judge/"
+"""Where the calls of a second judge of online RL lie, before the id of their problem; the judge's own are under "train/"."""
+
 
 class Player(NamedTuple):
     """Who plays a role: the model, the name its calls are stored under, and the round whose policy it is (None: a teacher)."""
@@ -69,7 +72,7 @@ class Casting:
     def account(self) -> Account:
         """What the calls in the journal cost by the prices of who plays."""
         second = getattr(self.config.training, "second_judge", None)
-        apart = {} if second is None else {"train/second_judge/": prices_of(second)}  # where its verdicts in online RL lie
+        apart = {} if second is None else {SECOND_JUDGE: prices_of(second)}
         return Account(self.journal, self.config.budget, self.prices, apart)
 
     @cached_property

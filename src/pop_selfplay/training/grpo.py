@@ -35,6 +35,7 @@ from pop_selfplay.records import Message, OnlineStep, Role
 from pop_selfplay.results.run import OnlineResult
 from pop_selfplay.rewards.rubric_reward import Bridge, text_of
 from pop_selfplay.rewards.scoring import Graded, score_answers, sound
+from pop_selfplay.runs.casting import SECOND_JUDGE as SECOND_JUDGE_CALLS
 from pop_selfplay.runs.session import Session
 from pop_selfplay.stages.calls import Cast
 from pop_selfplay.tasks import together
@@ -326,7 +327,7 @@ async def _score(
     casts: dict[str, Cast],
 ) -> ScoredBatch:
     def own(name: str) -> str:
-        return "train/" if name == Role.JUDGE else f"train/{name}/"
+        return "train/" if name == Role.JUDGE else SECOND_JUDGE_CALLS
 
     scored = await together(
         score_answers(cast, asked, completions, round_, shaping=shaping, under=own(name), ended=ended)
